@@ -1,0 +1,1 @@
+//! The domain: names, closures, publishing, look-up.

@@ -1,0 +1,3 @@
+//! An artifact cache server for BuildStream and REAPI clients.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Listeners and protocol services: wire to domain and back.

@@ -1,0 +1,1 @@
+//! Bytes and rows: blobs in packs, and the catalog.
