@@ -39,6 +39,23 @@ pub enum Error {
     /// Data on the volume that fails its checksum and could not be worked around; the sentence says what.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// Another process holds the volume.
+    #[error("the volume is in use by {}", pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
+    InUse {
+        /// The process, where it could be found out.
+        pid: Option<u32>,
+    },
+    /// A later release wrote this volume, in a format that this one cannot read.
+    #[error("the volume has format {found}, this release knows formats up to {known}")]
+    NewerFormat {
+        /// The volume's format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The data directory cannot be made or written.
+    #[error("the data directory cannot be written: {0}")]
+    NotWritable(io::Error),
     /// The operating system said no.
     #[error("{doing}: {source}")]
     Io {

@@ -1,1 +1,3 @@
-//! Made in the next step.
+//! Blobs: bytes named by their digests, in packs on a volume.
+
+pub mod format;
