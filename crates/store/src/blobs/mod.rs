@@ -1,3 +1,11 @@
 //! Blobs: bytes named by their digests, in packs on a volume.
 
 pub mod format;
+mod group_sync;
+mod index;
+mod scan_levels;
+mod snapshot;
+mod space;
+
+pub use group_sync::SyncPoints;
+pub use scan_levels::BytesByAge;
