@@ -1,3 +1,5 @@
 //! Blobs: bytes named by their digests, in packs on a volume.
 
+mod encoding;
 pub mod format;
+pub mod pack;
