@@ -62,6 +62,11 @@ impl Catalog {
         Err(Error::Busy("the catalog is being built".into()))
     }
 
+    /// Whether a value waits under this name. No I/O.
+    pub fn has_pending(&self, name: &Name) -> bool {
+        false
+    }
+
     /// Removes this value, in force or pending; false if the name has another one by now, or none.
     pub async fn remove(&self, name: &Name, seq: u64) -> Result<bool> {
         Err(Error::Busy("the catalog is being built".into()))

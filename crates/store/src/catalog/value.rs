@@ -55,6 +55,9 @@ pub struct NewValue {
     pub address: Box<str>,
     /// Whether it may be served.
     pub state: State,
+    /// The number of the pending value that this replaces: if that is gone by now, this is not published, and left
+    /// out of the answer.
+    pub promotes: Option<u64>,
 }
 
 /// A published value.
