@@ -25,6 +25,9 @@ const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Syncing begins without being asked when so many bytes are not durable.
 const UNSYNCED_MAX: u64 = 64 << 20;
 
+/// Packs that may wait to be sealed: each has a descriptor and its footer in memory.
+const ENDING_MAX: usize = 32;
+
 /// The open packs.
 #[derive(Debug, Default)]
 pub(super) struct Appending {
@@ -56,18 +59,28 @@ impl Shared {
             let (batch, later) = rest.split_at(fits.count().max(1));
             match self.append_batch(&mut appending, batch) {
                 Ok(entered) => results.extend(entered),
-                Err(error) => results.extend(repeat_error(error, batch.len())),
+                Err(error) => results.extend(repeat_error(&error, batch.len())),
             }
             rest = later;
         }
         let current = appending.current.clone();
         drop(appending);
         drop(claim);
+        // Whoever publishes later then finds little to do. Errors are told to those who wait for these packs.
         if let Some(group) = current.filter(|group| group.target().unsynced() >= UNSYNCED_MAX) {
-            // Whoever publishes later then finds little to do. An error is told to those who wait for this pack.
             let _ = group.sync_unless_running();
         }
+        self.seal_some(ENDING_MAX);
         results
+    }
+
+    /// Seals packs that are ending while there are more than `left` that are not sealed.
+    fn seal_some(&self, left: usize) {
+        let unsealed = self.packs.unsealed();
+        let more = unsealed.len().saturating_sub(left);
+        for group in unsealed.iter().filter(|group| group.target().is_ending()).take(more) {
+            let _ = group.sync_unless_running();
+        }
     }
 
     fn append_batch(self: &Arc<Self>, appending: &mut Appending, batch: &[(Digest, Bytes)]) -> Result<Vec<Result<()>>> {
@@ -79,11 +92,9 @@ impl Shared {
         let appended = match pack.append_many(batch, now) {
             Ok(appended) => appended,
             Err(error) => {
+                self.write_failed(&error, false);
                 if pack.is_given_up() {
-                    self.write_failed(&error, false);
                     self.give_up(group.target());
-                } else {
-                    self.write_failed(&error, false);
                 }
                 return Err(self.poison.check().err().unwrap_or(error));
             }
@@ -215,21 +226,20 @@ impl Shared {
             self.space.packs_change(group.target().counters.recount(0), 0);
         }
         drop(hold);
+        self.seal_some(ENDING_MAX);
         entered.map(|_| ())
     }
 }
 
-/// An error for each blob of a batch; errors of the system cannot be copied, so the others get its sentence.
-fn repeat_error(error: Error, count: usize) -> Vec<Result<()>> {
-    let mut errors: Vec<Result<()>> = (1..count)
+/// An error for each blob of a batch; errors of the system cannot be copied, so their sentence stands for them.
+pub(super) fn repeat_error(error: &Error, count: usize) -> Vec<Result<()>> {
+    (0..count)
         .map(|_| {
-            Err(match &error {
+            Err(match error {
                 Error::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
                 Error::Poisoned(cause) => Error::Poisoned(cause.clone()),
                 other => Error::Busy(other.to_string()),
             })
         })
-        .collect();
-    errors.push(Err(error));
-    errors
+        .collect()
 }

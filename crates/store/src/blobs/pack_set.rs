@@ -6,7 +6,7 @@
 //!
 //! It knows neither blobs nor levels.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -73,6 +73,11 @@ impl PackCounters {
         self.counted.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The bytes that are counted for it.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
     /// So many bytes are counted for it; returns what were before.
     pub(super) fn recount(&self, bytes: u64) -> u64 {
         self.counted.swap(bytes, Ordering::Relaxed)
@@ -98,7 +103,7 @@ pub(super) enum Standing {
 pub(super) struct PackSet {
     known: RwLock<HashMap<PackId, Arc<PackCounters>>>,
     unsealed: RwLock<HashMap<PackId, Arc<Group>>>,
-    given_up: RwLock<Vec<PackId>>,
+    given_up: RwLock<HashSet<PackId>>,
     readers: Cache<PackId, Arc<PackFile>>,
     last: AtomicU32,
 }
@@ -149,10 +154,15 @@ impl PackSet {
         write(&self.unsealed).remove(&id);
     }
 
-    /// It is not to be relied on and its file is gone or going.
-    pub(super) fn forget(&self, id: PackId) {
+    /// It is not to be relied on and its file is going. The index may have pointed to it until now.
+    pub(super) fn give_up(&self, id: PackId) {
         // In this order, or it would pass for durable in between.
-        write(&self.given_up).push(id);
+        write(&self.given_up).insert(id);
+        self.forget(id);
+    }
+
+    /// Its file is going, and the index never pointed to it.
+    pub(super) fn forget(&self, id: PackId) {
         write(&self.unsealed).remove(&id);
         write(&self.known).remove(&id);
         self.readers.remove(&id);

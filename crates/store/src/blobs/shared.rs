@@ -17,7 +17,7 @@ use super::pack::Appended;
 use super::pack_set::PackSet;
 use super::poison::{Poison, is_passing};
 use super::scan_levels::BytesByAge;
-use super::snapshots::Snapshots;
+use super::snapshot::Turn;
 use super::space::Space;
 use super::unsealed::{Kind, Unsealed};
 use crate::disk::Disk;
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) space: Arc<Space>,
     pub(super) poison: Poison,
     pub(super) appending: Mutex<Appending>,
-    pub(super) snapshots: Mutex<Snapshots>,
+    pub(super) snapshots: Mutex<Turn>,
     pub(super) ages: Mutex<Option<(Instant, BytesByAge)>>,
     pub(super) on_damage: OnDamage,
     pub(super) durability_off: bool,
@@ -146,7 +146,7 @@ impl Shared {
         self.give_up(pack);
         if let (Kind::Single(single), Error::NoSpace { .. }) = (&pack.kind, &error) {
             let id = pack.id();
-            self.packs.forget(id);
+            self.packs.give_up(id);
             single.abandon();
             self.space.packs_change(pack.counters.recount(0), 0);
         }

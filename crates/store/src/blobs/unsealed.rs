@@ -62,6 +62,11 @@ impl Unsealed {
         self.ending.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the next sync seals it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) && !self.is_given_up()
+    }
+
     /// Whether there is anything for a sync to do.
     pub(super) fn needs_sync(&self) -> bool {
         let appended = match &self.kind {
