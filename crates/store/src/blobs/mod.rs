@@ -3,3 +3,4 @@
 mod encoding;
 pub mod format;
 pub mod pack;
+pub mod volume;
