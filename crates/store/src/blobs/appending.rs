@@ -83,7 +83,11 @@ impl Shared {
         }
     }
 
-    fn append_batch(self: &Arc<Self>, appending: &mut Appending, batch: &[(Digest, Bytes)]) -> Result<Vec<Result<()>>> {
+    fn append_batch(
+        self: &Arc<Self>,
+        appending: &mut Appending,
+        batch: &[(Digest, Bytes)],
+    ) -> Result<Vec<Result<()>>> {
         self.check_open()?;
         let needed: u64 = batch.iter().map(|(digest, _)| record_len(digest.size())).sum();
         let group = self.pack_with_room(appending, needed)?;
@@ -202,7 +206,12 @@ impl Shared {
     }
 
     /// Takes in a large blob whose content, all written, matches its digest. `claim` holds what it occupies.
-    pub(super) fn finish_single(self: &Arc<Self>, writer: SingleWriter, digest: &Digest, claim: Reservation) -> Result<()> {
+    pub(super) fn finish_single(
+        self: &Arc<Self>,
+        writer: SingleWriter,
+        digest: &Digest,
+        claim: Reservation,
+    ) -> Result<()> {
         let open = self.check_open();
         if open.is_err() {
             writer.abandon();
@@ -219,7 +228,10 @@ impl Shared {
         drop(claim);
         let entered = self.enter(digest, &appended, group.target(), self.clock.now());
         if !matches!(entered, Ok(Inserted::New | Inserted::Replaced(_))) {
-            self.packs.forget(id);
+            match &entered {
+                Ok(_) => self.packs.forget(id),
+                Err(_) => self.packs.give_up(id),
+            }
             if let Kind::Single(single) = &group.target().kind {
                 single.abandon();
             }

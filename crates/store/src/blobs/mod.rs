@@ -26,6 +26,7 @@ mod start;
 mod unsealed;
 mod upkeep;
 mod upload;
+pub mod volume;
 
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
@@ -35,6 +36,3 @@ pub use scan_levels::BytesByAge;
 pub use shared::Raised;
 pub use start::Started;
 pub use upload::Upload;
-
-#[cfg(test)]
-mod tests;

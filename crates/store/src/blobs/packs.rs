@@ -69,7 +69,9 @@ pub struct Blobs {
 }
 
 /// Runs on the blocking pool.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(Error::Busy("the work was broken off".to_owned())),
@@ -129,7 +131,9 @@ impl Blobs {
                 Standing::Durable => {}
                 Standing::GivenUp => return Err(self.shared.given_up()),
                 Standing::Unsealed(group) if group.synced() >= end => {}
-                Standing::Unsealed(group) if group.target().is_given_up() => return Err(self.shared.given_up()),
+                Standing::Unsealed(group) if group.target().is_given_up() => {
+                    return Err(self.shared.given_up());
+                }
                 Standing::Unsealed(group) => waiting.push((group, end)),
             }
         }
@@ -180,7 +184,10 @@ impl Blobs {
         }
         let shared = self.shared.clone();
         let read = blocking(move || {
-            Ok(slow.into_iter().map(|(position, digest)| (position, shared.read_small(&digest))).collect::<Vec<_>>())
+            Ok(slow
+                .into_iter()
+                .map(|(position, digest)| (position, shared.read_small(&digest)))
+                .collect::<Vec<_>>())
         });
         for (position, result) in read.await.unwrap_or_default() {
             if let Some(place) = results.get_mut(position) {
@@ -284,7 +291,8 @@ impl Blobs {
 impl Shared {
     /// See [`Blobs::put_many`]. Blocks.
     pub(super) fn put_many(self: &Arc<Self>, blobs: &[(Digest, Bytes)]) -> Vec<Result<()>> {
-        let mut results: Vec<Result<()>> = blobs.iter().map(|(digest, content)| check(digest, content)).collect();
+        let mut results: Vec<Result<()>> =
+            blobs.iter().map(|(digest, content)| check(digest, content)).collect();
         let mut small = (Vec::new(), Vec::new());
         let mut claim = self.space.claim();
         for (position, ((digest, content), result)) in blobs.iter().zip(&mut results).enumerate() {
@@ -354,5 +362,9 @@ fn check(digest: &Digest, content: &Bytes) -> Result<()> {
 /// Whether what was hashed is what the digest names.
 pub(super) fn check_hashed(digest: &Digest, hasher: crate::Hasher) -> Result<()> {
     let found = hasher.finish();
-    if found == *digest { Ok(()) } else { Err(Error::Mismatch(format!("{digest} was announced, {found} came in"))) }
+    if found == *digest {
+        Ok(())
+    } else {
+        Err(Error::Mismatch(format!("{digest} was announced, {found} came in")))
+    }
 }

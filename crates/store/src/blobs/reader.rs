@@ -30,7 +30,12 @@ enum Rest {
 }
 
 impl BlobReader {
-    pub(super) async fn open(shared: Arc<Shared>, digest: Digest, offset: u64, len: Option<u64>) -> Result<Self> {
+    pub(super) async fn open(
+        shared: Arc<Shared>,
+        digest: Digest,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Self> {
         let end = len.map_or(digest.size(), |len| offset.saturating_add(len)).min(digest.size());
         let range = offset.min(end)..end;
         let rest = if digest.size() <= FRAME_SIZE {

@@ -30,7 +30,11 @@ pub(super) struct Frames {
 /// What the record of this blob should say of its length: exact if it is stored as it is.
 fn stored_hint(digest: &Digest, location: &Location) -> u64 {
     let record = location.stored.bytes();
-    if record == record_len(digest.size()) { digest.size() } else { record.saturating_sub(RecordHeader::LEN as u64) }
+    if record == record_len(digest.size()) {
+        digest.size()
+    } else {
+        record.saturating_sub(RecordHeader::LEN as u64)
+    }
 }
 
 impl Shared {
@@ -58,7 +62,8 @@ impl Shared {
             return Ok(Bytes::new());
         }
         self.with_record(digest, |pack, entry| {
-            let content = pack.read_small(entry.location.place, digest, stored_hint(digest, &entry.location))?;
+            let content =
+                pack.read_small(entry.location.place, digest, stored_hint(digest, &entry.location))?;
             self.was_checked(digest, entry);
             Ok(content)
         })

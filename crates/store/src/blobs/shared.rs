@@ -69,7 +69,13 @@ impl Shared {
     }
 
     /// See [`super::Blobs::missing`].
-    pub(super) fn missing(&self, digests: &[Digest], to: Level, fresh_from: Level, missing: &mut Vec<Digest>) {
+    pub(super) fn missing(
+        &self,
+        digests: &[Digest],
+        to: Level,
+        fresh_from: Level,
+        missing: &mut Vec<Digest>,
+    ) {
         let mut positions = Vec::new();
         self.index.raise_all(digests, to, fresh_from, self.waterline(), |position, entry| {
             if entry.is_none() {
@@ -100,7 +106,13 @@ impl Shared {
     }
 
     /// Enters a record that was just appended to a pack. An error if the pack was given up meanwhile.
-    pub(super) fn enter(&self, digest: &Digest, appended: &Appended, pack: &Unsealed, now: Level) -> Result<Inserted> {
+    pub(super) fn enter(
+        &self,
+        digest: &Digest,
+        appended: &Appended,
+        pack: &Unsealed,
+        now: Level,
+    ) -> Result<Inserted> {
         let key = self.index.key(digest);
         let stored = appended.end.saturating_sub(appended.place.byte_offset());
         let location = Location { place: appended.place, stored: super::index::Stored::of(stored) };

@@ -147,8 +147,11 @@ fn read_snapshots(
     found: &[Found],
     damage: &KnownDamage,
 ) -> Result<(Index, FromSnapshot)> {
-    let sealed: HashMap<PackId, u64> =
-        found.iter().filter(|found| found.state == PackState::Sealed).map(|found| (found.id, found.len)).collect();
+    let sealed: HashMap<PackId, u64> = found
+        .iter()
+        .filter(|found| found.state == PackState::Sealed)
+        .map(|found| (found.id, found.len))
+        .collect();
     let mut summaries: Vec<Summary> =
         FILES.iter().filter_map(|file| snapshot::read_summary(disk, file, &keys.id)).collect();
     summaries.sort_by_key(|summary| std::cmp::Reverse(summary.generation));
@@ -211,7 +214,9 @@ fn sum_up(
         started.lost_records += pack.lost;
         started.set_aside.extend(pack.set_aside);
         if pack.allocated > 0 {
-            known.entry(pack.id).or_insert_with(|| Arc::new(PackCounters::sealed(pack.sealed_len, pack.allocated)));
+            known
+                .entry(pack.id)
+                .or_insert_with(|| Arc::new(PackCounters::sealed(pack.sealed_len, pack.allocated)));
         }
     }
     (known, started)

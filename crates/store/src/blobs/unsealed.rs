@@ -7,11 +7,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::shared::Shared;
 use super::format::PackId;
 use super::group_sync::Target;
 use super::pack::{OpenPack, PackFile, Single};
 use super::pack_set::PackCounters;
+use super::shared::Shared;
 use crate::{Error, Result};
 
 /// Either kind.

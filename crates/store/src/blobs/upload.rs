@@ -35,7 +35,6 @@ pub struct Upload {
 #[derive(Debug)]
 enum Stream {
     None,
-    Idle(Box<Streamed>),
     Busy(JoinHandle<Result<Box<Streamed>>>),
     Failed,
 }
@@ -120,10 +119,7 @@ impl Upload {
 
     /// Hands what is waiting to the blocking pool, when that is through with what it was given before.
     async fn flush(&mut self) -> Result<()> {
-        let streamed = match self.streamed().await {
-            Ok(streamed) => streamed,
-            Err(error) => return Err(error),
-        };
+        let streamed = self.streamed().await?;
         self.waiting_bytes = 0;
         let pieces = std::mem::take(&mut self.waiting);
         self.stream = Stream::Busy(tokio::task::spawn_blocking(move || streamed.take_in(&pieces)));
@@ -136,7 +132,6 @@ impl Upload {
                 let hasher = Hasher::new(self.digest.function());
                 Ok(Box::new(Streamed { shared: self.shared.clone(), writer: None, hasher }))
             }
-            Stream::Idle(streamed) => Ok(streamed),
             Stream::Busy(running) => match running.await {
                 Ok(result) => result,
                 Err(_) => Err(Error::Busy("the upload was broken off".to_owned())),
