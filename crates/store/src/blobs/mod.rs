@@ -36,3 +36,6 @@ pub use scan_levels::BytesByAge;
 pub use shared::Raised;
 pub use start::Started;
 pub use upload::Upload;
+
+#[cfg(test)]
+mod tests;
