@@ -194,3 +194,6 @@ fn draw_keys() -> Result<VolumeKeys> {
     });
     Ok(VolumeKeys { id, secret, salt })
 }
+
+#[cfg(test)]
+mod tests;
