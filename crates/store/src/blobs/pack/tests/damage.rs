@@ -35,10 +35,10 @@ fn meaning(appended: &Appended) -> std::ops::Range<u64> {
 fn flipped_bit_in_a_sealed_pack_is_never_served() {
     let (disk, appended) = small_pack(PackState::Sealed);
     let bytes = file_bytes(disk.as_ref(), PackState::Sealed);
-    for offset in 0..bytes.len() {
+    for (offset, byte) in bytes.iter().enumerate() {
         for bit in 0..8 {
             let disk = disk.crash(0);
-            overwrite(&disk, PackState::Sealed, offset as u64, &[bytes[offset] ^ (1 << bit)]);
+            overwrite(&disk, PackState::Sealed, offset as u64, &[byte ^ (1 << bit)]);
             let pack = Arc::new(PackFile::open(&disk, &KEYS, ID, PackState::Sealed).unwrap());
             for ((digest, content), appended) in three().iter().zip(&appended) {
                 let read = pack.read_small(appended.place, digest, appended.stored);
@@ -64,10 +64,10 @@ fn flipped_bit_in_a_sealed_pack_is_never_served() {
 fn flipped_bit_in_an_open_pack_costs_its_record_only() {
     let (disk, appended) = small_pack(PackState::Open);
     let bytes = file_bytes(disk.as_ref(), PackState::Open);
-    for offset in 0..bytes.len() {
+    for (offset, byte) in bytes.iter().enumerate() {
         for bit in 0..8 {
             let disk = disk.crash(0);
-            overwrite(&disk, PackState::Open, offset as u64, &[bytes[offset] ^ (1 << bit)]);
+            overwrite(&disk, PackState::Open, offset as u64, &[byte ^ (1 << bit)]);
             let sealed = search_and_seal(&disk, &KEYS, ID).unwrap();
             let expected: Vec<_> = three()
                 .iter()
