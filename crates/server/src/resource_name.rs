@@ -9,7 +9,7 @@
 //! The instance may have slashes of its own. The ID is ignored: BuildStream 1 and buildbox-casd use one for all uploads
 //! of a process, identical names at the same time included. Whether the instance exists is not known here.
 
-use millpond_store::{Digest, DigestError};
+use millpond_cache::{Digest, DigestError, Error};
 
 /// More than any instance name, ID and digest need.
 const NAME_BYTES_MAX: usize = 4096;
@@ -35,6 +35,12 @@ pub(crate) enum NameError {
     Compressed,
     #[error("the digest in the resource name is malformed: {0}")]
     Digest(#[from] DigestError),
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        Self::Invalid(error.to_string())
+    }
 }
 
 /// The blob that a `ReadRequest` asks for.
@@ -174,14 +180,17 @@ mod tests {
 
     #[test]
     fn writing_refuses_what_is_no_upload() {
-        for name in ["", "blobs/H/4", "uploads/blobs/H/4", "uploads//blobs/H/4", "uploads/0b3f/H/4", "uploads/0b3f"] {
+        for name in
+            ["", "blobs/H/4", "uploads/blobs/H/4", "uploads//blobs/H/4", "uploads/0b3f/H/4", "uploads/0b3f"]
+        {
             assert_eq!(write(name), Err(NameError::Write), "{name:?}");
         }
     }
 
     #[test]
     fn malformed_digests_are_told_apart() {
-        let sizes = ["", "-1", "+4", "04", " 4", "4 ", "0x4", "9223372036854775808", "99999999999999999999999999"];
+        let sizes =
+            ["", "-1", "+4", "04", " 4", "4 ", "0x4", "9223372036854775808", "99999999999999999999999999"];
         for size in sizes {
             assert_eq!(read(&format!("blobs/H/{size}")), Err(DigestError::Size.into()), "{size}");
             assert_eq!(write(&format!("uploads/u/blobs/H/{size}")), Err(DigestError::Size.into()), "{size}");
