@@ -1,14 +1,19 @@
-//! The cache: what the server holds one of.
+//! The cache: what the server holds one of, and how it is opened and closed.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use millpond_store::Digest;
+use millpond_store::Clock;
+use millpond_store::blobs::Blobs;
+use millpond_store::catalog::Catalog;
 
-use crate::{
-    AssetPush, AssetQuery, FoundAsset, InstanceName, OpenError, Permit, Published, Pull, Push, Result,
-};
+use crate::closure::Walker;
+use crate::counters::Counters;
+use crate::gate::Gate;
+use crate::instance::Instances;
+use crate::maintenance::Maintenance;
+use crate::{InstanceName, Result};
 
 /// How a cache is opened.
 #[derive(Clone, Debug)]
@@ -50,72 +55,90 @@ pub struct Figures {
     pub names: u64,
     /// Names that wait for their blobs.
     pub pending_names: u64,
+    /// Pushes of names that had to wait for their blobs, since the start.
+    pub pending_pushes: u64,
     /// Names found to be not whole when they were looked up, since the start.
     pub incomplete_lookups: u64,
+    /// Look-ups that failed for a fault of ours or took too long, and were answered as misses, since the start.
+    pub failed_lookups: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
 }
 
-/// An artifact cache on one volume.
+/// An artifact cache on one volume. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones share.
 #[derive(Debug)]
-pub struct Cache {}
+pub(crate) struct Inner {
+    pub blobs: Blobs,
+    pub catalog: Catalog,
+    pub clock: Arc<Clock>,
+    pub gate: Arc<Gate>,
+    pub walker: Walker,
+    pub instances: Instances,
+    pub counters: Arc<Counters>,
+    pub maintenance: Mutex<Option<Maintenance>>,
+}
 
 impl Cache {
-    /// Opens the data directory, or makes it. Starts the background work; needs a tokio runtime.
-    pub async fn open(options: CacheOptions) -> Result<(Self, Opened), OpenError> {
-        let _ = options;
-        todo!()
-    }
-
     /// The instance of that name; `Invalid` if there is none.
     pub fn instance(&self, name: &str) -> Result<InstanceName> {
-        let _ = name;
-        todo!()
+        self.inner.instances.find(name)
     }
 
-    /// Publishes an asset: durable once it answers `Whole`.
-    pub async fn push_asset(&self, permit: &Permit<Push>, push: AssetPush) -> Result<Published> {
-        let _ = (permit, push);
-        todo!()
-    }
-
-    /// Looks an asset up: whole, and for the lease; else `NotFound`.
-    pub async fn fetch_asset(&self, permit: &Permit<Pull>, query: AssetQuery) -> Result<FoundAsset> {
-        let _ = (permit, query);
-        todo!()
-    }
-
-    /// Publishes an action result, serialised as it was sent.
-    pub async fn update_action_result(
-        &self,
-        permit: &Permit<Push>,
-        action: Digest,
-        result: Bytes,
-    ) -> Result<()> {
-        let _ = (permit, action, result);
-        todo!()
-    }
-
-    /// Looks an action result up, serialised as it was sent: whole, and for the lease; else `NotFound`.
-    pub async fn action_result(&self, permit: &Permit<Pull>, action: Digest) -> Result<Bytes> {
-        let _ = (permit, action);
-        todo!()
-    }
-
-    /// How things stand.
+    /// How things stand. Asks the file system for sizes.
     pub fn figures(&self) -> Figures {
-        todo!()
+        let blobs = self.inner.blobs.figures();
+        let catalog = self.inner.catalog.figures();
+        let counters = &self.inner.counters;
+        let catalog_poisoned = catalog.poisoned.then(|| "the catalog met a fault of the disk".to_owned());
+        Figures {
+            limit_bytes: blobs.limit,
+            used_bytes: blobs.used,
+            live_bytes: blobs.live,
+            volume_free_bytes: blobs.free,
+            blobs: blobs.blobs,
+            names: catalog.names,
+            pending_names: catalog.pending,
+            pending_pushes: counters.pending_pushes.get(),
+            incomplete_lookups: counters.incomplete_lookups.get(),
+            failed_lookups: counters.lookup_faults.get() + counters.lookups_timed_out.get(),
+            bad_records: counters.bad_records.get(),
+            poisoned: blobs.poisoned.or(catalog_poisoned),
+        }
     }
 
     /// The largest blob that is taken, in bytes.
     pub fn largest_blob(&self) -> u64 {
-        todo!()
+        self.inner.blobs.figures().largest_blob
     }
 
-    /// Ends the background work, writes down what lay in memory only, and lets the volume go.
+    /// Ends the background work, writes down what lay in memory only, and lets the volume go. Calls still in flight
+    /// are refused from then on.
     pub async fn close(&self) {
-        todo!()
+        let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(maintenance) = maintenance {
+            maintenance.stop().await;
+        }
+        self.inner.flush_uses().await;
+        let inner = Arc::clone(&self.inner);
+        let close = move || {
+            let snapshot_time = inner.gate.snapshot_time();
+            if let Err(error) = inner.blobs.close(snapshot_time) {
+                tracing::error!(%error, "the blob store did not close in order");
+            }
+            if let Err(error) = inner.catalog.close() {
+                tracing::error!(%error, "the catalog did not close in order");
+            }
+        };
+        if tokio::task::spawn_blocking(close).await.is_err() {
+            tracing::error!("closing the store did not come to its end");
+        }
     }
 }

@@ -4,11 +4,20 @@
 //! [`InstanceName`], a [`Permit`]); what goes out is the domain's own [`Error`], which the server turns into words.
 
 mod access;
+mod action_result;
 mod asset;
 mod blobs;
 mod cache;
+mod closure;
+mod counters;
 mod error;
+mod gate;
 mod instance;
+mod lookup;
+mod maintenance;
+mod name;
+mod publish;
+mod start;
 mod tree;
 
 pub use access::{Access, Client, Permit, Pull, Push};

@@ -63,5 +63,6 @@ pub(super) fn files_of_tree_message(digest: &Digest, content: Bytes) -> Result<V
 }
 
 fn read(digest: Option<&reapi::Digest>) -> Result<Option<Digest>> {
-    wire_digest(digest).map_err(|reason| Error::Invalid(format!("the action result holds a bad digest: {reason}")))
+    wire_digest(digest)
+        .map_err(|reason| Error::Invalid(format!("the action result holds a bad digest: {reason}")))
 }

@@ -25,11 +25,12 @@ pub(super) fn children(digest: &Digest, content: Bytes) -> Result<Children> {
 /// The children of a directory already parsed; `holder` is the blob that it stands in, for messages.
 pub(super) fn of_message(directory: &reapi::Directory, holder: &Digest) -> Result<Children> {
     let read = |digest: Option<&reapi::Digest>| {
-        wire_digest(digest)
-            .and_then(|found| found.ok_or("it has none"))
-            .map_err(|reason| Error::Invalid(format!("directory {holder} holds a node with a bad digest: {reason}")))
+        wire_digest(digest).and_then(|found| found.ok_or("it has none")).map_err(|reason| {
+            Error::Invalid(format!("directory {holder} holds a node with a bad digest: {reason}"))
+        })
     };
     let files = directory.files.iter().map(|node| read(node.digest.as_ref())).collect::<Result<_>>()?;
-    let directories = directory.directories.iter().map(|node| read(node.digest.as_ref())).collect::<Result<_>>()?;
+    let directories =
+        directory.directories.iter().map(|node| read(node.digest.as_ref())).collect::<Result<_>>()?;
     Ok(Children { files, directories })
 }

@@ -40,6 +40,19 @@ pub(crate) enum Subject {
     ActionResult { blob: Option<Digest>, content: Option<Bytes> },
 }
 
+impl Subject {
+    /// Whether one walk serves both.
+    pub(crate) fn same_closure(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Asset { form, kind, digest, references },
+                Self::Asset { form: form2, kind: kind2, digest: digest2, references: references2 },
+            ) => (form, kind, digest, references) == (form2, kind2, digest2, references2),
+            _ => false,
+        }
+    }
+}
+
 /// Digests in one part of a closure, by how they are walked.
 #[derive(Debug, Default)]
 struct Parts {
@@ -85,7 +98,9 @@ impl References {
             }
             Bytes::from(packed)
         };
-        StoredReferences { blobs: pack(&self.blobs), directories: pack(&self.directories) }.encode_to_vec().into()
+        StoredReferences { blobs: pack(&self.blobs), directories: pack(&self.directories) }
+            .encode_to_vec()
+            .into()
     }
 
     /// From a row.
@@ -94,7 +109,10 @@ impl References {
         let unpack = |packed: &Bytes| -> Result<Vec<Digest>> {
             let (digests, rest) = packed.as_chunks::<40>();
             let digests = digests.iter().map(|entry| unpack_digest(entry));
-            digests.collect::<Option<_>>().filter(|_| rest.is_empty()).ok_or_else(|| Error::internal("bad references in a row"))
+            digests
+                .collect::<Option<_>>()
+                .filter(|_| rest.is_empty())
+                .ok_or_else(|| Error::internal("bad references in a row"))
         };
         Ok(Self { blobs: unpack(&stored.blobs)?, directories: unpack(&stored.directories)? })
     }
@@ -112,10 +130,12 @@ fn wire_digest(digest: Option<&reapi::Digest>) -> Result<Option<Digest>, &'stati
     match digest {
         None => Ok(None),
         Some(digest) if digest.hash.is_empty() => Ok(None),
-        Some(digest) => Digest::parse(&digest.hash, digest.size_bytes).map(Some).map_err(|error| match error {
-            millpond_store::DigestError::Hash => "a SHA-256 hash is 64 lower-case hexadecimal digits",
-            millpond_store::DigestError::Size => "a size is a number of bytes from 0 up",
-        }),
+        Some(digest) => {
+            Digest::parse(&digest.hash, digest.size_bytes).map(Some).map_err(|error| match error {
+                millpond_store::DigestError::Hash => "a SHA-256 hash is 64 lower-case hexadecimal digits",
+                millpond_store::DigestError::Size => "a size is a number of bytes from 0 up",
+            })
+        }
     }
 }
 
@@ -158,7 +178,8 @@ mod tests {
 
     #[test]
     fn references_come_back_from_a_row_as_they_went_in() {
-        let references = References { blobs: vec![Digest::of(b"a"), Digest::EMPTY], directories: vec![Digest::of(b"b")] };
+        let references =
+            References { blobs: vec![Digest::of(b"a"), Digest::EMPTY], directories: vec![Digest::of(b"b")] };
         assert_eq!(References::decode(&references.encode()).unwrap(), references);
         assert_eq!(References::decode(&References::default().encode()).unwrap(), References::default());
     }

@@ -54,6 +54,17 @@ impl Walked {
     pub(crate) fn is_whole(&self) -> bool {
         self.missing_count == 0
     }
+
+    /// What two walks found together.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.missing.extend(other.missing);
+        self.missing.truncate(MISSING_NAMED_MAX);
+        self.missing_count += other.missing_count;
+        self.unsynced.merge(&other.unsynced);
+        self.raised_to = self.raised_to.min(other.raised_to);
+        self.epoch = self.epoch.min(other.epoch);
+        self.unchecked.extend(other.unchecked);
+    }
 }
 
 impl Walker {
@@ -106,13 +117,20 @@ impl Walk<'_> {
     /// `None` if the message that the roots stand in is missing.
     fn roots(&mut self, subject: &Subject) -> Result<Option<Roots>> {
         match subject {
-            Subject::ActionResult { blob, content: Some(content) } => action_result_roots(*blob, content).map(Some),
+            Subject::ActionResult { blob, content: Some(content) } => {
+                action_result_roots(*blob, content).map(Some)
+            }
             Subject::ActionResult { blob, content: None } => {
                 let Some(blob) = blob else { return Err(Error::internal("an action result without bytes")) };
                 let content = self.message(blob)?;
                 content.map(|content| action_result_roots(Some(*blob), &content)).transpose()
             }
-            Subject::Asset { form: UriForm::Artifact | UriForm::Source, digest, kind: AssetKind::Blob, .. } => {
+            Subject::Asset {
+                form: UriForm::Artifact | UriForm::Source,
+                digest,
+                kind: AssetKind::Blob,
+                ..
+            } => {
                 let content = self.message(digest)?;
                 content.map(|content| asset_roots(subject, Some(content))).transpose()
             }
@@ -253,7 +271,9 @@ impl Walk<'_> {
                 all.extend_from_slice(&found.directories);
                 next.append(&mut found.directories);
                 if all.len() > CLOSURE_BLOBS_MAX {
-                    return Err(Error::Invalid(format!("the tree {root} has more than {CLOSURE_BLOBS_MAX} blobs")));
+                    return Err(Error::Invalid(format!(
+                        "the tree {root} has more than {CLOSURE_BLOBS_MAX} blobs"
+                    )));
                 }
             }
             level = next;

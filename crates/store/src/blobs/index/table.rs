@@ -30,6 +30,9 @@ const _: () = assert!(size_of::<Slot>() == 32);
 /// Set in `stored` when this process wrote the record or has verified it.
 const CHECKED: u32 = 1 << 31;
 
+/// Slots that are added behind the last home when it happens that all of them are taken.
+const OVERFLOW_MORE: usize = 16;
+
 impl Slot {
     const EMPTY: Self = Self {
         key: Key { high: 0, low: 0 },
@@ -116,8 +119,9 @@ impl Table {
         if (self.len + 1) * 8 > self.capacity * 7 {
             self.grow();
         }
-        while !self.try_insert(entry) {
-            self.grow();
+        if !self.try_insert(entry) {
+            self.add_overflow();
+            self.try_insert(entry);
         }
         self.len += 1;
     }
@@ -183,6 +187,11 @@ impl Table {
             *first = Slot::new(entry);
         }
         true
+    }
+
+    fn add_overflow(&mut self) {
+        self.slots.reserve_exact(OVERFLOW_MORE);
+        self.slots.extend(std::iter::repeat_with(|| Slot::EMPTY).take(OVERFLOW_MORE));
     }
 
     fn grow(&mut self) {

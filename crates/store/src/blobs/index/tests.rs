@@ -66,7 +66,9 @@ fn at_start_the_higher_pack_wins_with_the_higher_level() {
     for order in [[(3, 10), (5, 1)], [(5, 1), (3, 10)]] {
         let index = Index::new(&SECRET);
         let key = index.key(&digest(1));
-        order.map(|(pack, seconds)| index.restore(key, location(pack, 8), level(seconds)));
+        for (pack, seconds) in order {
+            index.restore(key, location(pack, 8), level(seconds));
+        }
         let entry = index.get(key, Level::ZERO).unwrap();
         assert_eq!((entry.location, entry.level, entry.checked), (location(5, 8), level(10), false));
     }
