@@ -1,0 +1,270 @@
+//! A real BuildStream client: one version, with a home, caches and a configuration file of its own.
+//!
+//! The versions are those that `scripts/test-clients` made. What a command prints is kept, and shown when the
+//! command does not end as the test wants it to.
+
+use std::cell::Cell;
+use std::env;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::project::Project;
+
+/// The two dialects of BuildStream: of the command line, the configuration and the projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// BuildStream 1.
+    One,
+    /// BuildStream 2.
+    Two,
+}
+
+/// An installed version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(&'static str);
+
+impl Version {
+    /// The version, or nothing where `scripts/test-clients` found no Python for it. Fails if that was never run.
+    pub(crate) fn find(number: &'static str) -> Option<Self> {
+        let version = Self(number);
+        if version.program().exists() {
+            return Some(version);
+        }
+        let skipped = fs::read_to_string(clients_folder().join("skipped")).unwrap_or_default();
+        let reason = skipped.lines().find(|line| line.starts_with(&format!("BuildStream {number}:")));
+        let reason =
+            reason.unwrap_or_else(|| panic!("there is no BuildStream {number}: run scripts/test-clients"));
+        eprintln!("skipped {reason}");
+        None
+    }
+
+    /// Its dialect.
+    pub(crate) fn generation(self) -> Generation {
+        if self.0.starts_with("1.") { Generation::One } else { Generation::Two }
+    }
+
+    fn program(self) -> PathBuf {
+        clients_folder().join(format!("bst-{}/bin/bst", self.0))
+    }
+}
+
+/// Where `scripts/test-clients` puts the clients.
+pub(crate) fn clients_folder() -> PathBuf {
+    let cache = || {
+        env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap()).join(".cache"))
+    };
+    env::var_os("MILLPOND_CLIENTS").map(PathBuf::from).unwrap_or_else(|| cache().join("millpond/clients"))
+}
+
+/// How a client is configured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    /// `push: true` for the server.
+    pub(crate) push: bool,
+    /// The server keeps sources too (BuildStream 2).
+    pub(crate) source_cache: bool,
+    /// `cache-buildtrees`, if not the default (BuildStream 2).
+    pub(crate) cache_buildtrees: Option<&'static str>,
+    /// `pull-buildtrees` (BuildStream 2).
+    pub(crate) pull_buildtrees: bool,
+}
+
+impl Settings {
+    /// Pushes artifacts.
+    pub(crate) fn pushing() -> Self {
+        Self { push: true, ..Self::default() }
+    }
+}
+
+/// What a command did.
+pub(crate) struct Outcome {
+    command: String,
+    success: bool,
+    output: String,
+}
+
+impl Outcome {
+    /// What it printed, if it ended well; fails otherwise.
+    pub(crate) fn expect_success(self) -> String {
+        assert!(self.success, "{} failed:\n{}", self.command, self.output);
+        self.output
+    }
+
+    /// What it printed, if it failed; fails otherwise.
+    pub(crate) fn expect_failure(self) -> String {
+        assert!(!self.success, "{} should have failed:\n{}", self.command, self.output);
+        self.output
+    }
+
+    /// Whether it ended well.
+    pub(crate) fn is_success(&self) -> bool {
+        self.success
+    }
+}
+
+/// A command that runs.
+pub(crate) struct Running {
+    command: String,
+    child: Child,
+    output: PathBuf,
+}
+
+impl Running {
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Outcome {
+        let status = self.child.wait().unwrap();
+        let output = fs::read(&self.output).unwrap();
+        Outcome {
+            command: format!("{} ({status})", self.command),
+            success: status.success(),
+            output: String::from_utf8_lossy(&output).into_owned(),
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+/// One user's BuildStream.
+pub(crate) struct Client {
+    version: Version,
+    home: TempDir,
+    /// How many files and folders its commands have left.
+    paths: Cell<u32>,
+}
+
+impl Client {
+    /// A client with empty caches that knows one server.
+    pub(crate) fn new(version: Version, url: &str, settings: Settings) -> Self {
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let client = Self { version, home, paths: Cell::new(0) };
+        client.configure(url, settings);
+        client
+    }
+
+    /// Replaces the configuration; the caches stay.
+    pub(crate) fn configure(&self, url: &str, settings: Settings) {
+        let caches = self.caches().display().to_string();
+        let push = settings.push;
+        let mut text = format!("sourcedir: {caches}/sources\nlogdir: {caches}/logs\n");
+        match self.version.generation() {
+            Generation::One => {
+                let _ = write!(text, "builddir: {caches}/build\nartifactdir: {caches}/artifacts\n");
+                let _ = write!(text, "artifacts:\n- url: {url}\n  push: {push}\n");
+            }
+            Generation::Two => {
+                let _ = writeln!(text, "cachedir: {caches}");
+                let _ = write!(text, "artifacts:\n  servers:\n  - url: {url}\n    push: {push}\n");
+                if settings.source_cache {
+                    let _ = write!(text, "source-caches:\n  servers:\n  - url: {url}\n    push: {push}\n");
+                }
+                let buildtrees = settings.cache_buildtrees.unwrap_or("auto");
+                let pull = settings.pull_buildtrees;
+                let _ = write!(text, "cache:\n  cache-buildtrees: {buildtrees}\n  pull-buildtrees: {pull}\n");
+            }
+        }
+        fs::write(self.home.path().join("buildstream.conf"), text).unwrap();
+    }
+
+    fn caches(&self) -> PathBuf {
+        self.home.path().join("caches")
+    }
+
+    /// Starts a command and lets it run.
+    pub(crate) fn spawn(&self, project: &Project, arguments: &[&str]) -> Running {
+        let home = self.home.path();
+        let output = self.new_path("output");
+        let file = File::create(&output).unwrap();
+        let child = Command::new(self.version.program())
+            .args(["--no-interactive", "--no-colors", "--config"])
+            .arg(home.join("buildstream.conf"))
+            .args(arguments)
+            .current_dir(project.path())
+            // Nothing of the tester's own settings: a proxy, say, or another BuildStream on PATH.
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", home)
+            .env("XDG_CACHE_HOME", home.join("xdg-cache"))
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Running { command: format!("bst {} {}", self.version.0, arguments.join(" ")), child, output }
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, project: &Project, arguments: &[&str]) -> Outcome {
+        self.spawn(project, arguments).wait()
+    }
+
+    /// Runs a command that must end well, and gives what it printed.
+    pub(crate) fn succeed(&self, project: &Project, arguments: &[&str]) -> String {
+        self.run(project, arguments).expect_success()
+    }
+
+    /// Forgets all that it has built, pulled and fetched.
+    pub(crate) fn wipe(&self) {
+        fs::remove_dir_all(self.caches()).unwrap();
+    }
+
+    /// Pulls elements that must be there.
+    pub(crate) fn pull(&self, project: &Project, elements: &[&str]) {
+        let verb: &[&str] = match self.version.generation() {
+            Generation::One => &["pull"],
+            Generation::Two => &["artifact", "pull"],
+        };
+        self.succeed(project, &[verb, &["--deps", "all"], elements].concat());
+    }
+
+    /// Checks a cached element out, with all that it needs when it runs.
+    pub(crate) fn check_out(&self, project: &Project, element: &str) -> PathBuf {
+        let place = self.new_path("checkout");
+        let place_name = place.to_str().unwrap();
+        let arguments: &[&str] = match self.version.generation() {
+            Generation::One => &["checkout", "--no-integrate", element, place_name],
+            Generation::Two => {
+                &["artifact", "checkout", "--no-integrate", "--directory", place_name, element]
+            }
+        };
+        self.succeed(project, arguments);
+        place
+    }
+
+    /// Checks the sources of an element out (BuildStream 2).
+    pub(crate) fn check_out_sources(&self, project: &Project, element: &str) -> PathBuf {
+        let place = self.new_path("sources");
+        self.succeed(project, &["source", "checkout", "--directory", place.to_str().unwrap(), element]);
+        place
+    }
+
+    /// A path in the client's home where nothing is yet.
+    fn new_path(&self, what: &str) -> PathBuf {
+        self.paths.set(self.paths.get() + 1);
+        self.home.path().join(format!("{what}-{}", self.paths.get()))
+    }
+
+    /// What `bst show` says of one element, by one of its formats such as `state`, without asking the server.
+    pub(crate) fn show(&self, project: &Project, element: &str, what: &str) -> String {
+        const MARK: &str = "shown: ";
+        let format = format!("{MARK}%{{{what}}}");
+        let output = self.succeed(project, &["show", "--deps", "none", "--format", &format, element]);
+        let line = output.lines().find_map(|line| line.strip_prefix(MARK));
+        line.unwrap_or_else(|| panic!("no {what} of {element} in:\n{output}")).to_owned()
+    }
+
+    /// The name of an element's artifact, as `bst artifact` takes it.
+    pub(crate) fn artifact(&self, project: &Project, element: &str) -> String {
+        let key = self.show(project, &format!("{element}.bst"), "full-key");
+        format!("{}/{element}/{key}", project.name())
+    }
+}

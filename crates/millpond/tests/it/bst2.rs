@@ -1,0 +1,120 @@
+//! BuildStream 2, from the oldest version that installs to the newest: what is pushed comes back.
+
+use crate::bst::{Client, Generation, Settings, Version};
+use crate::project::{IMPORTS, Project};
+use crate::server::Server;
+use crate::tree;
+
+#[test]
+fn push_wipe_pull_and_checkout_with_2_8_1() {
+    push_wipe_pull_and_checkout("2.8.1");
+}
+
+#[test]
+fn push_wipe_pull_and_checkout_with_2_0_1() {
+    push_wipe_pull_and_checkout("2.0.1");
+}
+
+fn push_wipe_pull_and_checkout(number: &'static str) {
+    let Some(version) = Version::find(number) else { return };
+    let server = Server::start();
+    let project = Project::new(version.generation(), "pushed");
+    let client = Client::new(version, server.url(), Settings::pushing());
+    client.succeed(&project, &["build", "all.bst"]);
+
+    client.wipe();
+    project.take_sources_away();
+    client.pull(&project, &["all.bst"]);
+    project.assert_is(&client.check_out(&project, "all.bst"));
+}
+
+#[test]
+fn push_and_pull_of_sixty_thousand_files_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let server = Server::start();
+    let project = Project::new(version.generation(), "tiny");
+    project.import("tiny", "tiny", "/");
+    let client = Client::new(version, server.url(), Settings::pushing());
+    client.succeed(&project, &["build", "tiny.bst"]);
+
+    client.wipe();
+    project.take_sources_away();
+    client.pull(&project, &["tiny.bst"]);
+    tree::assert_same(&project.tree("tiny"), &client.check_out(&project, "tiny.bst"));
+}
+
+#[test]
+fn artifacts_by_name_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let server = Server::start();
+    let project = Project::new(version.generation(), "named");
+    let builder = Client::new(version, server.url(), Settings::default());
+    builder.succeed(&project, &["build", "all.bst"]);
+    let name = builder.artifact(&project, "assorted");
+    let user = Client::new(version, server.url(), Settings::default());
+    let shown = user.succeed(&project, &["artifact", "show", "assorted.bst"]);
+    assert!(shown.contains("not cached"), "nothing was pushed yet:\n{shown}");
+
+    builder.configure(server.url(), Settings::pushing());
+    builder.succeed(&project, &["artifact", "push", "--deps", "all", "all.bst"]);
+
+    project.take_sources_away();
+    let shown = user.succeed(&project, &["artifact", "show", "assorted.bst"]);
+    assert!(shown.contains("available"), "pushed, and not available:\n{shown}");
+    // In a project that has nothing but its name.
+    let stranger = Project::empty(version.generation(), "named");
+    user.succeed(&stranger, &["artifact", "pull", &name]);
+    let contents = user.succeed(&stranger, &["artifact", "list-contents", &name]);
+    assert!(contents.contains("assorted/usr/bin/program"), "not in the list:\n{contents}");
+    let log = user.succeed(&stranger, &["artifact", "log", &name]);
+    assert!(log.contains("Build"), "not a log:\n{log}");
+    let checkout = user.check_out(&stranger, &name);
+    tree::assert_same(&project.tree("assorted"), &checkout.join("assorted"));
+}
+
+#[test]
+fn push_and_pull_of_sources_with_2_8_1() {
+    push_and_pull_of_sources("2.8.1");
+}
+
+#[test]
+fn push_and_pull_of_sources_with_2_0_1() {
+    push_and_pull_of_sources("2.0.1");
+}
+
+fn push_and_pull_of_sources(number: &'static str) {
+    let Some(version) = Version::find(number) else { return };
+    let server = Server::start();
+    let project = Project::new(version.generation(), "sources");
+    let caching = Settings { source_cache: true, ..Settings::default() };
+    let builder = Client::new(version, server.url(), Settings { push: true, ..caching });
+    // One pushed by a build, after its artifact, and the others by hand.
+    builder.succeed(&project, &["build", "small.bst"]);
+    builder.succeed(&project, &["source", "push", "--deps", "all", "all.bst"]);
+
+    project.take_sources_away();
+    let user = Client::new(version, server.url(), caching);
+    user.succeed(&project, &["source", "fetch", "--deps", "all", "all.bst"]);
+    for name in IMPORTS {
+        let checkout = user.check_out_sources(&project, &format!("{name}.bst"));
+        tree::assert_same(&project.tree(name), &checkout.join(name));
+    }
+    // And what was never pushed as an artifact is built from them.
+    user.succeed(&project, &["build", "assorted.bst"]);
+}
+
+#[test]
+fn pull_of_what_the_other_version_pushed() {
+    let (Some(old), Some(new)) = (Version::find("2.0.1"), Version::find("2.8.1")) else { return };
+    let server = Server::start();
+    for (name, pusher, puller) in [("forwards", old, new), ("backwards", new, old)] {
+        let project = Project::new(Generation::Two, name);
+        let builder = Client::new(pusher, server.url(), Settings::pushing());
+        builder.succeed(&project, &["build", "assorted.bst"]);
+        project.take_sources_away();
+        let user = Client::new(puller, server.url(), Settings::default());
+        user.pull(&project, &["assorted.bst"]);
+        let checkout = user.check_out(&project, "assorted.bst");
+        tree::assert_same(&project.tree("assorted"), &checkout.join("assorted"));
+    }
+}

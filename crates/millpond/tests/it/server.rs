@@ -1,0 +1,149 @@
+//! One running server, on a port and a data directory of its own.
+//!
+//! Two environment variables point the tests at something else, to compare: `MILLPOND_TEST_URL` is a server that runs
+//! already (tests that restart or fill their server fail then), `MILLPOND_TEST_PROGRAM` a program that is started
+//! instead of this build's `millpond`, with the same arguments and the same line when it is ready.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// What the server says, before the address, once it can answer.
+const READY: &str = "listening on ";
+/// How long a server may take to say so before the test is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    url: String,
+    /// What it listens on after the first start, so that it comes back where its clients look for it.
+    listen: String,
+    arguments: Vec<String>,
+    data: PathBuf,
+    child: Option<Child>,
+    log: Arc<Mutex<String>>,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts one on an empty data directory.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with more arguments for `millpond serve`.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut server = Self {
+            url: String::new(),
+            listen: "127.0.0.1:0".to_owned(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            data: directory.path().join("data"),
+            child: None,
+            log: Arc::default(),
+            _directory: directory,
+        };
+        match env::var("MILLPOND_TEST_URL") {
+            Ok(url) => server.url = url,
+            Err(_) => server.start_again(),
+        }
+        server
+    }
+
+    /// What clients are told.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Starts the server again where it was, after [`Server::stop`] or [`Server::kill`].
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the server is running");
+        let program = env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into());
+        let mut child = Command::new(program)
+            .args(["serve", "--data"])
+            .arg(&self.data)
+            .args(["--listen", &self.listen])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (say, ready) = channel();
+        follow(child.stdout.take().unwrap(), Arc::clone(&self.log), say.clone());
+        follow(child.stderr.take().unwrap(), Arc::clone(&self.log), say);
+        self.child = Some(child);
+        let address = self.wait_until(&ready);
+        self.listen = address.to_string();
+        self.url = format!("http://{address}");
+    }
+
+    fn wait_until(&mut self, ready: &Receiver<SocketAddr>) -> SocketAddr {
+        ready
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("the server is not ready ({error}); it said:\n{}", self.log()))
+    }
+
+    /// Ends it as a service manager does, and waits for that.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::TERM)
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("a server of the test's own, running");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait().unwrap()
+    }
+
+    /// All that it has said so far, in all its lives.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if thread::panicking() {
+            eprintln!("the server {} said:\n{}", self.url, self.log());
+        }
+    }
+}
+
+/// Collects what a server says and reports the address it listens on.
+fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>, ready: Sender<SocketAddr>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once(READY)
+                && let Some(address) = rest.split_whitespace().next().and_then(|word| word.parse().ok())
+            {
+                // Only the first is waited for.
+                let _ = ready.send(address);
+            }
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
