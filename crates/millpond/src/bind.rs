@@ -40,7 +40,7 @@ pub(crate) fn all(listeners: &[Listener]) -> Result<Vec<Bound>, Failure> {
         match bind(listener.address, shares_port_with_ipv4(listener.address, listeners)) {
             Ok(socket) => bound.push(Bound { socket, address: listener.address }),
             Err(error) if listener.optional && !is_in_use(&error) => {
-                tracing::info!("not listening on {}: {error}", listener.address);
+                tracing::info!("{} is not to be had here and left out: {error}", listener.address);
             }
             Err(error) => return Err(refused(listener.address, &error)),
         }
