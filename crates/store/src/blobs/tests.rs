@@ -36,7 +36,12 @@ impl Store {
     }
 }
 
-fn try_open(disk: &Arc<dyn Disk>, options: &BlobsOptions, waterline: Level, damaged: &[Damage]) -> Result<Store> {
+fn try_open(
+    disk: &Arc<dyn Disk>,
+    options: &BlobsOptions,
+    waterline: Level,
+    damaged: &[Damage],
+) -> Result<Store> {
     let damage = Arc::new(Mutex::new(Vec::new()));
     let clock = Arc::new(Clock::manual(NOW));
     let tell = damage.clone();

@@ -182,6 +182,7 @@ mod tests {
             pusher: "".into(),
             address: "".into(),
             state: State::Whole,
+            promotes: None,
         };
         Value::new(new, 1)
     }
