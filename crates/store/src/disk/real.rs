@@ -143,7 +143,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.open_folder(folder)?)?)
+        let folder = self.open_folder(folder)?;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&folder))?)
     }
 
     fn space(&self) -> io::Result<DiskSpace> {
