@@ -248,3 +248,74 @@ impl DiskFile for FaultyFile {
         self.inner.drop_cache(offset, len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn path() -> &'static Path {
+        Path::new("a")
+    }
+
+    fn faulty(call: Option<Call>, nth: u64, effect: Effect, lasting: bool) -> FaultyDisk {
+        let fault = Fault { call, nth, effect, lasting };
+        FaultyDisk::new(Arc::new(MemoryDisk::default()), fault)
+    }
+
+    fn errno<T>(result: io::Result<T>) -> Option<Errno> {
+        result.err().and_then(|error| Errno::from_io_error(&error))
+    }
+
+    #[test]
+    fn only_the_nth_call_of_its_kind_fails() {
+        let disk = faulty(Some(Call::Write), 2, Effect::Fail(Errno::NOSPC), false);
+        let file = disk.create(path()).unwrap();
+        file.write_at(b"one", 0).unwrap();
+        file.sync().unwrap();
+        assert!(!disk.has_struck());
+        assert_eq!(errno(file.write_at(b"two", 0)), Some(Errno::NOSPC));
+        assert!(disk.has_struck());
+        let mut buffer = [0; 3];
+        file.read_at(&mut buffer, 0).unwrap();
+        assert_eq!(&buffer, b"one");
+        file.write_at(b"two", 0).unwrap();
+    }
+
+    #[test]
+    fn write_cut_short_leaves_its_first_half() {
+        let disk = faulty(Some(Call::Write), 1, Effect::CutShort(Errno::IO), false);
+        let file = disk.create(path()).unwrap();
+        assert_eq!(errno(file.write_at(b"abcdef", 0)), Some(Errno::IO));
+        assert_eq!(file.len().unwrap(), 3);
+    }
+
+    #[test]
+    fn flipped_bit_is_read_once_and_not_written() {
+        let disk = faulty(Some(Call::Read), 2, Effect::FlipBit(9), false);
+        let file = disk.create(path()).unwrap();
+        file.write_at(&[0; 4], 0).unwrap();
+        let reads = [(); 3].map(|()| {
+            let mut buffer = [0; 4];
+            file.read_at(&mut buffer, 0).unwrap();
+            buffer
+        });
+        assert_eq!(reads, [[0; 4], [0, 2, 0, 0], [0; 4]]);
+    }
+
+    #[test]
+    fn lasting_fault_counts_what_changes_and_then_fails_all() {
+        let disk = faulty(None, 3, Effect::Fail(Errno::NOSPC), true);
+        let file = disk.create(path()).unwrap();
+        file.write_at(b"x", 0).unwrap();
+        disk.list(Path::new("")).unwrap();
+        assert_eq!(errno(file.sync()), Some(Errno::NOSPC));
+        let mut buffer = [0];
+        assert_eq!(errno(file.read_at(&mut buffer, 0)), Some(Errno::IO));
+        assert_eq!(errno(disk.open(path())), Some(Errno::IO));
+        assert_eq!(errno(disk.rename(path(), Path::new("b"))), Some(Errno::IO));
+        assert_eq!(errno(disk.remove(path())), Some(Errno::IO));
+        assert_eq!(errno(disk.sync_folder(Path::new(""))), Some(Errno::IO));
+        assert_eq!(errno(disk.create_folder(Path::new("f"))), Some(Errno::IO));
+    }
+}
