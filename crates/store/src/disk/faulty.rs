@@ -10,6 +10,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -52,6 +53,8 @@ impl Call {
 pub enum Effect {
     /// It is not made and fails.
     Fail(Errno),
+    /// It is not made and fails, but says so only after a while.
+    FailAfter(Errno, Duration),
     /// Half of it is made, and it fails.
     CutShort(Errno),
     /// One bit of what it reads is flipped: this one of the first byte and counted on from there. Other calls than
@@ -106,6 +109,16 @@ impl FaultyDisk {
 impl Faults {
     /// What goes wrong with this call, if anything does.
     fn strike(&self, call: Call) -> Option<Effect> {
+        match self.count(call) {
+            Some(Effect::FailAfter(errno, pause)) => {
+                std::thread::sleep(pause);
+                Some(Effect::Fail(errno))
+            }
+            effect => effect,
+        }
+    }
+
+    fn count(&self, call: Call) -> Option<Effect> {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         if count.struck && self.fault.lasting {
             return Some(Effect::Fail(Errno::IO));
@@ -124,7 +137,9 @@ impl Faults {
     /// For calls that are made whole or not at all.
     fn whole(&self, call: Call) -> io::Result<()> {
         match self.strike(call) {
-            Some(Effect::Fail(errno) | Effect::CutShort(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _) | Effect::CutShort(errno)) => {
+                Err(errno.into())
+            }
             Some(Effect::FlipBit(_)) | None => Ok(()),
         }
     }
@@ -188,7 +203,7 @@ impl FaultyFile {
         read: impl FnOnce(&dyn DiskFile, &mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         match self.faults.strike(Call::Read) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(_)) => {
                 let half = buffer.len() / 2;
                 read(self.inner.as_ref(), buffer.get_mut(..half).unwrap_or_default())
@@ -216,7 +231,7 @@ impl DiskFile for FaultyFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self.faults.strike(Call::Write) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(errno)) => {
                 self.inner.write_at(bytes.get(..bytes.len() / 2).unwrap_or_default(), offset)?;
                 Err(errno.into())
@@ -227,7 +242,7 @@ impl DiskFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         match self.faults.strike(Call::Sync) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(errno)) => {
                 self.inner.sync()?;
                 Err(errno.into())

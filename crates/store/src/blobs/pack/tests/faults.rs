@@ -203,17 +203,21 @@ fn append_fails_only_for_space(pack: &OpenPack) {
 }
 
 #[test]
-fn of_syncs_beside_each_other_none_is_believed_when_one_fails() {
-    for round in 0..400 {
-        let disk = memory();
-        let pack = open_pack(&disk);
-        append(&pack, &[blob(round, 10)]);
-        disk.fail_next_sync(".open", Errno::IO, 0);
-        let synced = std::thread::scope(|scope| {
-            let threads = [(); 3].map(|()| scope.spawn(|| pack.sync().is_ok()));
-            threads.map(|thread| thread.join().unwrap())
-        });
-        assert_eq!(synced, [false; 3], "round {round}");
-        assert!(recover(&disk.crash(0)).is_empty());
-    }
+fn sync_beside_one_that_fails_is_not_believed() {
+    let memory = memory();
+    let effect = Effect::FailAfter(Errno::IO, std::time::Duration::from_millis(100));
+    // The first sync is that of the new pack's header.
+    let fault = Fault { call: Some(Call::Sync), nth: 2, effect, lasting: false };
+    let disk = Arc::new(FaultyDisk::new(Arc::clone(&memory) as Arc<dyn Disk>, fault));
+    let pack = OpenPack::create(Arc::clone(&disk) as Arc<dyn Disk>, &KEYS, ID, NOW).unwrap();
+    append(&pack, &[blob(1, 10)]);
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| pack.sync());
+        while !disk.has_struck() {
+            std::thread::yield_now();
+        }
+        assert!(matches!(pack.sync(), Err(Error::Poisoned(_))));
+        assert!(matches!(failing.join().unwrap(), Err(Error::Io { .. })));
+    });
+    assert_eq!(pack.synced(), 80);
 }
