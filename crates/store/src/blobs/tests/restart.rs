@@ -151,7 +151,8 @@ async fn unreadable_pack_is_set_aside_and_the_others_are_served() {
     }
     store.blobs.close(NOW).unwrap();
     remove(&*disk, "snapshot.a");
-    let largest = packs(&*disk).into_iter().max_by_key(|name| folder.path().join(name).metadata().unwrap().len());
+    let largest =
+        packs(&*disk).into_iter().max_by_key(|name| folder.path().join(name).metadata().unwrap().len());
     let largest = largest.unwrap();
     std::fs::write(folder.path().join(&largest), vec![0x55; 100_000]).unwrap();
     let store = open(&disk);

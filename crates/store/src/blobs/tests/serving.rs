@@ -6,7 +6,8 @@ async fn blobs_are_taken_in_and_given_back(disk: Arc<dyn Disk>) {
     let store = open(&disk);
     let blobs = &store.blobs;
     let small: Vec<_> = (0..300).map(|number| blob(number, number as usize * 37 % 9000 + 1)).collect();
-    let large = [blob(1, LARGE), blob(2, 1 << 20), blob(3, (1 << 20) + 1), blob(4, 128 * 1024), blob(5, 262_143)];
+    let large =
+        [blob(1, LARGE), blob(2, 1 << 20), blob(3, (1 << 20) + 1), blob(4, 128 * 1024), blob(5, 262_143)];
     assert!(blobs.put_many(small.clone()).await.iter().all(Result::is_ok));
     for blob in &large {
         upload(blobs, blob).await.unwrap();
@@ -141,7 +142,9 @@ async fn upload_dropped_half_way_vanishes() {
 fn files(folder: &std::path::Path, ending: &str) -> usize {
     let folders = std::fs::read_dir(folder.join("packs")).unwrap();
     let names = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
-    names.filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|found| found == ending)).count()
+    names
+        .filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|found| found == ending))
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +156,9 @@ async fn identical_uploads_at_the_same_time_all_succeed_and_keep_one_place() {
         let tasks: Vec<_> = (0..8)
             .map(|number| {
                 let (blobs, one) = (store.blobs.clone(), one.clone());
-                tokio::spawn(async move { if number % 2 == 0 { put(&blobs, &one).await } else { upload(&blobs, &one).await } })
+                tokio::spawn(async move {
+                    if number % 2 == 0 { put(&blobs, &one).await } else { upload(&blobs, &one).await }
+                })
             })
             .collect();
         for task in tasks {
