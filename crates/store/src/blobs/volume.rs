@@ -171,10 +171,10 @@ fn keys_from_packs(disk: &dyn Disk) -> Result<Option<(VolumeKeys, Level)>> {
 fn keys_from_pack(disk: &dyn Disk, id: PackId, state: PackState) -> io::Result<Option<(VolumeKeys, Level)>> {
     let file = disk.open(&id.path(state))?;
     let mut bytes = [0; PackHeader::LEN];
-    if file.read_at(&mut bytes, 0).is_ok() {
-        if let Some(header) = PackHeader::decode(&bytes).filter(|header| header.id == id) {
-            return Ok(Some((header.keys, header.created)));
-        }
+    if file.read_at(&mut bytes, 0).is_ok()
+        && let Some(header) = PackHeader::decode(&bytes).filter(|header| header.id == id)
+    {
+        return Ok(Some((header.keys, header.created)));
     }
     let mut bytes = [0; Trailer::LEN];
     file.read_at(&mut bytes, file.len()?.saturating_sub(Trailer::LEN as u64))?;
@@ -194,3 +194,6 @@ fn draw_keys() -> Result<VolumeKeys> {
     });
     Ok(VolumeKeys { id, secret, salt })
 }
+
+#[cfg(test)]
+mod tests;

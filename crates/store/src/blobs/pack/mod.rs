@@ -27,3 +27,6 @@ pub struct Appended {
     /// Where it ends in the pack: durable once the pack is synced up to here.
     pub end: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ fn open(disk: &dyn Disk, id: PackId, state: PackState) -> Result<std::sync::Arc<
     })
 }
 
-fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Result<Found> {
+pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Result<Found> {
     let failed = |error| Error::io(format!("searching pack {id}"), error);
     let mut window = Window { file, len: file.len().map_err(failed)?, start: 0, bytes: Vec::new() };
     let header = window.get(0, PackHeader::LEN).map_err(failed)?.and_then(PackHeader::decode);
