@@ -12,6 +12,7 @@ mod digest;
 pub mod disk;
 mod error;
 mod level;
+mod random;
 
 pub use clock::Clock;
 pub use digest::{Digest, DigestError, DigestFunction, Hasher};

@@ -9,6 +9,7 @@ mod fields;
 mod footer;
 mod pack;
 mod record;
+mod volume;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use footer::{FooterEntry, decode_footer, encode_footer};
 pub use pack::{PackHeader, PackKind, Trailer};
 pub use record::{FrameEntry, FrameTable, RecordHeader, checksum_of, record_len};
+pub use volume::{FormatFile, VersionFound};
 
 pub(super) use fields::{Fields, put};
 
@@ -173,6 +175,11 @@ impl fmt::Debug for VolumeKeys {
         write!(formatter, "VolumeKeys({:032x})", u128::from_be_bytes(self.id))
     }
 }
+
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

@@ -101,8 +101,8 @@ pub struct Trailer {
     pub footer_len: u64,
     /// Entries in the footer.
     pub entries: u32,
-    /// When the pack was sealed.
-    pub sealed: Level,
+    /// The latest time of writing of its records.
+    pub newest: Level,
 }
 
 impl Trailer {
@@ -130,7 +130,7 @@ impl Trailer {
                 &self.footer_offset.to_le_bytes(),
                 &self.footer_len.to_le_bytes(),
                 &self.entries.to_le_bytes(),
-                &self.sealed.seconds().to_le_bytes(),
+                &self.newest.seconds().to_le_bytes(),
             ],
         );
         let checksum = self.checksum(&out);
@@ -150,8 +150,8 @@ impl Trailer {
         let id = PackId::new(fields.u32()?);
         let keys = decode_keys(&mut fields)?;
         let (footer_offset, footer_len) = (fields.u64()?, fields.u64()?);
-        let (entries, sealed) = (fields.u32()?, Level::from_seconds(fields.u32()?));
-        let trailer = Self { kind, id, keys, footer_offset, footer_len, entries, sealed };
+        let (entries, newest) = (fields.u32()?, Level::from_seconds(fields.u32()?));
+        let trailer = Self { kind, id, keys, footer_offset, footer_len, entries, newest };
         (trailer.checksum(body) == checksum).then_some(trailer)
     }
 

@@ -139,7 +139,7 @@ pub struct FrameEntry {
 const ENTRY_LEN: u64 = 4 + 8;
 
 /// Bytes of a table of so many frames: none for one frame.
-pub const fn table_len(frames: u64) -> u64 {
+const fn table_len(frames: u64) -> u64 {
     if frames > 1 { frames.saturating_mul(ENTRY_LEN) } else { 0 }
 }
 
