@@ -103,7 +103,7 @@ impl Cache {
             used_bytes: blobs.used,
             live_bytes: blobs.live,
             volume_free_bytes: blobs.free,
-            blobs: blobs.blobs,
+            blobs: blobs.blobs as u64,
             names: catalog.names,
             pending_names: catalog.pending,
             pending_pushes: counters.pending_pushes.get(),
@@ -116,7 +116,7 @@ impl Cache {
 
     /// The largest blob that is taken, in bytes.
     pub fn largest_blob(&self) -> u64 {
-        self.inner.blobs.figures().largest_blob
+        self.inner.blobs.figures().blob_max
     }
 
     /// Ends the background work, writes down what lay in memory only, and lets the volume go. Calls still in flight

@@ -92,10 +92,10 @@ impl From<millpond_store::Error> for Error {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process serves this data directory.
-    #[error("the data directory is in use by process {pid}")]
+    #[error("the data directory is in use by {}", holder(*pid))]
     InUse {
-        /// That process.
-        pid: u32,
+        /// That process, if it wrote its number down.
+        pid: Option<u32>,
     },
     /// Written by a later release.
     #[error("the data directory has format {found}, and this release knows formats up to {known}")]
@@ -114,4 +114,8 @@ pub enum OpenError {
     /// Anything else.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }

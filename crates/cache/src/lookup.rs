@@ -50,13 +50,11 @@ impl Inner {
         let fresh = raised >= self.gate.fresh_from()
             && raised >= self.blobs.waterline()
             && value.epoch() == self.blobs.epoch();
-        (fresh && !self.waits(name)).then_some(value)
+        (fresh && !self.catalog.has_pending(name)).then_some(value)
     }
 
     async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
-        if self.waits(name) {
-            self.promote(name).await?;
-        }
+        self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket();
@@ -82,11 +80,6 @@ impl Inner {
         drop(ticket);
         self.verify_later(walked.unchecked);
         Ok(Some(value))
-    }
-
-    /// Whether a value waits for its blobs under this name.
-    fn waits(&self, name: &Name) -> bool {
-        self.catalog.has_pending(name)
     }
 
     /// Publishes a value that waits for its blobs, if the first one that it lacked is there by now.

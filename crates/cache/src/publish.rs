@@ -54,8 +54,7 @@ impl Inner {
         if self.clock.now() > ticket.time().plus(PUBLISH_SECONDS_MAX) {
             return Err(Error::Busy("publishing took longer than ten minutes: push the name again".into()));
         }
-        let values = values(publication, walked.raised_to, ticket.time(), State::Whole);
-        let published = self.catalog.publish(values).await?;
+        let published = self.commit(publication, walked.raised_to, ticket.time(), State::Whole).await?;
         for value in &published {
             value.set_raised(walked.raised_to, walked.epoch);
         }
@@ -73,8 +72,28 @@ impl Inner {
         let name = publication.names.first().map(|(name, _)| name.text.to_string());
         tracing::warn!(name, missing = walked.missing_count, %first, "a name waits for its blobs");
         self.counters.pending_pushes.add(1);
-        self.catalog.publish(values(publication, Level::ZERO, time, State::Pending(first))).await?;
+        self.commit(publication, Level::ZERO, time, State::Pending(first)).await?;
         Ok(Published::Pending)
+    }
+
+    async fn commit(
+        &self,
+        publication: Publication,
+        level: Level,
+        touched: Level,
+        state: State,
+    ) -> Result<Vec<Arc<Value>>> {
+        let promotes = publication.promotes;
+        let mut values = values(publication, level, touched, state);
+        match (promotes, values.pop()) {
+            (Some(pending), Some(value)) => {
+                Ok(self.catalog.promote(pending, value).await?.into_iter().collect())
+            }
+            (_, last) => {
+                values.extend(last);
+                Ok(self.catalog.publish(values).await?)
+            }
+        }
     }
 
     /// Walks several closures as one, on a thread that may block.
@@ -134,7 +153,6 @@ fn values(publication: Publication, level: Level, touched: Level, state: State) 
         pusher: publication.client.identity.as_str().into(),
         address: address.as_str().into(),
         state,
-        promotes: publication.promotes,
     };
     publication.names.into_iter().map(new).collect()
 }

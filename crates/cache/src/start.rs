@@ -55,7 +55,7 @@ fn open_blocking(options: &CacheOptions) -> Result<(Inner, Begun), OpenError> {
     let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
     let (blobs, started) = Blobs::open(
         disk,
-        BlobsOptions { limit: options.max_size, ..BlobsOptions::default() },
+        &BlobsOptions { limit: options.max_size, ..BlobsOptions::default() },
         Arc::clone(&clock),
         catalog_started.waterline,
         damaged,

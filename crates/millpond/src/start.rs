@@ -115,7 +115,10 @@ fn not_opened(data: &Path, error: &OpenError) -> Failure {
     match error {
         OpenError::InUse { pid } => Failure::new(
             Code::VolumeInUse,
-            format!("{data} is in use by process {pid}"),
+            format!(
+                "{data} is in use by {}",
+                pid.map_or("another process".into(), |pid| format!("process {pid}"))
+            ),
             "end that process first, or give another directory with --data",
         ),
         OpenError::NewerFormat { found, known } => Failure::new(
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn each_reason_not_to_open_has_its_code_and_a_remedy() {
         let cases = [
-            (OpenError::InUse { pid: 42 }, Code::VolumeInUse, "process 42"),
+            (OpenError::InUse { pid: Some(42) }, Code::VolumeInUse, "process 42"),
             (OpenError::NewerFormat { found: 9, known: 1 }, Code::NewerFormat, "format 9"),
             (
                 OpenError::NotWritable(io::ErrorKind::ReadOnlyFilesystem.into()),

@@ -81,7 +81,10 @@ fn files_of_code_fit_a_reader() {
     let long = lengths.iter().filter(|(lines, _)| *lines > FILE_LINES_MAX);
     none(long.map(|(lines, path)| format!("{path}: {lines} lines, at most {FILE_LINES_MAX}")).collect());
     let (lines, path) = &lengths[lengths.len() * 9 / 10];
-    assert!(*lines <= NINE_IN_TEN_MAX, "one file in ten is longer than {NINE_IN_TEN_MAX} lines, from {path} on");
+    assert!(
+        *lines <= NINE_IN_TEN_MAX,
+        "one file in ten is longer than {NINE_IN_TEN_MAX} lines, from {path} on"
+    );
 }
 
 #[test]
@@ -155,7 +158,8 @@ fn nothing_is_left_behind() {
     ]
     .map(|parts| parts.concat());
     let mut complaints = Vec::new();
-    for (path, text) in texts(|path| ["rs", "md", "toml", "proto", "sql"].iter().any(|e| has_ending(path, e))) {
+    for (path, text) in texts(|path| ["rs", "md", "toml", "proto", "sql"].iter().any(|e| has_ending(path, e)))
+    {
         for (number, line) in text.lines().enumerate() {
             if let Some(marker) = markers.iter().find(|marker| line.contains(*marker)) {
                 complaints.push(format!("{path}:{}: {marker}", number + 1));

@@ -10,13 +10,13 @@ use crate::{Error, Result};
 
 /// The children of one directory.
 #[derive(Debug, Default)]
-pub(super) struct Children {
+pub(crate) struct Children {
     pub files: Vec<Digest>,
     pub directories: Vec<Digest>,
 }
 
 /// Parses a serialised `Directory`.
-pub(super) fn children(digest: &Digest, content: Bytes) -> Result<Children> {
+pub(crate) fn children(digest: &Digest, content: Bytes) -> Result<Children> {
     let directory = reapi::Directory::decode(content)
         .map_err(|error| Error::Invalid(format!("{digest} is not a Directory: {error}")))?;
     of_message(&directory, digest)

@@ -108,7 +108,7 @@ impl References {
         let stored = StoredReferences::decode(stored.clone()).map_err(Error::internal)?;
         let unpack = |packed: &Bytes| -> Result<Vec<Digest>> {
             let (digests, rest) = packed.as_chunks::<40>();
-            let digests = digests.iter().map(|entry| unpack_digest(entry));
+            let digests = digests.iter().map(unpack_digest);
             digests
                 .collect::<Option<_>>()
                 .filter(|_| rest.is_empty())

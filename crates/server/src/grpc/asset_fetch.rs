@@ -3,7 +3,7 @@
 //! A request without URIs is how BuildStream 1.6 and 2 ask whether this service is here, and INVALID_ARGUMENT is the one
 //! answer that all of them take for yes.
 
-use millpond_cache::{AssetKind, AssetQuery, Error, FoundAsset, Result};
+use millpond_cache::{AssetKind, AssetQuery, FoundAsset, Result};
 use millpond_proto::asset::fetch_server::Fetch;
 use millpond_proto::asset::{
     FetchBlobRequest, FetchBlobResponse, FetchDirectoryRequest, FetchDirectoryResponse, Qualifier,
@@ -14,9 +14,6 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Service, digests};
 use crate::caller::Caller;
 use crate::{deadline, status};
-
-/// More than any client asks for at once; each is a look-up.
-const URIS_MAX: usize = 1000;
 
 #[async_trait]
 impl Fetch for Service {
@@ -32,7 +29,7 @@ impl Fetch for Service {
             qualifiers: pairs(&request.qualifiers),
             oldest_content_accepted: request.oldest_content_accepted.map(seconds),
         };
-        let found = self.fetch(&caller, "FetchBlob", &request.instance_name, request.digest_function, query);
+        let found = self.fetch(&caller, &request.instance_name, request.digest_function, query);
         let found = found.await.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(FetchBlobResponse {
             status: None,
@@ -56,8 +53,7 @@ impl Fetch for Service {
             qualifiers: pairs(&request.qualifiers),
             oldest_content_accepted: request.oldest_content_accepted.map(seconds),
         };
-        let found =
-            self.fetch(&caller, "FetchDirectory", &request.instance_name, request.digest_function, query);
+        let found = self.fetch(&caller, &request.instance_name, request.digest_function, query);
         let found = found.await.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(FetchDirectoryResponse {
             status: None,
@@ -74,26 +70,13 @@ impl Service {
     async fn fetch(
         &self,
         caller: &Caller,
-        method: &str,
         instance: &str,
         function: i32,
         query: AssetQuery,
     ) -> Result<FoundAsset> {
         let permit = caller.pull(&self.cache, instance)?;
         digests::function(function)?;
-        check_uris(method, &query.uris)?;
         deadline::look_up(self.cache.fetch_asset(&permit, query)).await
-    }
-}
-
-/// BuildStream prints these words only if the answer is not the one it hoped for.
-pub(super) fn check_uris(method: &str, uris: &[String]) -> Result<()> {
-    match uris.len() {
-        0 => Err(Error::Invalid(format!("{method}: Missing URI: give at least one"))),
-        1..=URIS_MAX => Ok(()),
-        count => {
-            Err(Error::Invalid(format!("{method}: {count} URIs are more than {URIS_MAX}: ask for fewer")))
-        }
     }
 }
 

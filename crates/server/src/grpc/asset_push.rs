@@ -14,7 +14,7 @@ use millpond_proto::asset::push_server::Push;
 use millpond_proto::asset::{PushBlobRequest, PushBlobResponse, PushDirectoryRequest, PushDirectoryResponse};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::asset_fetch::{check_uris, pairs, seconds};
+use super::asset_fetch::{pairs, seconds};
 use super::{Service, digests};
 use crate::caller::Caller;
 use crate::status;
@@ -49,7 +49,6 @@ impl Push for Service {
 
 /// Both requests: they differ in what they call the digest.
 struct PushRequest {
-    method: &'static str,
     kind: AssetKind,
     digest_name: &'static str,
     message: PushBlobRequest,
@@ -57,7 +56,7 @@ struct PushRequest {
 
 impl From<PushBlobRequest> for PushRequest {
     fn from(message: PushBlobRequest) -> Self {
-        Self { method: "PushBlob", kind: AssetKind::Blob, digest_name: "blob_digest", message }
+        Self { kind: AssetKind::Blob, digest_name: "blob_digest", message }
     }
 }
 
@@ -73,17 +72,15 @@ impl From<PushDirectoryRequest> for PushRequest {
             references_directories: message.references_directories,
             digest_function: message.digest_function,
         };
-        let (method, digest_name) = ("PushDirectory", "root_directory_digest");
-        Self { method, kind: AssetKind::Directory, digest_name, message }
+        Self { kind: AssetKind::Directory, digest_name: "root_directory_digest", message }
     }
 }
 
 impl Service {
     async fn push(&self, caller: &Caller, request: PushRequest) -> Result<Published> {
-        let PushRequest { method, kind, digest_name, message } = request;
+        let PushRequest { kind, digest_name, message } = request;
         let permit = caller.push(&self.cache, &message.instance_name)?;
         digests::function(message.digest_function)?;
-        check_uris(method, &message.uris)?;
         let push = AssetPush {
             kind,
             uris: message.uris,

@@ -1,7 +1,7 @@
 //! BuildStream 1's ReferenceStorage: another wire for names of directories. A key here and the URI under which
 //! BuildStream 1.6 pushes the same artifact as an asset are one name.
 
-use millpond_cache::{AssetKind, AssetPush, AssetQuery, Digest, Error, Published, Result, reference_uri};
+use millpond_cache::{AssetKind, AssetPush, AssetQuery, Digest, Published, Result, reference_uri};
 use millpond_proto::buildstream::reference_storage_server::ReferenceStorage;
 use millpond_proto::buildstream::{
     GetReferenceRequest, GetReferenceResponse, StatusRequest, StatusResponse, UpdateReferenceRequest,
@@ -62,9 +62,6 @@ impl Service {
 
     async fn set_reference(&self, caller: &Caller, request: &UpdateReferenceRequest) -> Result<Published> {
         let permit = caller.push(&self.cache, &request.instance_name)?;
-        if request.keys.is_empty() {
-            return Err(Error::Invalid("the request has no keys: give PROJECT/ELEMENT/KEY".into()));
-        }
         let push = AssetPush {
             kind: AssetKind::Directory,
             uris: request.keys.iter().map(|key| reference_uri(key)).collect::<Result<_>>()?,

@@ -63,10 +63,10 @@ fn encode_frames(content: &[u8], encoding: Encoding) -> (Encoding, Vec<Cow<'_, [
     if encoding == Encoding::Zstd {
         let compressed: Option<Vec<Cow<'_, [u8]>>> =
             pieces().map(|piece| compress(piece).map(Cow::Owned)).collect();
-        if let Some(frames) = compressed {
-            if frames.iter().map(|frame| frame.len()).sum::<usize>() < content.len() {
-                return (Encoding::Zstd, frames);
-            }
+        if let Some(frames) = compressed
+            && frames.iter().map(|frame| frame.len()).sum::<usize>() < content.len()
+        {
+            return (Encoding::Zstd, frames);
         }
     }
     if content.is_empty() {

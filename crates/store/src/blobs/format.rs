@@ -9,6 +9,7 @@ mod fields;
 mod footer;
 mod pack;
 mod record;
+mod volume;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use footer::{FooterEntry, decode_footer, encode_footer};
 pub use pack::{PackHeader, PackKind, Trailer};
 pub use record::{FrameEntry, FrameTable, RecordHeader, checksum_of, record_len};
+pub use volume::{FormatFile, VersionFound};
 
 pub(super) use fields::{Fields, put};
 

@@ -9,7 +9,7 @@
 //! It knows nothing of files; a target says what its sync is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -91,12 +91,14 @@ pub(crate) struct GroupSync<T> {
     target: T,
     state: Mutex<State>,
     changed: Notify,
+    ended: Condvar,
 }
 
 impl<T: Target> GroupSync<T> {
     /// Durable up to `synced` so far.
     pub(crate) fn new(target: T, synced: u64) -> Self {
-        Self { target, state: Mutex::new(State { synced, ..State::default() }), changed: Notify::new() }
+        let state = Mutex::new(State { synced, ..State::default() });
+        Self { target, state, changed: Notify::new(), ended: Condvar::new() }
     }
 
     /// What is synced.
@@ -109,11 +111,6 @@ impl<T: Target> GroupSync<T> {
         self.state().synced
     }
 
-    /// Whether it will not become durable beyond that.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.state().failure.is_some()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,41 +121,52 @@ impl<T: Target> GroupSync<T> {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let lead = {
-                let mut state = self.state();
+            {
+                let state = self.state();
                 if state.synced >= end {
                     return Ok(());
                 }
                 if let Some(failure) = &state.failure {
                     return Err(failure.error());
                 }
-                !std::mem::replace(&mut state.running, true)
-            };
-            if lead {
-                let leader = Leader(self.clone());
-                // Also runs to its end if whoever waits here goes away.
-                drop(tokio::task::spawn_blocking(move || leader.0.run()));
             }
+            self.start();
             changed.await;
         }
     }
 
-    /// Syncs on this thread, unless somebody is at it already: then it returns at once.
-    pub(crate) fn sync_now(self: &Arc<Self>) -> Result<()> {
-        if !self.begin() {
-            return Ok(());
+    /// Begins a sync on the blocking pool, unless one is running. It runs to its end whoever goes away meanwhile.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if let Some(leader) = self.hold() {
+            drop(tokio::task::spawn_blocking(move || leader.0.run()));
         }
+    }
+
+    /// Syncs on this thread, unless somebody is at it already: then it returns at once.
+    pub(crate) fn sync_unless_running(self: &Arc<Self>) -> Result<()> {
+        self.hold().map_or(Ok(()), |leader| leader.0.run())
+    }
+
+    /// Syncs on this thread, after whoever is at it.
+    pub(crate) fn sync_after_running(self: &Arc<Self>) -> Result<()> {
+        let mut state = self.state();
+        while state.running {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(failure) = &state.failure {
+            return Err(failure.error());
+        }
+        state.running = true;
+        drop(state);
         Leader(self.clone()).0.run()
     }
 
-    /// Keeps others from syncing until the hold is dropped. `None` if somebody is at it.
+    /// Keeps others from syncing until the hold is dropped. `None` if somebody is at it, or it has failed.
     pub(crate) fn hold(self: &Arc<Self>) -> Option<Leader<T>> {
-        self.begin().then(|| Leader(self.clone()))
-    }
-
-    fn begin(&self) -> bool {
         let mut state = self.state();
-        state.failure.is_none() && !std::mem::replace(&mut state.running, true)
+        let free = state.failure.is_none() && !std::mem::replace(&mut state.running, true);
+        drop(state);
+        free.then(|| Leader(self.clone()))
     }
 
     fn run(&self) -> Result<()> {
@@ -181,6 +189,7 @@ impl<T> Drop for Leader<T> {
     fn drop(&mut self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).running = false;
         self.0.changed.notify_waiters();
+        self.0.ended.notify_all();
     }
 }
 
@@ -276,7 +285,6 @@ mod tests {
             assert!(matches!(waiting.await.unwrap(), Err(Error::NoSpace { used: 1, limit: 2 })));
         }
         assert!(matches!(group.wait(8).await, Err(Error::NoSpace { .. })));
-        assert!(group.has_failed());
         assert!(group.wait(0).await.is_ok(), "what was durable before stays so");
         assert_eq!(group.target.syncs.load(Ordering::SeqCst), 1);
     }

@@ -42,6 +42,35 @@ pub(crate) struct Summary {
     pub(crate) last_pack: PackId,
 }
 
+/// Which file is written next, and what the two occupy.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// The generation written last.
+    pub(crate) generation: u64,
+    /// Written over next.
+    pub(crate) file: &'static str,
+    /// What each occupies, in bytes.
+    pub(crate) bytes: [u64; 2],
+}
+
+impl Turn {
+    /// The next snapshot goes over the file that was not just read or written.
+    pub(crate) fn after(last: Option<&Summary>, generation: u64, bytes: [u64; 2]) -> Self {
+        let [a, b] = FILES;
+        let file = if last.is_some_and(|last| last.file == a) { b } else { a };
+        Self { generation, file, bytes }
+    }
+
+    /// This file was written, with these bytes.
+    pub(crate) fn written(&mut self, generation: u64, bytes: u64) {
+        let [a, b] = FILES;
+        let [of_a, of_b] = &mut self.bytes;
+        let (mine, next) = if self.file == a { (of_a, b) } else { (of_b, a) };
+        *mine = bytes;
+        (self.generation, self.file) = (generation, next);
+    }
+}
+
 /// What is to be written, but for the entries.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {

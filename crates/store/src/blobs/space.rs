@@ -51,7 +51,8 @@ impl Limits {
         let share = |percent: u64| volume.total / 100 * percent;
         let limit = given.unwrap_or_else(|| share(90));
         if limit < LIMIT_MIN {
-            let sentence = format!("a limit of {limit} bytes is too small for a store, which needs {LIMIT_MIN}");
+            let sentence =
+                format!("a limit of {limit} bytes is too small for a store, which needs {LIMIT_MIN}");
             return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
         }
         let pack_max = (1 << (limit / 64).ilog2()).clamp(256 * KIB, 256 * MIB);
@@ -134,7 +135,9 @@ impl Space {
             self.packs.fetch_add(after - before, Ordering::Relaxed);
         } else {
             let less = before - after;
-            let _ = self.packs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(less)));
+            let _ = self
+                .packs
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(less)));
         }
     }
 
@@ -214,11 +217,6 @@ impl Reservation {
         self.space.reserve(bytes)?;
         self.bytes += bytes;
         Ok(())
-    }
-
-    /// What is claimed.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 

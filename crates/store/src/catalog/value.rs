@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::Name;
-use crate::{Digest, Level};
+use super::{INLINE_MAX, Name, VALUE_MAX};
+use crate::{Digest, Error, Level, Result};
 
 /// What a name points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,23 @@ pub struct UseOf {
     pub name: Name,
     /// Its number.
     pub seq: u64,
-    /// What its closure was raised to.
+    /// What its closure was raised to: the cache time of the use.
     pub level: Level,
+}
+
+impl NewValue {
+    /// [`Error::TooLarge`] if a row cannot hold it.
+    pub(super) fn check_size(&self) -> Result<()> {
+        let inline = if let Target::Inline(content) = &self.target { content.len() } else { 0 };
+        let name = self.name.text.len() + self.name.qualifiers.len() + self.name.instance.len();
+        let all = inline + name + self.references.len() + self.pusher.len() + self.address.len();
+        for (size, limit) in [(inline, INLINE_MAX), (all, VALUE_MAX)] {
+            if size > limit {
+                return Err(Error::TooLarge { size: size as u64, limit: limit as u64 });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Value {

@@ -1,12 +1,14 @@
 //! The seam between the store and a volume: about nine calls, paths relative to the data directory.
 //!
-//! [`RealDisk`] is a directory, `MemoryDisk` keeps what is durable apart from what is only written and yields the
-//! image that a power cut would leave, `FaultyDisk` stands before either and fails the n-th call. All of it blocks;
+//! [`RealDisk`] is a directory, [`MemoryDisk`] keeps what is durable apart from what is only written and yields the
+//! image that a power cut would leave, [`FaultyDisk`] stands before either and fails the n-th call. All of it blocks;
 //! who may wait is not decided here. What the files mean is not known here either.
 //!
 //! **Invariant:** what was written is durable once [`DiskFile::sync`] returned well, what was created, renamed or
 //! removed once [`Disk::sync_folder`] of its folder did, and neither before.
 
+mod faulty;
+mod memory;
 mod real;
 
 use std::fmt::Debug;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+pub use faulty::{Call, Effect, Fault, FaultyDisk};
+pub use memory::MemoryDisk;
 pub use real::RealDisk;
 
 use crate::Error;

@@ -7,7 +7,6 @@
 //! **What is believed of the medium**: a completed `fdatasync` or `fsync` survives a power cut; a rename is seen whole
 //! or not at all. Nothing is believed of a write or a name before that.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, DiskFile, DiskSpace, Entry};
+use super::{Disk, DiskFile, DiskSpace, Entry, is_no_space};
 use crate::{Error, Result};
 
 const LOCK: &str = "lock";
@@ -83,10 +82,11 @@ fn take_lock(directory: &OwnedFd) -> Result<File> {
             _ => return Err(Error::io("locking the volume", io::Error::from(errno))),
         }
     }
-    let mut text = String::new();
-    let _ = writeln!(text, "{}", std::process::id());
-    file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).map_err(Error::NotWritable)?;
-    Ok(file)
+    // Always as long as any other process wrote it. On a full disk the name of the holder is not worth a start.
+    match file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0) {
+        Err(error) if !is_no_space(&error) => Err(Error::NotWritable(error)),
+        _ => Ok(file),
+    }
 }
 
 fn read_holder(file: &File) -> Option<u32> {
@@ -214,5 +214,95 @@ impl DiskFile for RealFile {
     fn drop_cache(&self, offset: u64, len: u64) {
         // Advice only: if it is not taken, the next read may show the same bytes again.
         let _ = rustix::fs::fadvise(&self.0, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    const HOLDER: &str = "MILLPOND_TEST_HOLDS_VOLUME";
+
+    /// The test starts itself as the process that holds the volume.
+    #[test]
+    fn volume_held_by_a_killed_process_is_free_at_once() {
+        if let Some(path) = std::env::var_os(HOLDER) {
+            let _held = RealDisk::open(Path::new(&path)).unwrap();
+            println!("\nheld");
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let name = "disk::real::tests::volume_held_by_a_killed_process_is_free_at_once";
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(HOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "held"));
+        match RealDisk::open(folder.path()) {
+            Err(Error::InUse { pid }) => assert_eq!(pid, Some(holder.id())),
+            other => panic!("{other:?}"),
+        }
+        holder.kill().unwrap();
+        RealDisk::open(folder.path()).unwrap();
+        holder.wait().unwrap();
+    }
+
+    #[test]
+    fn directory_is_made_with_all_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        drop(RealDisk::open(&path).unwrap());
+        assert!(path.join(LOCK).is_file());
+    }
+
+    #[test]
+    fn directory_that_cannot_be_made_is_not_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = RealDisk::open(&folder.path().join("file/data")).unwrap_err();
+        assert!(matches!(error, Error::NotWritable(_)), "{error}");
+    }
+
+    #[test]
+    fn files_are_written_read_listed_renamed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        disk.create_folder(Path::new("f")).unwrap();
+        let (a, b) = (Path::new("f/a"), Path::new("f/b"));
+        let file = disk.create(a).unwrap();
+        assert_eq!(disk.create(a).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        file.write_at(b"world", 6).unwrap();
+        file.write_at(b"hello ", 0).unwrap();
+        file.sync().unwrap();
+        disk.rename(a, b).unwrap();
+        disk.sync_folder(Path::new("f")).unwrap();
+        disk.sync_folder(Path::new("")).unwrap();
+        let entries = disk.list(Path::new("f")).unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!((entries[0].name.as_str(), entries[0].len), ("b", 11));
+        assert_eq!(disk.open(a).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let again = disk.open(b).unwrap();
+        disk.remove(b).unwrap();
+        assert!(disk.list(Path::new("f")).unwrap().is_empty());
+        let mut buffer = [0; 20];
+        assert_eq!(again.read_at(&mut buffer, 6).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"world");
+        assert_eq!(again.read_at(&mut buffer, 11).unwrap(), 0);
+        match again.try_read_at(&mut buffer, 0) {
+            Ok(len) => assert_eq!(&buffer[..len], b"hello world"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        assert!(again.allocated().unwrap() >= 11);
+        again.drop_cache(0, 0);
+        assert_eq!((again.len().unwrap(), again.is_empty().unwrap()), (11, false));
+        let space = disk.space().unwrap();
+        assert!(0 < space.available && space.available <= space.total);
     }
 }

@@ -14,7 +14,7 @@ use super::format::Place;
 
 pub use append::{ENTRIES_MAX, OpenPack};
 pub use read::{FrameReader, PackFile};
-pub use search::{Found, Sealed, search_and_seal, search_sealed};
+pub use search::{Found, Sealed, search_and_seal, search_open, search_sealed};
 pub use single::{Single, SingleWriter};
 
 /// Where an appended record came to lie. It is not durable yet.
@@ -27,3 +27,6 @@ pub struct Appended {
     /// Where it ends in the pack: durable once the pack is synced up to here.
     pub end: u64,
 }
+
+#[cfg(test)]
+mod tests;

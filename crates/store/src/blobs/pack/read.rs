@@ -289,6 +289,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`Error::Damaged`] if the frame is bad, [`Error::Io`]. The reader stands where it stood.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would go on after an error")]
     pub fn next(&mut self) -> Result<Option<Bytes>> {
         let Some((stored, content)) = self.upcoming() else { return Ok(None) };
         let (offset, next) = (self.offset, self.next);

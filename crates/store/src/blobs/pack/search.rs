@@ -78,6 +78,16 @@ pub fn search_and_seal(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result
     Ok(Sealed { entries: found.entries, lost: found.lost, len })
 }
 
+/// Searches an `.open` pack, as the disk has it, where there is no room to seal it. Nothing is changed.
+///
+/// # Errors
+/// [`Error::Missing`] if there is no such file, [`Error::Damaged`] if another volume made it, [`Error::Io`].
+pub fn search_open(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result<Found> {
+    let file = open(disk, id, PackState::Open)?;
+    file.drop_cache(0, 0);
+    search(file.as_ref(), keys, id)
+}
+
 /// Searches a sealed pack, whose footer is damaged, for what is good in it. Nothing is changed.
 ///
 /// # Errors
@@ -93,7 +103,7 @@ fn open(disk: &dyn Disk, id: PackId, state: PackState) -> Result<std::sync::Arc<
     })
 }
 
-fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Result<Found> {
+pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Result<Found> {
     let failed = |error| Error::io(format!("searching pack {id}"), error);
     let mut window = Window { file, len: file.len().map_err(failed)?, start: 0, bytes: Vec::new() };
     let header = window.get(0, PackHeader::LEN).map_err(failed)?.and_then(PackHeader::decode);

@@ -141,8 +141,9 @@ impl Block {
         let magic = fields.array()?;
         let kind = fields.u32()?;
         let (number, items) = (fields.u32()?, fields.u32()?);
-        self.kind =
-            [BlockKind::Packs, BlockKind::Entries, BlockKind::End].into_iter().find(|known| *known as u32 == kind)?;
+        self.kind = [BlockKind::Packs, BlockKind::Entries, BlockKind::End]
+            .into_iter()
+            .find(|known| *known as u32 == kind)?;
         self.items = items;
         let fits = magic == *BLOCK_MAGIC && number == self.number && items <= ITEMS_MAX;
         fits.then(|| Self::HEADER_LEN + self.payload_len() + CHECKSUM)
