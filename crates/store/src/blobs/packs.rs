@@ -271,7 +271,7 @@ impl Blobs {
     /// Blocks.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Io`]: the next start treats it as a crash.
+    /// [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Io`]: the next start may treat it as a crash.
     pub fn close(&self, level: Level) -> Result<()> {
         self.shared.close(level)
     }

@@ -123,7 +123,9 @@ impl Shared {
             Inserted::Replaced(old) => self.dead(&old),
         }
         pack.counters.add_live(location.stored.bytes());
-        if pack.is_given_up() && appended.end > pack.synced() {
+        // Also a pack that was made while the store was being poisoned, and not seen by the one who did.
+        let given_up = pack.is_given_up() || self.poison.check().is_err();
+        if given_up && appended.end > pack.synced() {
             if self.index.remove(key, appended.place).is_some() {
                 self.dead(&location);
             }
@@ -170,10 +172,10 @@ impl Shared {
     pub(super) fn write_failed(&self, error: &Error, in_sync: bool) {
         match error {
             Error::NoSpace { .. } => self.space.was_full(),
-            Error::Io { source, .. } if in_sync || !is_passing(source) => {
-                if self.poison.set(&error.to_string()) {
-                    self.packs.unsealed().iter().for_each(|group| self.give_up(group.target()));
-                }
+            Error::Io { source, .. }
+                if (in_sync || !is_passing(source)) && self.poison.set(&error.to_string()) =>
+            {
+                self.packs.unsealed().iter().for_each(|group| self.give_up(group.target()));
             }
             _ => {}
         }

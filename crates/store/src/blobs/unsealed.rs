@@ -123,6 +123,7 @@ impl Target for Unsealed {
         let Some(shared) = self.shared.upgrade() else {
             return Err(Error::Busy("the store is closed".to_owned()));
         };
+        shared.poison.check()?;
         if self.is_given_up() {
             return Err(shared.poison.error("the pack was given up after an earlier fault"));
         }
