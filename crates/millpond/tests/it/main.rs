@@ -17,6 +17,7 @@ mod bst2_sandbox;
 mod content;
 #[cfg(feature = "real-clients")]
 mod project;
+mod serve;
 mod server;
 #[cfg(feature = "real-clients")]
 mod tree;
