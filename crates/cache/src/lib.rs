@@ -1,1 +1,30 @@
-//! The domain: names, closures, publishing, look-up.
+//! The domain: names, closures, permits, publishing and look-up, and with them the promises of the cache.
+//!
+//! **Invariant:** no type of tonic, no socket and no SQL in here. What comes in is parsed already (a [`Digest`], an
+//! [`InstanceName`], a [`Permit`]); what goes out is the domain's own [`Error`], which the server turns into words.
+
+mod access;
+mod action_result;
+mod asset;
+mod blobs;
+mod cache;
+mod closure;
+mod counters;
+mod error;
+mod gate;
+mod instance;
+mod lookup;
+mod maintenance;
+mod name;
+mod publish;
+mod start;
+mod tree;
+
+pub use access::{Access, Client, Permit, Pull, Push};
+pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
+pub use blobs::{BlobReader, Creation, Upload};
+pub use cache::{Cache, CacheOptions, Figures, Opened};
+pub use error::{Error, OpenError, Result};
+pub use instance::InstanceName;
+pub use millpond_store::{Digest, DigestError, DigestFunction, Level};
+pub use tree::{TreePage, TreeWalk};

@@ -1,1 +1,88 @@
-//! The wire: .proto files and the code generated from them.
+//! The wire: `.proto` files and the code generated from them, nothing else.
+//!
+//! **Invariant:** what must reach a client as another client sent it is never decoded and encoded again on the way.
+//! Such messages are `Bytes` here ([`reapi::UpdateActionResultRequest::action_result`],
+//! [`reapi::GetTreeResponse::directories`]) or keep their encoding ([`EncodedActionResult`]), while
+//! [`FILE_DESCRIPTOR_SET`] shows them to clients as the messages that they are.
+
+mod encoded;
+
+pub use encoded::EncodedActionResult;
+
+/// All our services and messages with everything they import, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+macro_rules! generated {
+    ($package:literal) => {
+        include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+    };
+}
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    rustdoc::all,
+    clippy::all,
+    reason = "generated code has its generator's habits, and its documentation is the .proto files"
+)]
+mod generated {
+    pub mod google {
+        pub mod bytestream {
+            generated!("google.bytestream");
+        }
+        pub mod rpc {
+            generated!("google.rpc");
+        }
+    }
+    pub mod build {
+        pub mod bazel {
+            pub mod semver {
+                generated!("build.bazel.semver");
+            }
+            pub mod remote {
+                pub mod asset {
+                    pub mod v1 {
+                        generated!("build.bazel.remote.asset.v1");
+                    }
+                }
+                pub mod execution {
+                    pub mod v2 {
+                        generated!("build.bazel.remote.execution.v2");
+                    }
+                }
+            }
+        }
+    }
+    pub mod buildstream {
+        pub mod v2 {
+            generated!("buildstream.v2");
+        }
+    }
+}
+
+pub use generated::build::bazel::remote::asset::v1 as asset;
+pub use generated::build::bazel::remote::execution::v2 as reapi;
+pub use generated::build::bazel::semver;
+pub use generated::buildstream::v2 as buildstream;
+pub use generated::google::{bytestream, rpc};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    #[test]
+    fn descriptors_show_encoded_messages_as_what_they_are() {
+        let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let package = "build.bazel.remote.execution.v2";
+        let file = set.file.iter().find(|file| file.package() == package).unwrap();
+        let update =
+            file.message_type.iter().find(|found| found.name() == "UpdateActionResultRequest").unwrap();
+        let result = update.field.iter().find(|field| field.name() == "action_result").unwrap();
+        assert_eq!(result.type_name(), format!(".{package}.ActionResult"));
+        let cache = file.service.iter().find(|service| service.name() == "ActionCache").unwrap();
+        for method in &cache.method {
+            assert_eq!(method.output_type(), format!(".{package}.ActionResult"));
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! Bytes and rows: blobs in packs, and the catalog.
+//! Bytes and rows on one volume: blobs in packs, and the catalog of names.
+//!
+//! The store offers mechanism: append, raise, sync, read, commit a row. It knows neither gRPC nor BuildStream nor
+//! what a name means, and it does not know the order in which its calls make a promise: that is the domain's.
+//!
+//! **Invariant:** `blobs` and `catalog` never import each other.
+
+pub mod blobs;
+pub mod catalog;
+mod clock;
+mod digest;
+pub mod disk;
+mod error;
+mod level;
+mod random;
+
+pub use clock::Clock;
+pub use digest::{Digest, DigestError, DigestFunction, Hasher};
+pub use error::{Error, Result};
+pub use level::Level;

@@ -1,0 +1,65 @@
+//! Action results: names by action digest, kept as they were sent.
+//!
+//! Neither the Action nor its Command is asked for: clients that cache without remote execution do not upload them.
+
+use bytes::Bytes;
+use millpond_store::Digest;
+use millpond_store::catalog::{INLINE_MAX, Target};
+
+use crate::closure::{MESSAGE_BYTES_MAX, Subject, outputs};
+use crate::publish::Publication;
+use crate::{Cache, Error, Permit, Pull, Push, Result, name};
+
+impl Cache {
+    /// Publishes an action result, serialised as it was sent. Contents that stand in it become blobs first.
+    pub async fn update_action_result(
+        &self,
+        permit: &Permit<Push>,
+        action: Digest,
+        result: Bytes,
+    ) -> Result<()> {
+        if result.len() as u64 > MESSAGE_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "an action result of {} bytes: at most {MESSAGE_BYTES_MAX} are taken",
+                result.len()
+            )));
+        }
+        let mut to_store = outputs(&result)?.inline;
+        let (target, subject) = if result.len() <= INLINE_MAX {
+            (Target::Inline(result.clone()), Subject::ActionResult { blob: None, content: Some(result) })
+        } else {
+            let blob = Digest::of(&result);
+            to_store.push((blob, result.clone()));
+            (Target::Blob(blob), Subject::ActionResult { blob: Some(blob), content: Some(result) })
+        };
+        if !to_store.is_empty() {
+            for outcome in self.put_blobs(permit, to_store).await {
+                outcome?;
+            }
+        }
+        let publication = Publication {
+            names: vec![(name::action_result(permit.instance(), &action), subject)],
+            target,
+            references: Bytes::new(),
+            expires: None,
+            client: permit.client().clone(),
+            pushed: None,
+            may_wait: false,
+            promotes: None,
+        };
+        self.inner.publish(publication).await.map(|_| ())
+    }
+
+    /// Looks an action result up, serialised as it was sent: whole, and for the lease; else `NotFound`.
+    pub async fn action_result(&self, permit: &Permit<Pull>, action: Digest) -> Result<Bytes> {
+        let value = self.inner.look_up(&name::action_result(permit.instance(), &action)).await?;
+        match &value.target {
+            Target::Inline(content) => Ok(content.clone()),
+            Target::Blob(digest) => {
+                let read = self.read_blobs(permit, std::slice::from_ref(digest)).await;
+                read.into_iter().next().unwrap_or_else(|| Err(Error::NotFound(format!("action {action}"))))
+            }
+            Target::Directory(_) => Err(Error::NotFound(format!("action {action}"))),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The cache: what the server holds one of, and how it is opened and closed.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millpond_store::Clock;
+use millpond_store::blobs::Blobs;
+use millpond_store::catalog::Catalog;
+
+use crate::closure::Walker;
+use crate::counters::Counters;
+use crate::gate::Gate;
+use crate::instance::Instances;
+use crate::maintenance::Maintenance;
+use crate::{InstanceName, Result};
+
+/// How a cache is opened.
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// The data directory; made if it is not there.
+    pub data: PathBuf,
+    /// The most bytes that everything below the data directory may take. `None`: 90 % of the volume, leaving the
+    /// smaller of 2 GB and 5 % free.
+    pub max_size: Option<u64>,
+    /// For how long what was looked up stays.
+    pub lease: Duration,
+    /// Instances beside the empty one.
+    pub instances: Vec<String>,
+}
+
+/// What opening found, for the log.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The last stop was a clean one.
+    pub clean: bool,
+    /// Sentences about what was found damaged and set aside or rebuilt.
+    pub findings: Vec<String>,
+}
+
+/// How things stand.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// The most bytes that the data directory may take.
+    pub limit_bytes: u64,
+    /// Bytes that it takes.
+    pub used_bytes: u64,
+    /// Bytes of blobs that are there.
+    pub live_bytes: u64,
+    /// Free bytes of the volume.
+    pub volume_free_bytes: u64,
+    /// Blobs that are there.
+    pub blobs: u64,
+    /// Names in force.
+    pub names: u64,
+    /// Names that wait for their blobs.
+    pub pending_names: u64,
+    /// Pushes of names that had to wait for their blobs, since the start.
+    pub pending_pushes: u64,
+    /// Names found to be not whole when they were looked up, since the start.
+    pub incomplete_lookups: u64,
+    /// Look-ups that failed for a fault of ours or took too long, and were answered as misses, since the start.
+    pub failed_lookups: u64,
+    /// Bad records found since the start.
+    pub bad_records: u64,
+    /// Why nothing is taken in, if so.
+    pub poisoned: Option<String>,
+}
+
+/// An artifact cache on one volume. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub blobs: Blobs,
+    pub catalog: Catalog,
+    pub clock: Arc<Clock>,
+    pub gate: Arc<Gate>,
+    pub walker: Walker,
+    pub instances: Instances,
+    pub counters: Arc<Counters>,
+    pub maintenance: Mutex<Option<Maintenance>>,
+}
+
+impl Cache {
+    /// The instance of that name; `Invalid` if there is none.
+    pub fn instance(&self, name: &str) -> Result<InstanceName> {
+        self.inner.instances.find(name)
+    }
+
+    /// How things stand. Asks the file system for sizes.
+    pub fn figures(&self) -> Figures {
+        let blobs = self.inner.blobs.figures();
+        let catalog = self.inner.catalog.figures();
+        let counters = &self.inner.counters;
+        let catalog_poisoned = catalog.poisoned.then(|| "the catalog met a fault of the disk".to_owned());
+        Figures {
+            limit_bytes: blobs.limit,
+            used_bytes: blobs.used,
+            live_bytes: blobs.live,
+            volume_free_bytes: blobs.free,
+            blobs: blobs.blobs as u64,
+            names: catalog.names,
+            pending_names: catalog.pending,
+            pending_pushes: counters.pending_pushes.get(),
+            incomplete_lookups: counters.incomplete_lookups.get(),
+            failed_lookups: counters.lookup_faults.get() + counters.lookups_timed_out.get(),
+            bad_records: counters.bad_records.get(),
+            poisoned: blobs.poisoned.or(catalog_poisoned),
+        }
+    }
+
+    /// The largest blob that is taken, in bytes.
+    pub fn largest_blob(&self) -> u64 {
+        self.inner.blobs.figures().blob_max
+    }
+
+    /// Ends the background work, writes down what lay in memory only, and lets the volume go. Calls still in flight
+    /// are refused from then on.
+    pub async fn close(&self) {
+        let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(maintenance) = maintenance {
+            maintenance.stop().await;
+        }
+        self.inner.flush_uses().await;
+        let inner = Arc::clone(&self.inner);
+        let close = move || {
+            let snapshot_time = inner.gate.snapshot_time();
+            if let Err(error) = inner.blobs.close(snapshot_time) {
+                tracing::error!(%error, "the blob store did not close in order");
+            }
+            if let Err(error) = inner.catalog.close() {
+                tracing::error!(%error, "the catalog did not close in order");
+            }
+        };
+        if tokio::task::spawn_blocking(close).await.is_err() {
+            tracing::error!("closing the store did not come to its end");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The walk: raises a closure and says what of its required part is missing.
+//!
+//! Blocking: reads directories from the volume where no memo knows them. A `Directory` is parsed only after it was
+//! raised, so that nothing can go between looking and raising.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millpond_store::blobs::{Blobs, SyncPoints};
+use millpond_store::{Digest, Level};
+
+use super::memo::{Memo, Memos, lock};
+use super::{
+    CLOSURE_BLOBS_MAX, MESSAGE_BYTES_MAX, Parts, Roots, Subject, TREE_DEPTH_MAX, action_result,
+    action_result_roots, asset_roots, children,
+};
+use crate::name::UriForm;
+use crate::{AssetKind, Error, Result};
+
+/// How many missing blobs are named to the client.
+const MISSING_NAMED_MAX: usize = 3;
+/// What this process has neither written nor verified is verified in the walk, up to so much; the rest right after.
+const CHECK_BYTES_MAX: u64 = 256 << 20;
+const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Walks closures over one blob store.
+#[derive(Debug)]
+pub(crate) struct Walker {
+    blobs: Blobs,
+    memos: Memos,
+}
+
+/// What a walk found.
+#[derive(Debug)]
+pub(crate) struct Walked {
+    /// The first few missing blobs of the required part.
+    pub missing: Vec<Digest>,
+    /// How many are known to be missing.
+    pub missing_count: u64,
+    /// What must be synced before the closure is durable.
+    pub unsynced: SyncPoints,
+    /// The level that the whole closure has at least.
+    pub raised_to: Level,
+    /// The epoch in which the walk began.
+    pub epoch: u64,
+    /// Blobs that are still to be verified.
+    pub unchecked: Vec<Digest>,
+}
+
+impl Walked {
+    /// Nothing of the required part is missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.missing_count == 0
+    }
+
+    /// What two walks found together.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.missing.extend(other.missing);
+        self.missing.truncate(MISSING_NAMED_MAX);
+        self.missing_count += other.missing_count;
+        self.unsynced.merge(&other.unsynced);
+        self.raised_to = self.raised_to.min(other.raised_to);
+        self.epoch = self.epoch.min(other.epoch);
+        self.unchecked.extend(other.unchecked);
+    }
+}
+
+impl Walker {
+    pub(crate) fn new(blobs: Blobs) -> Self {
+        Self { blobs, memos: Memos::default() }
+    }
+
+    /// Raises the closure of `subject` to `to`. A tree that was found whole in this epoch and raised to `fresh_from`
+    /// or later is not walked again: then `raised_to` is what it was raised to.
+    pub(crate) fn walk(&self, subject: &Subject, to: Level, fresh_from: Level) -> Result<Walked> {
+        let mut walk = Walk {
+            walker: self,
+            to,
+            fresh_from,
+            check_bytes: CHECK_BYTES_MAX,
+            check_until: Instant::now() + CHECK_TIME_MAX,
+            found: Walked {
+                missing: Vec::new(),
+                missing_count: 0,
+                unsynced: SyncPoints::default(),
+                raised_to: to,
+                epoch: self.blobs.epoch(),
+                unchecked: Vec::new(),
+            },
+        };
+        walk.run(subject)?;
+        Ok(walk.found)
+    }
+}
+
+struct Walk<'a> {
+    walker: &'a Walker,
+    to: Level,
+    fresh_from: Level,
+    check_bytes: u64,
+    check_until: Instant,
+    found: Walked,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, subject: &Subject) -> Result<()> {
+        let Some(Roots { required, optional }) = self.roots(subject)? else { return Ok(()) };
+        self.required(&required)?;
+        if self.found.is_whole() {
+            self.optional(&optional);
+        }
+        Ok(())
+    }
+
+    /// `None` if the message that the roots stand in is missing.
+    fn roots(&mut self, subject: &Subject) -> Result<Option<Roots>> {
+        match subject {
+            Subject::ActionResult { blob, content: Some(content) } => {
+                action_result_roots(*blob, content).map(Some)
+            }
+            Subject::ActionResult { blob, content: None } => {
+                let Some(blob) = blob else { return Err(Error::internal("an action result without bytes")) };
+                let content = self.message(blob)?;
+                content.map(|content| action_result_roots(Some(*blob), &content)).transpose()
+            }
+            Subject::Asset {
+                form: UriForm::Artifact | UriForm::Source,
+                digest,
+                kind: AssetKind::Blob,
+                ..
+            } => {
+                let content = self.message(digest)?;
+                content.map(|content| asset_roots(subject, Some(content))).transpose()
+            }
+            Subject::Asset { .. } => asset_roots(subject, None).map(Some),
+        }
+    }
+
+    fn required(&mut self, parts: &Parts) -> Result<()> {
+        let missing = self.raise(&parts.blobs);
+        self.note_missing(&missing);
+        for digest in &parts.tree_messages {
+            if let Some(content) = self.message(digest)? {
+                let files = action_result::files_of_tree_message(digest, content)?;
+                let missing = self.raise(&files);
+                self.note_missing(&missing);
+            }
+        }
+        for root in &parts.trees {
+            let missing = self.tree(root)?;
+            self.note_missing(&missing);
+        }
+        Ok(())
+    }
+
+    /// What is there of it is raised; what is not, or cannot be read, dangles.
+    fn optional(&mut self, parts: &Parts) {
+        self.raise(&parts.blobs);
+        for root in &parts.trees {
+            let before = self.found.raised_to;
+            match self.tree(root) {
+                Ok(missing) if missing.is_empty() => {}
+                Ok(missing) => tracing::debug!(%root, missing = missing.len(), "an optional tree dangles"),
+                Err(error) => {
+                    self.found.raised_to = before;
+                    tracing::debug!(%root, %error, "an optional tree cannot be walked");
+                }
+            }
+        }
+    }
+
+    /// Raises and reads a message; `None`, and noted, if it is missing.
+    fn message(&mut self, digest: &Digest) -> Result<Option<Bytes>> {
+        let missing = self.raise(std::slice::from_ref(digest));
+        let content = if missing.is_empty() { self.read(digest)? } else { None };
+        if content.is_none() {
+            self.note_missing(std::slice::from_ref(digest));
+        }
+        Ok(content)
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        if digest.size() > MESSAGE_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "{digest} stands where a message is expected, and is larger than the {MESSAGE_BYTES_MAX} bytes that one may have"
+            )));
+        }
+        match self.walker.blobs.read_small(digest) {
+            Ok(content) => Ok(Some(content)),
+            Err(millpond_store::Error::Missing) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Raises blobs, verifies those that this process has not seen, and returns the missing.
+    fn raise(&mut self, digests: &[Digest]) -> Vec<Digest> {
+        let raised = self.walker.blobs.raise(digests, self.to);
+        self.found.unsynced.merge(&raised.unsynced);
+        let mut missing = raised.missing;
+        for digest in raised.unchecked {
+            if digest.size() > self.check_bytes || Instant::now() > self.check_until {
+                self.found.unchecked.push(digest);
+                continue;
+            }
+            self.check_bytes -= digest.size();
+            if self.walker.blobs.verify(&digest).is_err() {
+                missing.push(digest);
+            }
+        }
+        missing
+    }
+
+    /// Raises a tree by its memo, or by reading it; returns the missing.
+    fn tree(&mut self, root: &Digest) -> Result<Vec<Digest>> {
+        let memo = self.walker.memos.of(root);
+        let mut memo = lock(&memo);
+        match memo.whole {
+            Some((level, epoch))
+                if epoch == self.found.epoch && (level >= self.to || level >= self.fresh_from) =>
+            {
+                self.found.raised_to = self.found.raised_to.min(level);
+                self.found.unsynced.merge(&memo.unsynced);
+                return Ok(Vec::new());
+            }
+            _ => {}
+        }
+        let before = std::mem::take(&mut self.found.unsynced);
+        let outcome = if memo.digests.is_empty() {
+            self.read_tree(root)
+        } else {
+            Ok((Arc::clone(&memo.digests), self.raise(&memo.digests)))
+        };
+        let unsynced = std::mem::replace(&mut self.found.unsynced, before);
+        self.found.unsynced.merge(&unsynced);
+        let (digests, missing) = outcome?;
+        if missing.is_empty() {
+            self.walker.memos.weigh(root, digests.len());
+            *memo = Memo { digests, whole: Some((self.to, self.found.epoch)), unsynced };
+        } else {
+            memo.whole = None;
+        }
+        Ok(missing)
+    }
+
+    /// Breadth first, each blob once. Returns all that the tree reaches as far as it can be read, and the missing.
+    fn read_tree(&mut self, root: &Digest) -> Result<(Arc<[Digest]>, Vec<Digest>)> {
+        // Apart, since the content of a file may well be a Directory of the same tree.
+        let (mut seen, mut seen_files) = (HashSet::from([*root]), HashSet::new());
+        let mut all = vec![*root];
+        let mut missing = Vec::new();
+        let mut level = vec![*root];
+        for _ in 0..TREE_DEPTH_MAX {
+            if level.is_empty() {
+                return Ok((all.into(), missing));
+            }
+            let gone: HashSet<Digest> = self.raise(&level).into_iter().collect();
+            missing.extend(&gone);
+            let mut next = Vec::new();
+            for directory in level.iter().filter(|directory| !gone.contains(directory)) {
+                let Some(content) = self.read(directory)? else {
+                    missing.push(*directory);
+                    continue;
+                };
+                let mut found = children(directory, content)?;
+                found.files.retain(|file| seen_files.insert(*file));
+                found.directories.retain(|child| seen.insert(*child));
+                missing.append(&mut self.raise(&found.files));
+                all.append(&mut found.files);
+                all.extend_from_slice(&found.directories);
+                next.append(&mut found.directories);
+                if all.len() > CLOSURE_BLOBS_MAX {
+                    return Err(Error::Invalid(format!(
+                        "the tree {root} has more than {CLOSURE_BLOBS_MAX} blobs"
+                    )));
+                }
+            }
+            level = next;
+        }
+        Err(Error::Invalid(format!("the tree {root} is nested deeper than {TREE_DEPTH_MAX} directories")))
+    }
+
+    fn note_missing(&mut self, digests: &[Digest]) {
+        self.found.missing_count += digests.len() as u64;
+        let room = MISSING_NAMED_MAX.saturating_sub(self.found.missing.len());
+        self.found.missing.extend(digests.iter().take(room));
+    }
+}

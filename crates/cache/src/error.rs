@@ -1,0 +1,121 @@
+//! What can go wrong in the domain: one kind for each thing a client should do next.
+
+use millpond_store::Digest;
+
+/// A result of the domain.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the cache did not do it. The sentences are what users read: first what is wrong, then what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not there: never was, let go, expired, or not whole any more. A client builds it, or uploads it.
+    #[error("{0} is not in the cache")]
+    NotFound(String),
+    /// A name was pushed whose blobs are not all there.
+    #[error("{count} blobs are missing, among them {}: upload them, then push the name again", list(missing))]
+    Incomplete {
+        /// The first few missing blobs.
+        missing: Vec<Digest>,
+        /// How many are known to be missing.
+        count: u64,
+    },
+    /// The listener or the identity may not do this.
+    #[error("{0}")]
+    Denied(String),
+    /// What came in is malformed; repeating it will not help.
+    #[error("{0}")]
+    Invalid(String),
+    /// A position outside the blob.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// No room for what came in.
+    #[error(
+        "the cache is full, {used} of {limit} bytes are in use: raise max-size or free space on its volume"
+    )]
+    NoSpace {
+        /// Bytes in use, reservations included.
+        used: u64,
+        /// Bytes that may be in use.
+        limit: u64,
+    },
+    /// One blob larger than this cache takes.
+    #[error(
+        "a blob of {size} bytes is larger than the {limit} bytes that this cache takes in one blob: raise max-size"
+    )]
+    TooLarge {
+        /// Bytes announced or received.
+        size: u64,
+        /// Bytes that one blob may have.
+        limit: u64,
+    },
+    /// Too much going on, or not ready: worth trying again.
+    #[error("{0}")]
+    Busy(String),
+    /// The disk failed: nothing is taken in until a restart, pulls go on.
+    #[error("this cache takes nothing in since a fault of its disk, pulls go on: its operator has to look")]
+    Poisoned,
+    /// A fault of ours or of the machine. The source is for the log, never for the client.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// An internal error from any cause.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+}
+
+fn list(digests: &[Digest]) -> String {
+    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl From<millpond_store::Error> for Error {
+    fn from(error: millpond_store::Error) -> Self {
+        use millpond_store::Error as Store;
+        match error {
+            Store::Missing => Self::NotFound("the blob".into()),
+            Store::Mismatch(what) => Self::Invalid(format!("the content does not match its digest: {what}")),
+            Store::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            Store::NoSpace { used, limit } => Self::NoSpace { used, limit },
+            Store::Poisoned(reason) => {
+                tracing::error!(reason, "refused: the store is poisoned");
+                Self::Poisoned
+            }
+            Store::Busy(what) => Self::Busy(what),
+            other => Self::internal(other),
+        }
+    }
+}
+
+/// Why a cache could not be opened. Each kind has a remedy of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves this data directory.
+    #[error("the data directory is in use by {}", holder(*pid))]
+    InUse {
+        /// That process, if it wrote its number down.
+        pid: Option<u32>,
+    },
+    /// Written by a later release.
+    #[error("the data directory has format {found}, and this release knows formats up to {known}")]
+    NewerFormat {
+        /// The format found.
+        found: u32,
+        /// The newest format this release reads.
+        known: u32,
+    },
+    /// The directory or its file system cannot be written.
+    #[error("the data directory cannot be written: {0}")]
+    NotWritable(std::io::Error),
+    /// The limit or the volume is too small.
+    #[error("{0}")]
+    TooSmall(String),
+    /// Anything else.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}

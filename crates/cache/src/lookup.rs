@@ -1,0 +1,125 @@
+//! Look-up: answers only what is whole, and what is answered stays for the lease.
+//!
+//! The closure is raised before the answer, never behind it, unless it was raised within the last eighth of the
+//! lease. Whatever a rebuild can cure is a miss, never an error: in a pull, anything but NOT_FOUND stops the user's
+//! build.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_store::Clock;
+use millpond_store::catalog::{Name, NameKind, State, Target, Value};
+
+use crate::cache::Inner;
+use crate::closure::{References, Subject};
+use crate::name::UriForm;
+use crate::publish::promotion;
+use crate::{AssetKind, Error, Published, Result};
+
+/// A look-up that takes longer is a miss: a sick cache must not be worse than none. The client builds.
+const LOOK_UP_TIME_MAX: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// The value of a name, whole and raised for the lease, or a miss.
+    pub(crate) async fn look_up(self: &Arc<Self>, name: &Name) -> Result<Arc<Value>> {
+        let found = match self.fresh(name) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                tokio::time::timeout(LOOK_UP_TIME_MAX, self.look_up_slowly(name)).await.unwrap_or_else(|_| {
+                    self.counters.lookups_timed_out.add(1);
+                    tracing::warn!(name = &*name.text, "a look-up took too long, and is a miss");
+                    Ok(None)
+                })
+            }
+        };
+        let found = found.unwrap_or_else(|error| {
+            self.counters.lookup_faults.add(1);
+            tracing::error!(name = &*name.text, %error, "a look-up failed, and is a miss");
+            None
+        });
+        match found.filter(|value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds())) {
+            Some(value) => Ok(value),
+            None => Err(Error::NotFound(name.text.chars().take(300).collect())),
+        }
+    }
+
+    /// A value that can be answered as it stands: raised lately, above the waterline, no damage found since.
+    fn fresh(&self, name: &Name) -> Option<Arc<Value>> {
+        let value = self.catalog.cached(name)??;
+        let raised = value.raised_to();
+        let fresh = raised >= self.gate.fresh_from()
+            && raised >= self.blobs.waterline()
+            && value.epoch() == self.blobs.epoch();
+        (fresh && !self.catalog.has_pending(name)).then_some(value)
+    }
+
+    async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
+        self.promote(name).await?;
+        let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
+        let waterline = self.blobs.waterline();
+        let ticket = self.gate.ticket();
+        if value.level().max(value.raised_to()) < waterline {
+            return Ok(None);
+        }
+        let walked = self.walk_all(vec![subject(&value)?], ticket.time()).await?;
+        if !walked.is_whole() {
+            self.counters.incomplete_lookups.add(1);
+            let first = walked.missing.first().map(ToString::to_string);
+            tracing::warn!(
+                name = &*name.text,
+                missing = walked.missing_count,
+                first,
+                "a name is not whole, and is a miss"
+            );
+            return Ok(None);
+        }
+        if !self.gate.record_use(&value, walked.raised_to, || self.blobs.waterline()) {
+            return Ok(None);
+        }
+        value.set_raised(walked.raised_to, walked.epoch);
+        drop(ticket);
+        self.verify_later(walked.unchecked);
+        Ok(Some(value))
+    }
+
+    /// Publishes a value that waits for its blobs, if the first one that it lacked is there by now.
+    async fn promote(self: &Arc<Self>, name: &Name) -> Result<()> {
+        let Some(value) = self.catalog.pending(name).await? else { return Ok(()) };
+        let State::Pending(first) = value.state else { return Ok(()) };
+        if !self.blobs.contains(&first) {
+            return Ok(());
+        }
+        match self.publish(promotion(&value, subject(&value)?)).await {
+            Ok(Published::Whole) => {
+                tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole")
+            }
+            Ok(Published::Pending) => {}
+            Err(error) => {
+                tracing::warn!(name = &*name.text, %error, "a name that waits for its blobs stays so")
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the closure of a stored value is.
+pub(crate) fn subject(value: &Value) -> Result<Subject> {
+    let kind = match value.name.kind {
+        NameKind::AssetBlob => AssetKind::Blob,
+        NameKind::AssetDirectory => AssetKind::Directory,
+        NameKind::ActionResult => {
+            return match &value.target {
+                Target::Inline(content) => {
+                    Ok(Subject::ActionResult { blob: None, content: Some(content.clone()) })
+                }
+                Target::Blob(digest) => Ok(Subject::ActionResult { blob: Some(*digest), content: None }),
+                Target::Directory(_) => Err(Error::internal("an action result that is a directory")),
+            };
+        }
+    };
+    let (Target::Blob(digest) | Target::Directory(digest)) = &value.target else {
+        return Err(Error::internal("an asset without a digest"));
+    };
+    let references = References::decode(&value.references)?;
+    Ok(Subject::Asset { form: UriForm::of(kind, &value.name.text), kind, digest: *digest, references })
+}

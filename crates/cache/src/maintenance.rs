@@ -1,0 +1,92 @@
+//! Work in the background: packs synced ahead of need, uses and time written down, levels snapshotted, sizes told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_store::catalog::UseOf;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::cache::Inner;
+
+/// Packs are synced so often, so that a publish finds little to do.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// Uses, time and the catalog's size are written down each so many sync periods.
+const FLUSH_PERIODS: u32 = 5;
+/// Levels are snapshotted at most each so many sync periods.
+const SNAPSHOT_PERIODS: u32 = 15 * 60;
+
+/// The running work.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Maintenance {
+    /// Starts it. Snapshots begin once `levels_are_true`: after an unclean stop that is when the values touched since
+    /// the last one have been raised again.
+    pub(crate) fn start(inner: Arc<Inner>, levels_are_true: watch::Receiver<bool>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(inner, stopped, levels_are_true));
+        Self { stop, task }
+    }
+
+    /// Ends it after the step at hand.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        if self.task.await.is_err() {
+            tracing::error!("the background work had stopped before its time");
+        }
+    }
+}
+
+async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>, levels_are_true: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(SYNC_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for period in 1_u32.. {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        let snapshot = period.is_multiple_of(SNAPSHOT_PERIODS) && *levels_are_true.borrow();
+        let flush = period.is_multiple_of(FLUSH_PERIODS);
+        if flush {
+            inner.flush_uses().await;
+        }
+        let inner = Arc::clone(&inner);
+        let step = tokio::task::spawn_blocking(move || inner.step(flush, snapshot));
+        if let Err(error) = step.await {
+            tracing::error!(%error, "a step of the background work failed");
+        }
+    }
+}
+
+impl Inner {
+    fn step(&self, sizes: bool, snapshot: bool) {
+        self.blobs.background_sync();
+        if sizes {
+            let catalog = self.catalog.figures();
+            self.blobs.set_other_bytes(catalog.database_bytes + catalog.journal_bytes);
+        }
+        if snapshot && let Err(error) = self.blobs.snapshot(self.gate.snapshot_time()) {
+            tracing::warn!(%error, "no snapshot of the levels was written");
+        }
+    }
+
+    /// Writes uses and the time into the catalog. A use leaves memory only once it is committed, or a value's level
+    /// would dip for a moment.
+    pub(crate) async fn flush_uses(&self) {
+        let uses: Vec<UseOf> = self.gate.uses();
+        let recorded = if uses.is_empty() { Ok(()) } else { self.catalog.record_uses(uses.clone()).await };
+        let recorded = match recorded {
+            Ok(()) => self.catalog.record_time(self.clock.now()).await,
+            Err(error) => Err(error),
+        };
+        match recorded {
+            Ok(()) => self.gate.uses_committed(&uses),
+            Err(error) => tracing::warn!(%error, "uses stay in memory: the catalog takes nothing in"),
+        }
+    }
+}

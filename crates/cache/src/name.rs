@@ -1,0 +1,140 @@
+//! Names as the catalog keeps them, and what a URI says about what hangs on it.
+//!
+//! URIs of a form that is not known here are opaque: accepted, and their closure is what their push declares.
+
+use millpond_store::Digest;
+use millpond_store::catalog::{Name, NameKind};
+
+use crate::{AssetKind, Error, InstanceName, Result};
+
+/// Bytes in one URI, and in all qualifiers of a name together.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Names in one push, and URIs in one look-up.
+const URIS_MAX: usize = 128;
+
+/// What a URI says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UriForm {
+    /// BuildStream 2: a blob that is an `Artifact` message.
+    Artifact,
+    /// BuildStream 2: a blob that is a `Source` message.
+    Source,
+    /// BuildStream 2: one source's tree.
+    SourceTree,
+    /// Anything else, BuildStream 1's references among it.
+    Other,
+}
+
+impl UriForm {
+    /// Reads the form off a URI.
+    pub(crate) fn of(kind: AssetKind, uri: &str) -> Self {
+        let rest = |prefix| uri.strip_prefix(prefix);
+        if rest("urn:fdc:buildstream.build:2020:artifact:").is_some() && kind == AssetKind::Blob {
+            Self::Artifact
+        } else if let Some(key) = rest("urn:fdc:buildstream.build:2020:source:") {
+            match (kind, key.contains('/')) {
+                (AssetKind::Blob, false) => Self::Source,
+                (AssetKind::Directory, _) => Self::SourceTree,
+                (AssetKind::Blob, true) => Self::Other,
+            }
+        } else {
+            Self::Other
+        }
+    }
+
+    /// BuildStream 2 publishes these even after its uploads were refused for lack of space, and refusing the name
+    /// would stop the user's build: such a name is kept aside until its blobs arrive.
+    pub(crate) fn may_wait_for_blobs(self) -> bool {
+        self != Self::Other
+    }
+}
+
+/// The name of an asset.
+pub(crate) fn asset(instance: &InstanceName, kind: AssetKind, uri: &str, qualifiers: &str) -> Name {
+    let kind = match kind {
+        AssetKind::Blob => NameKind::AssetBlob,
+        AssetKind::Directory => NameKind::AssetDirectory,
+    };
+    Name { instance: instance.shared(), kind, text: uri.into(), qualifiers: qualifiers.into() }
+}
+
+/// The name of an action's result.
+pub(crate) fn action_result(instance: &InstanceName, action: &Digest) -> Name {
+    Name {
+        instance: instance.shared(),
+        kind: NameKind::ActionResult,
+        text: action.to_string().into(),
+        qualifiers: "".into(),
+    }
+}
+
+/// Checks that there are URIs and that none is absurd.
+pub(crate) fn check_uris(uris: &[String]) -> Result<()> {
+    if uris.is_empty() || uris.iter().any(String::is_empty) {
+        return Err(Error::Invalid("a URI is missing: give at least one, none of them empty".into()));
+    }
+    if uris.len() > URIS_MAX {
+        return Err(Error::Invalid(format!("{} URIs in one request: give at most {URIS_MAX}", uris.len())));
+    }
+    match uris.iter().find(|uri| uri.len() > TEXT_BYTES_MAX || uri.contains('\0')) {
+        Some(uri) if uri.contains('\0') => Err(Error::Invalid("a URI holds a NUL character".into())),
+        Some(uri) => {
+            Err(Error::Invalid(format!("a URI of {} bytes: give at most {TEXT_BYTES_MAX}", uri.len())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Qualifiers in one spelling, so that their order does not matter. Lengths go in front, so that no two sets of
+/// qualifiers share a spelling.
+pub(crate) fn canonical_qualifiers(qualifiers: &[(String, String)]) -> Result<String> {
+    let bytes: usize = qualifiers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(Error::Invalid(format!("{bytes} bytes of qualifiers: give at most {TEXT_BYTES_MAX}")));
+    }
+    let mut sorted: Vec<_> = qualifiers.iter().collect();
+    sorted.sort();
+    if sorted.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0)) {
+        return Err(Error::Invalid("two qualifiers have the same name: give each once".into()));
+    }
+    Ok(sorted.iter().map(|(name, value)| format!("{}:{name}={}:{value};", name.len(), value.len())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn form_is_read_off_kind_and_prefix() {
+        let form = UriForm::of;
+        let base = "urn:fdc:buildstream.build:2020:";
+        assert_eq!(form(AssetKind::Blob, &format!("{base}artifact:p/e/k")), UriForm::Artifact);
+        assert_eq!(form(AssetKind::Directory, &format!("{base}artifact:p/e/k")), UriForm::Other);
+        assert_eq!(form(AssetKind::Blob, &format!("{base}source:abc")), UriForm::Source);
+        assert_eq!(form(AssetKind::Directory, &format!("{base}source:tar/abc")), UriForm::SourceTree);
+        assert_eq!(form(AssetKind::Blob, &format!("{base}source:tar/abc")), UriForm::Other);
+        assert_eq!(form(AssetKind::Directory, &format!("{base}v1:p/e/k")), UriForm::Other);
+        assert_eq!(form(AssetKind::Blob, "https://example.org/x.tar"), UriForm::Other);
+    }
+
+    #[test]
+    fn qualifiers_in_another_order_are_the_same_and_no_two_sets_collide() {
+        let pairs = |list: &[(&str, &str)]| {
+            let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            canonical_qualifiers(&owned).unwrap()
+        };
+        assert_eq!(pairs(&[("a", "1"), ("b", "2")]), pairs(&[("b", "2"), ("a", "1")]));
+        assert_ne!(pairs(&[("a", "1;1:b=1:2")]), pairs(&[("a", "1"), ("b", "2")]));
+        assert_eq!(pairs(&[]), "");
+    }
+
+    #[test]
+    fn absurd_uris_are_invalid() {
+        assert!(check_uris(&[]).is_err());
+        assert!(check_uris(&[String::new()]).is_err());
+        assert!(check_uris(&["x".repeat(TEXT_BYTES_MAX + 1)]).is_err());
+        assert!(check_uris(&["a\0b".into()]).is_err());
+        assert!(check_uris(&vec!["u".into(); URIS_MAX + 1]).is_err());
+        assert!(check_uris(&["anything at all".into()]).is_ok());
+    }
+}

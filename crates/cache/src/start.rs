@@ -1,0 +1,140 @@
+//! Opening a cache: volume, catalog, blobs, and after an unclean stop the levels that lay in memory only.
+
+use std::sync::{Arc, Mutex};
+
+use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
+use millpond_store::catalog::{Catalog, CatalogOptions};
+use millpond_store::disk::{Disk, RealDisk};
+use millpond_store::{Clock, Error as StoreError, Level};
+use tokio::sync::watch;
+
+use crate::cache::Inner;
+use crate::closure::Walker;
+use crate::counters::Counters;
+use crate::gate::Gate;
+use crate::instance::Instances;
+use crate::lookup::subject;
+use crate::maintenance::Maintenance;
+use crate::{Cache, CacheOptions, OpenError, Opened};
+
+impl Cache {
+    /// Opens the data directory, or makes it. Starts the background work; needs a tokio runtime.
+    pub async fn open(options: CacheOptions) -> Result<(Self, Opened), OpenError> {
+        let open = move || open_blocking(&options);
+        let (inner, started) = tokio::task::spawn_blocking(open).await.map_err(other)??;
+        let inner = Arc::new(inner);
+        let (levels_are_true, when_true) = watch::channel(started.blobs.clean);
+        let maintenance = Maintenance::start(Arc::clone(&inner), when_true);
+        if let Ok(mut place) = inner.maintenance.lock() {
+            *place = Some(maintenance);
+        }
+        if !started.blobs.clean || !started.catalog_clean {
+            let inner = Arc::clone(&inner);
+            tokio::task::spawn_blocking(move || {
+                after_unclean_stop(&inner, started.blobs.snapshot, &levels_are_true)
+            });
+        }
+        Ok((Self { inner }, started.opened))
+    }
+}
+
+struct Begun {
+    blobs: Started,
+    catalog_clean: bool,
+    opened: Opened,
+}
+
+fn open_blocking(options: &CacheOptions) -> Result<(Inner, Begun), OpenError> {
+    let instances = Instances::new(&options.instances).map_err(other)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&options.data).map_err(open_error)?);
+    let (catalog, catalog_started) =
+        Catalog::open(&options.data, Arc::clone(&disk), &CatalogOptions::default()).map_err(open_error)?;
+    let clock = Arc::new(Clock::start(catalog_started.last_time));
+    let counters = Arc::new(Counters::default());
+    let damaged = catalog.damage().map_err(open_error)?;
+    let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
+    let (blobs, started) = Blobs::open(
+        disk,
+        &BlobsOptions { limit: options.max_size, ..BlobsOptions::default() },
+        Arc::clone(&clock),
+        catalog_started.waterline,
+        damaged,
+        remember_damage(catalog.clone(), Arc::clone(&counters)),
+    )
+    .map_err(open_error)?;
+    let mut findings = started.set_aside.clone();
+    findings.extend(catalog_started.set_aside);
+    if catalog_started.rebuilt {
+        findings
+            .push(format!("the catalog was rebuilt from its journal, {} records", catalog_started.replayed));
+    }
+    let opened = Opened { clean: started.clean && catalog_started.clean, findings };
+    let gate = Gate::new(Arc::clone(&clock), options.lease);
+    let inner = Inner {
+        walker: Walker::new(blobs.clone()),
+        blobs,
+        catalog,
+        clock,
+        gate,
+        instances,
+        counters,
+        maintenance: Mutex::default(),
+    };
+    Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
+}
+
+/// A bad record must stay missing after a restart: its place goes into the catalog before its reader is answered.
+fn remember_damage(catalog: Catalog, counters: Arc<Counters>) -> Box<dyn Fn(Damage) + Send + Sync> {
+    Box::new(move |damage| {
+        counters.bad_records.add(1);
+        tracing::error!(
+            pack = damage.pack,
+            offset = damage.offset,
+            "a bad record: its blob is missing from now on"
+        );
+        if let Err(error) = catalog.record_damage(damage.pack, damage.offset) {
+            tracing::error!(%error, "the bad record is not remembered: a restart will find it anew");
+        }
+    })
+}
+
+/// Levels lay in memory: every value touched since the snapshot is raised again, so that levels on the volume are
+/// true again. `levels_are_true` lets snapshots begin.
+fn after_unclean_stop(inner: &Arc<Inner>, snapshot: Option<Level>, levels_are_true: &watch::Sender<bool>) {
+    let mut walked = 0_u64;
+    let visited = inner.catalog.for_each_touched_after(snapshot.unwrap_or(Level::ZERO), &mut |value| {
+        let outcome =
+            subject(&value).and_then(|subject| inner.walker.walk(&subject, value.level(), value.level()));
+        match outcome {
+            Ok(_) => walked += 1,
+            Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
+        }
+    });
+    match visited {
+        Ok(()) => {
+            tracing::info!(walked, "levels restored after an unclean stop");
+            levels_are_true.send_replace(true);
+        }
+        Err(error) => tracing::error!(%error, "levels not restored after an unclean stop"),
+    }
+    match inner.catalog.check() {
+        Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
+        Err(error) => tracing::error!(%error, "the catalog could not be checked"),
+    }
+}
+
+fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
+    OpenError::Other(error.into())
+}
+
+fn open_error(error: StoreError) -> OpenError {
+    match error {
+        StoreError::InUse { pid } => OpenError::InUse { pid },
+        StoreError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
+        StoreError::NotWritable(source) => OpenError::NotWritable(source),
+        StoreError::NoSpace { used, limit } => OpenError::TooSmall(format!(
+            "there is no room for a cache: {used} of {limit} bytes are in use, give it a larger max-size or volume"
+        )),
+        error => other(error),
+    }
+}

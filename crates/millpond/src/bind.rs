@@ -1,0 +1,170 @@
+//! Binds the addresses that clients and Prometheus connect to.
+//!
+//! **Invariant:** an IPv6 socket serves IPv4 as well exactly when its address is `[::]` and no listener asks for
+//! `0.0.0.0` at the same port. Every other IPv6 socket is set to IPv6 alone, whatever the system's default is.
+//!
+//! Binding is not yet listening: nobody can connect until [`Bound::listen`], which comes when there is an answer.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Listener;
+use crate::exit::{Code, Failure};
+
+/// Connections that the system holds for us while all of ours are being accepted.
+const BACKLOG: i32 = 1024;
+
+/// A bound socket that does not listen yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Lets clients connect. The socket is ready to be handed to tokio.
+    pub(crate) fn listen(self) -> Result<TcpListener, Failure> {
+        let fail = |error| refused(self.address, &error);
+        self.socket.listen(BACKLOG).map_err(fail)?;
+        self.socket.set_nonblocking(true).map_err(fail)?;
+        Ok(self.socket.into())
+    }
+}
+
+/// Binds all of them. One that is optional and cannot be had because there is no IPv6 here is left out.
+pub(crate) fn all(listeners: &[Listener]) -> Result<Vec<Bound>, Failure> {
+    let mut bound = Vec::new();
+    for listener in listeners {
+        match bind(listener.address, shares_port_with_ipv4(listener.address, listeners)) {
+            Ok(socket) => bound.push(Bound { socket, address: listener.address }),
+            Err(error) if listener.optional && !is_in_use(&error) => {
+                tracing::info!("{} is not to be had here and left out: {error}", listener.address);
+            }
+            Err(error) => return Err(refused(listener.address, &error)),
+        }
+    }
+    Ok(bound)
+}
+
+/// Binds and listens where metrics are served. An optional address that cannot be had is a warning: a second server
+/// on one machine should not fail for want of a port that nobody asked for.
+pub(crate) fn metrics(listener: Option<&Listener>) -> Result<Option<TcpListener>, Failure> {
+    let Some(listener) = listener else { return Ok(None) };
+    let listening = bind(listener.address, false)
+        .map_err(|error| refused(listener.address, &error))
+        .and_then(|socket| Bound { socket, address: listener.address }.listen());
+    match listening {
+        Ok(socket) => Ok(Some(socket)),
+        Err(failure) if listener.optional => {
+            tracing::warn!("no metrics are served ({failure}); --metrics ADDR:PORT names another address");
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn shares_port_with_ipv4(address: SocketAddr, listeners: &[Listener]) -> bool {
+    let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    listeners.iter().any(|other| other.address == ipv4)
+}
+
+fn bind(address: SocketAddr, ipv4_served_elsewhere: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Without it a restart would have to wait for the connections of the server before to time out.
+    socket.set_reuse_address(true)?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(!ip.is_unspecified() || ipv4_served_elsewhere)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::new(
+            Code::AddressInUse,
+            format!("something else listens on {address}"),
+            format!(
+                "end it (`ss -ltnp 'sport = :{}'` names it), or give another address with --listen",
+                address.port()
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => Failure::new(
+            Code::Failed,
+            format!("{} is no address of this machine", address.ip()),
+            "give one that `ip address` lists, or [::] for all of them",
+        ),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Code::Failed,
+            format!("this user may not listen on port {}", address.port()),
+            "give a port from 1024 up, or let the service manager grant CAP_NET_BIND_SERVICE",
+        ),
+        _ => Failure::new(Code::Failed, format!("{address} cannot be listened on: {error}"), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn listener(address: &str) -> Listener {
+        Listener { address: address.parse().unwrap(), insecure: true, optional: false }
+    }
+
+    fn listen(addresses: &[&str]) -> Result<Vec<TcpListener>, Failure> {
+        let listeners: Vec<_> = addresses.iter().map(|address| listener(address)).collect();
+        all(&listeners)?.into_iter().map(Bound::listen).collect()
+    }
+
+    #[test]
+    fn ipv6_wildcard_serves_ipv4() {
+        let sockets = listen(&["[::]:0"]).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn both_wildcards_share_a_port() {
+        let port = listen(&["127.0.0.1:0"]).unwrap()[0].local_addr().unwrap().port();
+        let sockets = listen(&[&format!("[::]:{port}"), &format!("0.0.0.0:{port}")]).unwrap();
+        assert_eq!(sockets.len(), 2);
+    }
+
+    #[test]
+    fn ipv6_loopback_leaves_ipv4_alone() {
+        let sockets = listen(&["[::1]:0"]).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        listen(&[&format!("127.0.0.1:{port}")]).unwrap();
+    }
+
+    #[test]
+    fn nobody_connects_before_listen() {
+        let bound = all(&[listener("127.0.0.1:0")]).unwrap();
+        let address = bound[0].socket.local_addr().unwrap().as_socket().unwrap();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn address_of_nobody_here_is_said_and_optional_ones_are_left_out() {
+        let elsewhere = Listener { optional: true, ..listener("192.0.2.1:0") };
+        assert!(all(&[elsewhere]).unwrap().is_empty());
+        assert!(listen(&["192.0.2.1:0"]).unwrap_err().to_string().contains("no address of this machine"));
+    }
+
+    #[test]
+    fn metrics_address_in_use_is_fatal_only_when_asked_for() {
+        let taken = listen(&["127.0.0.1:0"]).unwrap();
+        let asked = listener(&taken[0].local_addr().unwrap().to_string());
+        assert!(metrics(Some(&asked)).is_err());
+        assert!(metrics(Some(&Listener { optional: true, ..asked })).unwrap().is_none());
+    }
+}

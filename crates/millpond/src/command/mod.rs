@@ -1,0 +1,68 @@
+//! The command line: one file a subcommand.
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+use crate::exit::{self, Failure};
+
+mod serve;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millpond",
+    version,
+    about = "An artifact cache server for BuildStream and REAPI clients",
+    long_about = "An artifact cache server for BuildStream and REAPI clients.\n\n\
+                  Without a command it serves, with the flags of `millpond serve`.",
+    after_help = exit::HELP,
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
+    #[command(after_help = serve::AFTER_HELP)]
+    Serve(Flags),
+}
+
+impl CommandLine {
+    /// Does what it says.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.command.unwrap_or(Command::Serve(self.flags)) {
+            Command::Serve(flags) => serve::run(flags),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_names_its_exit_codes() {
+        for command in CommandLine::command().get_subcommands_mut() {
+            assert!(command.render_help().to_string().contains("Exit codes:"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn flags_are_those_of_serve_when_no_command_is_given() {
+        let line = CommandLine::try_parse_from(["millpond", "--data", "pond"]).unwrap();
+        assert_eq!(line.flags.data, Some("pond".into()));
+        assert!(CommandLine::try_parse_from(["millpond", "--data", "pond", "serve"]).is_err());
+    }
+}

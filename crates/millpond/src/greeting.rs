@@ -1,0 +1,128 @@
+//! What the operator reads once the server answers: where it is, how full it is, and what to paste.
+//!
+//! **Invariant:** for each listener there is one line `listening on ADDR:PORT`, written after the port is open. Scripts
+//! and tests wait for it.
+
+use std::fmt::{self, Display};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use crate::size::Size;
+
+/// What is told.
+#[derive(Debug)]
+pub(crate) struct Greeting<'a> {
+    /// The data directory, absolute.
+    pub(crate) data: &'a Path,
+    /// Bytes in use, everything counted.
+    pub(crate) used: Size,
+    /// Bytes that may be in use.
+    pub(crate) limit: Size,
+    /// Where clients are served: at least one.
+    pub(crate) listeners: &'a [SocketAddr],
+    /// Where metrics are served.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// This machine's name, for clients elsewhere.
+    pub(crate) host: &'a str,
+}
+
+impl Display for Greeting<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(to, "millpond {} keeps everything in {}", env!("CARGO_PKG_VERSION"), self.data.display())?;
+        let percent = percent(self.used, self.limit);
+        writeln!(to, "in use: {} of {} ({percent} %)", self.used, self.limit)?;
+        if let Some(metrics) = self.metrics {
+            writeln!(to, "metrics: http://{metrics}/metrics")?;
+        }
+        let everybody = if self.listeners.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+            "everybody on this machine"
+        } else {
+            "everybody who can reach it, and nothing is encrypted"
+        };
+        writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
+        if let Some(first) = self.listeners.first() {
+            write_yaml(to, &url(*first, self.host))?;
+        }
+        for address in self.listeners {
+            writeln!(to, "listening on {address}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_yaml(to: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result {
+    writeln!(
+        to,
+        "
+# BuildStream 2: ~/.config/buildstream2.conf (or buildstream.conf)
+artifacts:
+  servers:
+  - url: {url}
+    push: true
+source-caches:
+  servers:
+  - url: {url}
+    push: true
+
+# BuildStream 1: ~/.config/buildstream1.conf (before 1.6: buildstream.conf)
+artifacts:
+  url: {url}
+  push: true
+"
+    )
+}
+
+/// In whole percent, rounded up, so that 0 means empty.
+fn percent(used: Size, limit: Size) -> u128 {
+    (u128::from(used.0) * 100).div_ceil(u128::from(limit.0.max(1)))
+}
+
+/// The URL of a listener; one that serves all addresses is found by this machine's name.
+fn url(address: SocketAddr, host: &str) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => format!("http://{host}:{}", address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => format!("http://{host}:{}", address.port()),
+        _ => format!("http://{address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greeting(listeners: &[&str]) -> String {
+        let listeners: Vec<SocketAddr> = listeners.iter().map(|address| address.parse().unwrap()).collect();
+        Greeting {
+            data: Path::new("/srv/pond"),
+            used: Size(1_500_000),
+            limit: Size(3_000_000_000),
+            listeners: &listeners,
+            metrics: Some("127.0.0.1:9464".parse().unwrap()),
+            host: "millhouse",
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn tells_where_how_full_and_what_to_paste() {
+        let text = greeting(&["127.0.0.1:11001", "[::1]:11001"]);
+        for line in [
+            "in use: 1.5 MB of 3.0 GB (1 %)",
+            "listening on 127.0.0.1:11001",
+            "listening on [::1]:11001",
+            "metrics: http://127.0.0.1:9464/metrics",
+            "  - url: http://127.0.0.1:11001",
+            "  url: http://127.0.0.1:11001",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.contains("everybody on this machine"), "{text}");
+    }
+
+    #[test]
+    fn wildcard_listener_is_named_by_host_and_called_open() {
+        let text = greeting(&["[::]:11001"]);
+        assert!(text.contains("url: http://millhouse:11001\n"), "{text}");
+        assert!(text.contains("everybody who can reach it"), "{text}");
+    }
+}

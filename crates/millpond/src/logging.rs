@@ -1,0 +1,29 @@
+//! Where log lines go: standard error, with colours only on a terminal that wants them.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::{Code, Failure};
+
+/// The variable that says what is logged: `warn`, `debug`, or `info,millpond_store=debug`.
+const VARIABLE: &str = "MILLPOND_LOG";
+
+/// Starts logging for the process.
+pub(crate) fn start() -> Result<(), Failure> {
+    let directives = std::env::var(VARIABLE).unwrap_or_else(|_| "info".into());
+    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+        Failure::new(
+            Code::Usage,
+            format!("{VARIABLE}=\"{directives}\" is no log filter: {error}"),
+            "write a level (error, warn, info, debug, trace), or a list such as info,millpond_store=debug",
+        )
+    })?;
+    let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(wants_colour && stderr().is_terminal())
+        .init();
+    Ok(())
+}

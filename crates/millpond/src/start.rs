@@ -1,0 +1,198 @@
+//! A server's life, top to bottom: open, bind, serve, say so, wait, drain, close.
+//!
+//! **Invariant:** a port is open only while it can answer: the volume is opened and recovered before anything listens.
+//! Until then a signal ends the process where it is, which loses nothing that was acknowledged.
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_cache::{Access, Cache, CacheOptions, OpenError};
+use millpond_server::{Listener, Options, Server};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::bind::{self, Bound};
+use crate::config::Settings;
+use crate::exit::{Code, Failure};
+use crate::greeting::Greeting;
+use crate::open_files;
+use crate::size::Size;
+use crate::stop::StopSignals;
+
+// Service managers kill what has not ended soon after SIGTERM; container engines wait 10 s by default, but can be told.
+// Together these stay below 20 s.
+/// For how long calls under way may go on after the signal.
+const DRAIN: Duration = Duration::from_secs(10);
+/// What drained connections may take on top, before they are dropped.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// For how long the volume may take to write down what makes the next start quick.
+const CLOSE: Duration = Duration::from_secs(7);
+
+/// Serves until a signal ends it.
+pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
+    open_files::allow_all_that_may_be_had();
+    let cache = open(&settings).await?;
+    let metrics = bind::metrics(settings.metrics.as_ref())?;
+    let listeners = listen(bind::all(&settings.listeners)?)?;
+    let mut signals = StopSignals::catch()?;
+    let (shutdown, asked_to_stop) = oneshot::channel::<()>();
+    let options = Options { drain: DRAIN, ..Options::default() };
+    let server = Server::start(listeners, metrics, Arc::clone(&cache), &options, async {
+        // An error means that the sender is gone, and then it is time to stop as well.
+        let _ = asked_to_stop.await;
+    })
+    .map_err(|error| Failure::new(Code::Failed, format!("the server cannot be started: {error}"), ""))?;
+    greet(&settings, &cache, &server);
+
+    let name = signals.first().await;
+    tracing::info!(
+        "{name}: ending, with {} s for what is under way; once more ends at once",
+        DRAIN.as_secs()
+    );
+    signals.insist();
+    drop(shutdown);
+    if timeout(DRAIN + DRAIN_GRACE, server.finished()).await.is_err() {
+        tracing::warn!("connections were still open after {} s and have been dropped", DRAIN.as_secs());
+    }
+    close(&cache).await
+}
+
+async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
+    let options = CacheOptions {
+        data: settings.data.clone(),
+        max_size: settings.max_size.map(|size| size.0),
+        lease: Duration::from_secs(settings.lease.seconds.into()),
+        instances: settings.instances.clone(),
+    };
+    let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(&settings.data, &error))?;
+    for finding in opened.findings {
+        tracing::warn!("{finding}");
+    }
+    if !opened.clean {
+        tracing::info!("the last stop was not a clean one; the volume has been recovered");
+    }
+    Ok(Arc::new(cache))
+}
+
+fn listen(bound: Vec<Bound>) -> Result<Vec<Listener>, Failure> {
+    let open = |socket: TcpListener| Listener { socket, access: Access::Open };
+    bound.into_iter().map(|bound| bound.listen().map(open)).collect()
+}
+
+fn greet(settings: &Settings, cache: &Cache, server: &Server) {
+    let figures = cache.figures();
+    let data = settings.data.canonicalize().unwrap_or_else(|_| settings.data.clone());
+    let system = rustix::system::uname();
+    let greeting = Greeting {
+        data: &data,
+        used: Size(figures.used_bytes),
+        limit: Size(figures.limit_bytes),
+        listeners: server.addresses(),
+        metrics: server.metrics_address(),
+        host: &system.nodename().to_string_lossy(),
+    };
+    // Nobody has to be reading for the server to serve.
+    let _ = io::stderr().write_all(greeting.to_string().as_bytes());
+}
+
+async fn close(cache: &Cache) -> Result<(), Failure> {
+    if timeout(CLOSE, cache.close()).await.is_ok() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Failed,
+        format!("the volume was not closed within {} s", CLOSE.as_secs()),
+        "nothing that was acknowledged is lost; the next start takes a little longer",
+    ))
+}
+
+/// Each reason why a volume does not open, with its remedy.
+fn not_opened(data: &Path, error: &OpenError) -> Failure {
+    let data = data.display();
+    match error {
+        OpenError::InUse { pid } => Failure::new(
+            Code::VolumeInUse,
+            format!(
+                "{data} is in use by {}",
+                pid.map_or("another process".into(), |pid| format!("process {pid}"))
+            ),
+            "end that process first, or give another directory with --data",
+        ),
+        OpenError::NewerFormat { found, known } => Failure::new(
+            Code::NewerFormat,
+            format!("{data} has format {found}, and this version knows formats up to {known}"),
+            "use the version that wrote it, or a newer one; a volume is never taken back to an older format",
+        ),
+        OpenError::NotWritable(cause) => Failure::new(
+            Code::NotWritable,
+            format!("{data} cannot be made or written: {cause}"),
+            "let the user that this runs as own it and its file system be writable, or give another with --data",
+        ),
+        OpenError::TooSmall(sentence) => Failure::new(
+            Code::Usage,
+            format!("{data}: {sentence}"),
+            "give a larger --max-size or a larger volume",
+        ),
+        OpenError::Other(cause) => {
+            Failure::new(Code::Failed, format!("{data} cannot be opened: {}", chain(&**cause)), "")
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// The failure when the machine gives no threads.
+pub(crate) fn no_runtime(error: io::Error) -> Failure {
+    Failure::new(
+        Code::Failed,
+        format!("threads cannot be started: {error}"),
+        "raise the limit on processes of this user",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_not_to_open_has_its_code_and_a_remedy() {
+        let cases = [
+            (OpenError::InUse { pid: Some(42) }, Code::VolumeInUse, "process 42"),
+            (OpenError::NewerFormat { found: 9, known: 1 }, Code::NewerFormat, "format 9"),
+            (
+                OpenError::NotWritable(io::ErrorKind::ReadOnlyFilesystem.into()),
+                Code::NotWritable,
+                "read-only",
+            ),
+            (OpenError::TooSmall("1 MB is too small".into()), Code::Usage, "1 MB"),
+        ];
+        for (error, code, part) in cases {
+            let failure = not_opened(Path::new("/srv/pond"), &error);
+            assert_eq!(failure.exit_code(), std::process::ExitCode::from(code as u8), "{failure}");
+            let text = failure.to_string();
+            assert!(text.contains("/srv/pond") && text.contains(part) && text.contains("\nhint: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = io::Error::other("disk on fire");
+        let outer = io::Error::other(inner);
+        assert_eq!(chain(&outer), "disk on fire");
+    }
+}

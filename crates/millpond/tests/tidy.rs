@@ -1,0 +1,197 @@
+//! Checks of the whole source tree that neither the compiler nor clippy makes: sizes, module comments, which crate may
+//! name which, what must not be left behind, links that lead nowhere.
+#![cfg(test)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// No file of code is longer, in lines.
+const FILE_LINES_MAX: usize = 600;
+/// Nine in ten files of code are no longer, in lines.
+const NINE_IN_TEN_MAX: usize = 350;
+
+/// Each crate with the crates of ours that it may name.
+const CRATES: [(&str, &[&str]); 5] = [
+    ("proto", &[]),
+    ("store", &[]),
+    ("cache", &["millpond-proto", "millpond-store"]),
+    ("server", &["millpond-proto", "millpond-cache"]),
+    ("millpond", &["millpond-cache", "millpond-server"]),
+];
+
+/// Libraries that a crate must not reach past its floor for.
+const WALLS: [(&str, &[&str]); 3] = [
+    ("store", &["axum", "http", "prost", "tonic", "toml"]),
+    ("cache", &["axum", "http", "rusqlite", "socket2", "tonic", "toml"]),
+    ("server", &["rusqlite", "millpond-store"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Every file of the project below `folder`, without what is built, hidden (but `.ci` and `.config`) or served.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let hidden = name.starts_with('.') && name != ".ci" && name != ".config";
+        if hidden || name == "target" || name == "millpond-data" {
+            continue;
+        }
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// Files with the ending, as path below the root and text.
+fn texts(wanted: impl Fn(&Path) -> bool) -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .filter(|path| wanted(path))
+        .filter_map(|path| {
+            let text = fs::read_to_string(&path).ok()?;
+            Some((path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text))
+        })
+        .collect()
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found == ending)
+}
+
+fn code() -> Vec<(String, String)> {
+    let code = texts(|path| has_ending(path, "rs"));
+    assert!(code.len() > 20, "the source tree was not found");
+    code
+}
+
+/// Names what is wrong, all of it at once.
+fn none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn files_of_code_fit_a_reader() {
+    let mut lengths: Vec<_> = code().into_iter().map(|(path, text)| (text.lines().count(), path)).collect();
+    lengths.sort();
+    let long = lengths.iter().filter(|(lines, _)| *lines > FILE_LINES_MAX);
+    none(long.map(|(lines, path)| format!("{path}: {lines} lines, at most {FILE_LINES_MAX}")).collect());
+    let (lines, path) = &lengths[lengths.len() * 9 / 10];
+    assert!(
+        *lines <= NINE_IN_TEN_MAX,
+        "one file in ten is longer than {NINE_IN_TEN_MAX} lines, from {path} on"
+    );
+}
+
+#[test]
+fn every_module_says_its_job() {
+    let silent = code().into_iter().filter(|(_, text)| !text.starts_with("//!"));
+    none(silent.map(|(path, _)| format!("{path}: does not begin with a module comment (//!)")).collect());
+}
+
+#[test]
+fn crates_name_only_the_floors_below() {
+    let mut complaints = Vec::new();
+    for (name, allowed) in CRATES {
+        let manifest = fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let named = dependencies(&manifest);
+        let ours = named.iter().filter(|dependency| dependency.starts_with("millpond-"));
+        complaints.extend(
+            ours.filter(|dependency| !allowed.contains(&dependency.as_str()))
+                .map(|dependency| format!("crates/{name} names {dependency}")),
+        );
+        let walls = WALLS.iter().filter(|(walled, _)| *walled == name).flat_map(|(_, refused)| *refused);
+        complaints.extend(
+            walls
+                .filter(|refused| named.iter().any(|dependency| dependency == *refused))
+                .map(|refused| format!("crates/{name} names {refused}")),
+        );
+        if !manifest.contains("[lints]\nworkspace = true") {
+            complaints.push(format!("crates/{name} does not take the lints of the workspace"));
+        }
+    }
+    none(complaints);
+}
+
+/// What a manifest depends on when it is built, not only tested.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    lines
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn blobs_and_catalog_do_not_know_each_other() {
+    let pairs = [("crates/store/src/blobs", "catalog::"), ("crates/store/src/catalog", "blobs::")];
+    let mut complaints = Vec::new();
+    for (path, text) in code() {
+        for (half, other) in pairs {
+            if path.starts_with(half) && text.contains(&format!("crate::{other}")) {
+                complaints.push(format!("{path}: names {other}"));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    // Put together here, so that this file does not hold them.
+    let markers = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["XX", "X"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["dbg", "!("],
+        ["#[ign", "ore"],
+    ]
+    .map(|parts| parts.concat());
+    let mut complaints = Vec::new();
+    for (path, text) in texts(|path| ["rs", "md", "toml", "proto", "sql"].iter().any(|e| has_ending(path, e)))
+    {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(marker) = markers.iter().find(|marker| line.contains(*marker)) {
+                complaints.push(format!("{path}:{}: {marker}", number + 1));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_written_on() {
+    let folders = [["/ro", "ot/"], ["/wo", "rk/"], ["/hom", "e/"]].map(|parts| parts.concat());
+    let mut complaints = Vec::new();
+    for (path, text) in texts(|path| !has_ending(path, "lock")) {
+        for (number, line) in text.lines().enumerate() {
+            if folders.iter().any(|folder| line.contains(folder)) {
+                complaints.push(format!("{path}:{}: {line}", number + 1));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut complaints = Vec::new();
+    for (path, text) in texts(|path| has_ending(path, "md")) {
+        let folder = root().join(&path).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+            let elsewhere = target.is_empty() || target.contains("://");
+            if !elsewhere && !folder.join(target).exists() {
+                complaints.push(format!("{path}: {target} is not there"));
+            }
+        }
+    }
+    none(complaints);
+}

@@ -1,0 +1,70 @@
+//! Who is calling: what is known of a call before its message is read.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millpond_cache::{Access, Cache, Client, Permit, Pull, Push, Result};
+use tonic::Request;
+
+use crate::quirks::Generation;
+
+/// Names one call in the log, and to the client when something of ours went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(u64);
+
+impl RequestId {
+    /// Another one: rising within a run, starting anywhere.
+    pub(crate) fn next() -> Self {
+        static START: OnceLock<u64> = OnceLock::new();
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let start = START.get_or_init(random);
+        Self(start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// The standard library's hash maps are seeded from the system's randomness.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(())
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
+/// The caller of one call; `layers` puts it beside each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) request: RequestId,
+    pub(crate) access: Access,
+    pub(crate) generation: Generation,
+    pub(crate) client: Client,
+}
+
+impl Caller {
+    /// Somebody anonymous.
+    pub(crate) fn new(access: Access, peer: Option<SocketAddr>, generation: Generation) -> Self {
+        let client = Client { identity: String::new(), address: peer.map(|peer| peer.ip().to_canonical()) };
+        Self { request: RequestId::next(), access, generation, client }
+    }
+
+    /// Whoever sent this request. Who came past the layers may only pull.
+    pub(crate) fn of<T>(request: &Request<T>) -> Self {
+        let known = request.extensions().get::<Self>();
+        known.cloned().unwrap_or_else(|| Self::new(Access::PullOnly, None, Generation::Other))
+    }
+
+    /// A permit to pull from the instance of that name.
+    pub(crate) fn pull(&self, cache: &Cache, instance: &str) -> Result<Permit<Pull>> {
+        self.access.pull(cache.instance(instance)?, &self.client)
+    }
+
+    /// A permit to push to the instance of that name.
+    pub(crate) fn push(&self, cache: &Cache, instance: &str) -> Result<Permit<Push>> {
+        self.access.push(cache.instance(instance)?, &self.client)
+    }
+}

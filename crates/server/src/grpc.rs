@@ -1,0 +1,119 @@
+//! The gRPC services: each parses, asks the domain, answers.
+
+mod action_cache;
+mod asset_fetch;
+mod asset_push;
+mod bytestream;
+mod bytestream_read;
+mod bytestream_write;
+mod capabilities;
+mod cas;
+mod digests;
+mod reference_storage;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use millpond_cache::Cache;
+use millpond_proto::asset::fetch_server::FetchServer;
+use millpond_proto::asset::push_server::PushServer;
+use millpond_proto::buildstream::reference_storage_server::ReferenceStorageServer;
+use millpond_proto::bytestream::byte_stream_server::ByteStreamServer;
+use millpond_proto::reapi::action_cache_server::ActionCacheServer;
+use millpond_proto::reapi::capabilities_server::CapabilitiesServer;
+use millpond_proto::reapi::content_addressable_storage_server::ContentAddressableStorageServer;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::status;
+
+/// The largest message that is taken. Clients send batches of 4 MiB and a little more; gRPC's own limit is 4 MiB sharp.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Services whose health can be asked for; the empty one is the whole server.
+const HEALTHY: [&str; 8] = [
+    "",
+    <ActionCacheServer<Service> as NamedService>::NAME,
+    <ByteStreamServer<Service> as NamedService>::NAME,
+    <CapabilitiesServer<Service> as NamedService>::NAME,
+    <ContentAddressableStorageServer<Service> as NamedService>::NAME,
+    <FetchServer<Service> as NamedService>::NAME,
+    <PushServer<Service> as NamedService>::NAME,
+    <ReferenceStorageServer<Service> as NamedService>::NAME,
+];
+
+/// What implements all services, one file each.
+#[derive(Clone, Debug)]
+struct Service {
+    cache: Arc<Cache>,
+}
+
+/// Every service on one router, and the way to change what the health service says.
+pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
+    let service = Arc::new(Service { cache: Arc::clone(cache) });
+    /// Answers are bounded where they are made.
+    macro_rules! server {
+        ($server:ident) => {
+            $server::from_arc(Arc::clone(&service))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(usize::MAX)
+        };
+    }
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = Routes::builder();
+    routes
+        .add_service(server!(ActionCacheServer))
+        .add_service(server!(ByteStreamServer))
+        .add_service(server!(CapabilitiesServer))
+        .add_service(server!(ContentAddressableStorageServer))
+        .add_service(server!(FetchServer))
+        .add_service(server!(PushServer))
+        .add_service(server!(ReferenceStorageServer))
+        .add_service(health);
+    add_reflection(&mut routes);
+    (routes.routes().into_axum_router().fallback(nothing_here).with_state(()), reporter)
+}
+
+/// Both versions of reflection: most tools still ask for the older one.
+fn add_reflection(routes: &mut tonic::service::RoutesBuilder) {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(millpond_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            routes.add_service(v1).add_service(v1alpha);
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no reflection"),
+    }
+}
+
+/// Says that every service is being served.
+pub(crate) async fn say_serving(health: &HealthReporter) {
+    for name in HEALTHY {
+        health.set_service_status(name, ServingStatus::Serving).await;
+    }
+}
+
+/// Says that this server is about to end.
+pub(crate) async fn say_not_serving(health: &HealthReporter) {
+    for name in HEALTHY {
+        health.set_service_status(name, ServingStatus::NotServing).await;
+    }
+}
+
+/// A path that nobody serves: in the form that whoever asks can read.
+async fn nothing_here(request: Request) -> Response<Body> {
+    let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if request.headers().get(header::CONTENT_TYPE).is_some_and(grpc) {
+        return status::unimplemented("this server does not offer that service").into_http();
+    }
+    (StatusCode::NOT_FOUND, "This address speaks gRPC to artifact cache clients.\n").into_response()
+}

@@ -1,0 +1,3 @@
+//! What is served in plain HTTP.
+
+pub(crate) mod metrics;

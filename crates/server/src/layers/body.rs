@@ -1,0 +1,171 @@
+//! Bodies that are counted as they pass, and the end of a call as its answer's body knows it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Code;
+
+use super::record::{Record, UnderWay};
+use crate::status;
+
+/// A request's body.
+pub(crate) struct Received<B> {
+    body: B,
+    record: Arc<Record>,
+}
+
+impl<B> Received<B> {
+    /// Counts `body` for `record`.
+    pub(crate) fn new(body: B, record: Arc<Record>) -> Self {
+        Self { body, record }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            self.record.add_received(data.len());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body.
+pub(crate) struct Sent {
+    body: Body,
+    /// Taken when the call ends.
+    under_way: Option<UnderWay>,
+    /// The code if nothing else comes.
+    code: &'static str,
+}
+
+impl Sent {
+    /// The body of an answer with these headers. An answer without a body ends its call here.
+    pub(crate) fn new(body: Body, under_way: Option<UnderWay>, parts: &Parts) -> Self {
+        let code = code_of(&parts.headers).unwrap_or_else(|| code_of_http(parts));
+        let mut sent = Self { body, under_way, code };
+        if code_of(&parts.headers).is_some() || sent.body.is_end_stream() {
+            sent.end(code);
+        }
+        sent
+    }
+
+    fn end(&mut self, code: &'static str) {
+        if let Some(under_way) = self.under_way.take() {
+            under_way.ended(code);
+        }
+    }
+
+    /// The last frame of an answer whose making panicked.
+    fn after_panic(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
+        self.body = Body::empty();
+        let request = self.under_way.as_ref()?.record().request();
+        self.end("INTERNAL");
+        Some(Ok(Frame::trailers(status::panicked_trailers(request))))
+    }
+}
+
+impl Drop for Sent {
+    /// Whoever sends a body of known length does not ask for its end.
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            let code = self.code;
+            self.end(code);
+        }
+    }
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.body).poll_frame(context)));
+        let Ok(polled) = polled else { return Poll::Ready(self.after_panic()) };
+        let frame = ready!(polled);
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref()
+                    && let Some(under_way) = &self.under_way
+                {
+                    under_way.record().add_sent(data.len());
+                }
+                if let Some(code) = frame.trailers_ref().and_then(code_of) {
+                    self.end(code);
+                }
+            }
+            Some(Err(_)) => self.end("UNKNOWN"),
+            None => {
+                let code = self.code;
+                self.end(code);
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn code_of(headers: &HeaderMap) -> Option<&'static str> {
+    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    Some(match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    })
+}
+
+fn code_of_http(parts: &Parts) -> &'static str {
+    match parts.status {
+        StatusCode::OK => "OK",
+        status if status.is_success() => "2xx",
+        status if status.is_redirection() => "3xx",
+        status if status.is_client_error() => "4xx",
+        _ => "5xx",
+    }
+}

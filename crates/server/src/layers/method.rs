@@ -1,0 +1,83 @@
+//! Which method a call is for: a closed set, so that no client can make up labels.
+
+/// A service and a method of it, as metrics and logs name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Method {
+    pub(crate) service: &'static str,
+    pub(crate) name: &'static str,
+}
+
+impl Method {
+    /// The method of a request's path.
+    pub(crate) fn of(path: &str) -> Self {
+        let (service, name) = match path {
+            "/build.bazel.remote.asset.v1.Fetch/FetchBlob" => ("Fetch", "FetchBlob"),
+            "/build.bazel.remote.asset.v1.Fetch/FetchDirectory" => ("Fetch", "FetchDirectory"),
+            "/build.bazel.remote.asset.v1.Push/PushBlob" => ("Push", "PushBlob"),
+            "/build.bazel.remote.asset.v1.Push/PushDirectory" => ("Push", "PushDirectory"),
+            "/build.bazel.remote.execution.v2.ActionCache/GetActionResult" => {
+                ("ActionCache", "GetActionResult")
+            }
+            "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult" => {
+                ("ActionCache", "UpdateActionResult")
+            }
+            "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities" => {
+                ("Capabilities", "GetCapabilities")
+            }
+            _ => return Self::of_storage(path),
+        };
+        Self { service, name }
+    }
+
+    fn of_storage(path: &str) -> Self {
+        const CAS: &str = "ContentAddressableStorage";
+        let (service, name) = match path {
+            "/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs" => {
+                (CAS, "FindMissingBlobs")
+            }
+            "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchUpdateBlobs" => {
+                (CAS, "BatchUpdateBlobs")
+            }
+            "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchReadBlobs" => {
+                (CAS, "BatchReadBlobs")
+            }
+            "/build.bazel.remote.execution.v2.ContentAddressableStorage/GetTree" => (CAS, "GetTree"),
+            "/buildstream.v2.ReferenceStorage/GetReference" => ("ReferenceStorage", "GetReference"),
+            "/buildstream.v2.ReferenceStorage/Status" => ("ReferenceStorage", "Status"),
+            "/buildstream.v2.ReferenceStorage/UpdateReference" => ("ReferenceStorage", "UpdateReference"),
+            "/google.bytestream.ByteStream/QueryWriteStatus" => ("ByteStream", "QueryWriteStatus"),
+            "/google.bytestream.ByteStream/Read" => ("ByteStream", "Read"),
+            "/google.bytestream.ByteStream/Write" => ("ByteStream", "Write"),
+            "/grpc.health.v1.Health/Check" => ("Health", "Check"),
+            "/grpc.health.v1.Health/Watch" => ("Health", "Watch"),
+            _ => ("other", "other"),
+        };
+        Self { service, name }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_proto::FILE_DESCRIPTOR_SET;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    #[test]
+    fn every_method_that_is_served_is_known() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let mut count = 0;
+        for file in &files {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let known = Method::of(&path);
+                    assert_eq!((known.service, known.name), (service.name(), method.name()), "{path}");
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, 17);
+        assert_eq!(Method::of("/made/up").name, "other");
+    }
+}

@@ -1,0 +1,97 @@
+//! One call's figures, counted once when it ends, however it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::caller::RequestId;
+use crate::layers::method::Method;
+use crate::metrics::Metrics;
+
+/// What is known of a call.
+#[derive(Debug)]
+pub(crate) struct Record {
+    request: RequestId,
+    method: Method,
+    peer: Option<SocketAddr>,
+    start: Instant,
+    received: AtomicU64,
+    sent: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl Record {
+    /// A call that begins now.
+    pub(crate) fn new(
+        request: RequestId,
+        method: Method,
+        peer: Option<SocketAddr>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { request, method, peer, start: Instant::now(), received, sent, metrics }
+    }
+
+    /// Its id.
+    pub(crate) fn request(&self) -> RequestId {
+        self.request
+    }
+
+    /// Bytes of the request came in.
+    pub(crate) fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.received.inc_by(bytes as u64);
+    }
+
+    /// Bytes of the answer go out.
+    pub(crate) fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.sent.inc_by(bytes as u64);
+    }
+}
+
+/// A call that has not ended. Dropped without [`UnderWay::ended`], the client went away.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    record: Arc<Record>,
+    code: &'static str,
+}
+
+impl UnderWay {
+    /// The call of `record`.
+    pub(crate) fn new(record: Arc<Record>) -> Self {
+        record.metrics.calls_in_flight.inc();
+        Self { record, code: "CANCELLED" }
+    }
+
+    /// Its figures so far.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// It ended with this code.
+    pub(crate) fn ended(mut self, code: &'static str) {
+        self.code = code;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Record { request, method, peer, start, received, sent, metrics } = self.record.as_ref();
+        let elapsed = start.elapsed();
+        metrics.calls_in_flight.dec();
+        metrics.count_call(*method, self.code, elapsed.as_secs_f64());
+        tracing::debug!(
+            %request,
+            service = method.service,
+            method = method.name,
+            code = self.code,
+            peer = peer.map(tracing::field::display),
+            received = received.load(Ordering::Relaxed),
+            sent = sent.load(Ordering::Relaxed),
+            microseconds = elapsed.as_micros(),
+            "call"
+        );
+    }
+}

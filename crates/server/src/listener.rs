@@ -1,0 +1,6 @@
+//! Addresses that clients connect to: accepting, limits, HTTP settings, draining.
+//!
+//! HTTP/2 with prior knowledge and HTTP/1 share each port; what comes first on a connection tells them apart.
+
+pub(crate) mod accept;
+pub(crate) mod connection;

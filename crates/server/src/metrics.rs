@@ -1,0 +1,175 @@
+//! What is counted: name, unit and help of every metric.
+//!
+//! **Invariant:** no label has a value that a client chose.
+
+use std::sync::atomic::AtomicU64;
+
+use millpond_cache::Figures;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::layers::method::Method;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabels {
+    service: &'static str,
+    method: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    service: &'static str,
+    method: &'static str,
+    code: &'static str,
+}
+
+/// The registry and what it holds.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    /// Calls under way.
+    pub(crate) calls_in_flight: Gauge,
+    /// Bytes of request bodies.
+    pub(crate) received: Counter,
+    /// Bytes of answers.
+    pub(crate) sent: Counter,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Connections that were ever accepted.
+    pub(crate) connections_accepted: Counter,
+    cache: CacheGauges,
+}
+
+#[derive(Debug, Default)]
+struct CacheGauges {
+    limit: Gauge<u64, AtomicU64>,
+    used: Gauge<u64, AtomicU64>,
+    live: Gauge<u64, AtomicU64>,
+    volume_free: Gauge<u64, AtomicU64>,
+    blobs: Gauge<u64, AtomicU64>,
+    names: Gauge<u64, AtomicU64>,
+    pending_names: Gauge<u64, AtomicU64>,
+    incomplete_lookups: Gauge<u64, AtomicU64>,
+    bad_records: Gauge<u64, AtomicU64>,
+    poisoned: Gauge<u64, AtomicU64>,
+}
+
+/// From a tenth of a millisecond to about 100 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 11))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("millpond"),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(seconds),
+            calls_in_flight: Gauge::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            cache: CacheGauges::default(),
+        };
+        metrics.register();
+        metrics.cache.register(&mut metrics.registry);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A counter's name gets its `_total` and its unit from the library.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("calls", "Calls that ended, by gRPC code or HTTP status class", self.calls.clone());
+        let help = "How long calls took, to the last byte of the answer";
+        registry.register_with_unit("call", help, Unit::Seconds, self.call_seconds.clone());
+        registry.register("calls_in_flight", "Calls under way", self.calls_in_flight.clone());
+        registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
+        registry.register_with_unit("sent", "Bytes of answers", Unit::Bytes, self.sent.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        let help = "Connections accepted";
+        registry.register("connections_accepted", help, self.connections_accepted.clone());
+    }
+
+    /// Counts a call that ended.
+    pub(crate) fn count_call(&self, method: Method, code: &'static str, seconds: f64) {
+        let Method { service, name } = method;
+        self.calls.get_or_create(&CallLabels { service, method: name, code }).inc();
+        self.call_seconds.get_or_create(&MethodLabels { service, method: name }).observe(seconds);
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub(crate) fn render(&self, figures: &Figures) -> Result<String, std::fmt::Error> {
+        self.cache.set(figures);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl CacheGauges {
+    fn register(&self, registry: &mut Registry) {
+        let mut bytes = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        };
+        bytes("limit", "The most bytes that the data directory may take", &self.limit);
+        bytes("used", "Bytes that the data directory takes", &self.used);
+        bytes("live", "Bytes of blobs that are there", &self.live);
+        bytes("volume_free", "Free bytes of the volume", &self.volume_free);
+        let mut count = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
+            registry.register(name, help, gauge.clone());
+        };
+        count("blobs", "Blobs that are there", &self.blobs);
+        count("names", "Names in force", &self.names);
+        count("pending_names", "Names that wait for their blobs", &self.pending_names);
+        let help = "Names found to be not whole when looked up, since the start";
+        count("incomplete_lookups", help, &self.incomplete_lookups);
+        count("bad_records", "Bad records found since the start", &self.bad_records);
+        count("poisoned", "1 while nothing is taken in because the disk failed", &self.poisoned);
+    }
+
+    fn set(&self, figures: &Figures) {
+        self.limit.set(figures.limit_bytes);
+        self.used.set(figures.used_bytes);
+        self.live.set(figures.live_bytes);
+        self.volume_free.set(figures.volume_free_bytes);
+        self.blobs.set(figures.blobs);
+        self.names.set(figures.names);
+        self.pending_names.set(figures.pending_names);
+        self.incomplete_lookups.set(figures.incomplete_lookups);
+        self.bad_records.set(figures.bad_records);
+        self.poisoned.set(u64::from(figures.poisoned.is_some()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_registered_is_rendered() {
+        let metrics = Metrics::default();
+        metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
+        metrics.received.inc_by(7);
+        let figures = Figures { used_bytes: 42, poisoned: Some("EIO".into()), ..Figures::default() };
+        let text = metrics.render(&figures).unwrap();
+        for line in [
+            r#"millpond_calls_total{service="ByteStream",method="Read",code="OK"} 1"#,
+            "millpond_received_bytes_total 7",
+            "millpond_used_bytes 42",
+            "millpond_poisoned 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The only errors on the wire: from the domain's error to a gRPC status, nowhere else.
+//!
+//! | `millpond_cache::Error` | gRPC | log | the client reads |
+//! | --- | --- | --- | --- |
+//! | `NotFound` | NOT_FOUND | | what is not there |
+//! | `Incomplete` | FAILED_PRECONDITION | info | how many blobs are missing, the first few, what to do |
+//! | `Denied` | PERMISSION_DENIED | info | what to do |
+//! | `Invalid` | INVALID_ARGUMENT | debug | what is wrong, what to do |
+//! | `OutOfRange` | OUT_OF_RANGE | | where the blob ends |
+//! | `NoSpace`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
+//! | `Poisoned` | RESOURCE_EXHAUSTED | warn | that the operator has to look |
+//! | `Busy` | UNAVAILABLE | warn | what is going on |
+//! | `Internal` | INTERNAL | error, with all causes | "internal error" and the request's id |
+//!
+//! RESOURCE_EXHAUSTED is the one code with which all generations of BuildStream let a build go on when an upload is
+//! refused, so a store that takes nothing in for another reason than space says it too.
+//!
+//! **In a pull** ([`pull`]) whatever a rebuild can cure is NOT_FOUND: BuildStream 1 and 2 take that for a miss, and let
+//! any other code stop the user's build.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Response};
+use millpond_cache::Error;
+use millpond_proto::rpc;
+use tonic::{Code, Status};
+
+use crate::caller::RequestId;
+
+/// The status of a call that failed.
+pub(crate) fn failed(error: Error, request: RequestId) -> Status {
+    let (code, words) = translate(error, request);
+    Status::new(code, words)
+}
+
+/// The status of a call that only pulls.
+pub(crate) fn pull(error: Error, request: RequestId) -> Status {
+    failed(as_miss(error, request), request)
+}
+
+/// The status of one blob in a batch that was uploaded.
+pub(crate) fn of_blob(error: Error, request: RequestId) -> rpc::Status {
+    let (code, message) = translate(error, request);
+    rpc::Status { code: code as i32, message, details: Vec::new() }
+}
+
+/// The status of one blob in a batch that was asked for. BuildStream prints its number only, so a miss has no words:
+/// there can be many in one answer.
+pub(crate) fn of_pulled_blob(error: Error, request: RequestId) -> rpc::Status {
+    let (code, message) = translate(as_miss(error, request), request);
+    let message = if code == Code::NotFound { String::new() } else { message };
+    rpc::Status { code: code as i32, message, details: Vec::new() }
+}
+
+/// A service or method that is not offered, or not to this caller.
+pub(crate) fn unimplemented(words: &'static str) -> Status {
+    Status::unimplemented(words)
+}
+
+/// An upload that does not get on.
+pub(crate) fn idle(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "no new byte within {} seconds: send the upload again",
+        limit.as_secs()
+    ))
+}
+
+/// A call in which our code panicked.
+pub(crate) fn panicked<B: Default>(request: RequestId) -> Response<B> {
+    failed(Error::internal("a panic"), request).into_http()
+}
+
+/// The end of an answer whose begin is on the wire already.
+pub(crate) fn panicked_trailers(request: RequestId) -> HeaderMap {
+    let mut trailers = panicked::<()>(request).into_parts().0.headers;
+    trailers.remove(http::header::CONTENT_TYPE);
+    trailers
+}
+
+/// Whether an upload was refused for want of space, or as if for that.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned)
+}
+
+/// What a rebuild can cure becomes a miss, after the log has it.
+fn as_miss(error: Error, request: RequestId) -> Error {
+    match error {
+        Error::NotFound(_) | Error::Denied(_) | Error::Invalid(_) | Error::OutOfRange(_) => error,
+        Error::Incomplete { .. }
+        | Error::NoSpace { .. }
+        | Error::TooLarge { .. }
+        | Error::Busy(_)
+        | Error::Poisoned
+        | Error::Internal(_) => {
+            let (code, words) = translate(error, request);
+            tracing::warn!(%request, ?code, words, "answered as a miss");
+            Error::NotFound(format!("what request {request} asked for"))
+        }
+    }
+}
+
+fn translate(error: Error, request: RequestId) -> (Code, String) {
+    let words = error.to_string();
+    let code = match error {
+        Error::NotFound(_) => Code::NotFound,
+        Error::Incomplete { .. } => {
+            tracing::info!(%request, words, "a name was refused");
+            Code::FailedPrecondition
+        }
+        Error::Denied(_) => {
+            tracing::info!(%request, words, "denied");
+            Code::PermissionDenied
+        }
+        Error::Invalid(_) => {
+            tracing::debug!(%request, words, "bad input");
+            Code::InvalidArgument
+        }
+        Error::OutOfRange(_) => Code::OutOfRange,
+        Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned => {
+            warn_now_and_then(request, &words);
+            Code::ResourceExhausted
+        }
+        Error::Busy(_) => {
+            tracing::warn!(%request, words, "busy");
+            Code::Unavailable
+        }
+        Error::Internal(cause) => {
+            tracing::error!(%request, causes = causes(cause.as_ref()), "internal error");
+            return (Code::Internal, format!("internal error, request {request}"));
+        }
+    };
+    (code, words)
+}
+
+/// One line each ten seconds: a full volume refuses thousands of blobs.
+fn warn_now_and_then(request: RequestId, words: &str) {
+    static START: OnceLock<Instant> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = START.get_or_init(Instant::now).elapsed().as_secs();
+    let next = NEXT.load(Ordering::Relaxed);
+    if now >= next && NEXT.compare_exchange(next, now + 10, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        tracing::warn!(%request, words, "an upload was refused");
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_error() -> Vec<(Error, Code, Code)> {
+        let incomplete = Error::Incomplete { missing: vec![], count: 2 };
+        vec![
+            (Error::NotFound("x".into()), Code::NotFound, Code::NotFound),
+            (incomplete, Code::FailedPrecondition, Code::NotFound),
+            (Error::Denied("x".into()), Code::PermissionDenied, Code::PermissionDenied),
+            (Error::Invalid("x".into()), Code::InvalidArgument, Code::InvalidArgument),
+            (Error::OutOfRange("x".into()), Code::OutOfRange, Code::OutOfRange),
+            (Error::NoSpace { used: 1, limit: 1 }, Code::ResourceExhausted, Code::NotFound),
+            (Error::TooLarge { size: 2, limit: 1 }, Code::ResourceExhausted, Code::NotFound),
+            (Error::Poisoned, Code::ResourceExhausted, Code::NotFound),
+            (Error::Busy("x".into()), Code::Unavailable, Code::NotFound),
+            (Error::internal("x"), Code::Internal, Code::NotFound),
+        ]
+    }
+
+    #[test]
+    fn every_error_has_its_code() {
+        for (error, code, _) in every_error() {
+            assert_eq!(failed(error, RequestId::next()).code(), code);
+        }
+    }
+
+    #[test]
+    fn in_a_pull_what_a_rebuild_cures_is_a_miss() {
+        for (error, _, code) in every_error() {
+            assert_eq!(pull(error, RequestId::next()).code(), code);
+        }
+        for (error, _, code) in every_error() {
+            assert_eq!(of_pulled_blob(error, RequestId::next()).code, code as i32);
+        }
+    }
+
+    #[test]
+    fn internal_errors_tell_the_client_the_request_and_nothing_of_ours() {
+        let request = RequestId::next();
+        let status = failed(Error::internal("/srv/data/packs/07/7.pack: EIO"), request);
+        assert_eq!(status.message(), format!("internal error, request {request}"));
+    }
+}

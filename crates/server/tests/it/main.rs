@@ -1,0 +1,17 @@
+//! A real server over a real cache in a temporary directory, and raw gRPC calls to it: what clients probe for, what
+//! they send in earnest, and what only broken or hostile ones send.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod action_cache;
+mod assets;
+mod batches;
+mod connections;
+mod instances;
+mod pages;
+mod probes;
+mod read;
+mod references;
+mod server;
+mod trees;
+mod write;

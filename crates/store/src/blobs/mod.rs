@@ -1,0 +1,41 @@
+//! Blobs: bytes named by their digests, in packs on a volume.
+//!
+//! [`Blobs`] is the whole of it to the domain. Below that everything is synchronous and takes a [`crate::disk::Disk`];
+//! only `packs`, `reader` and `upload` are asynchronous, and decide what may block.
+//!
+//! **Invariant:** what is durable is found again after any power cut; what is served has passed its checksums. When a
+//! blob counts as there, what must be synced before a promise, and what is let go is not decided here.
+
+mod appending;
+mod damage;
+mod encoding;
+pub mod format;
+mod group_sync;
+mod index;
+pub mod pack;
+mod pack_set;
+mod packs;
+mod poison;
+mod reader;
+mod reading;
+mod scan_levels;
+mod shared;
+mod snapshot;
+mod space;
+mod start;
+mod unsealed;
+mod upkeep;
+mod upload;
+pub mod volume;
+
+pub use damage::Damage;
+pub use group_sync::SyncPoints;
+pub use packs::{BlobFigures, Blobs, BlobsOptions};
+pub use reader::BlobReader;
+pub use scan_levels::BytesByAge;
+pub use shared::Raised;
+pub use start::Started;
+pub use upload::Upload;
+
+#[cfg(test)]
+mod tests;

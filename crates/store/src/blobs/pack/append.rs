@@ -1,0 +1,268 @@
+//! A mixed pack that is being written: whole records at its end, one write for each batch.
+//!
+//! Offsets, each at most the next: `synced <= appended`. Nothing beyond `synced` may be relied on. After a sync that
+//! failed, or a write that failed for another reason than lack of space, the pack is *given up*: it takes nothing more
+//! and is never synced again, since a later sync that returns well would say nothing about the bytes of the first.
+//! What was synced before stays good. Whether the whole store is poisoned then is decided above.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::seal::Ending;
+use super::{Appended, PackFile};
+use crate::blobs::encoding::encode_record;
+use crate::blobs::format::{
+    Encoding, FooterEntry, PackHeader, PackId, PackKind, PackState, Place, VolumeKeys,
+};
+use crate::disk::{Disk, DiskFile, write_error};
+use crate::{Digest, Error, Level, Result};
+
+/// Records that one pack may hold: the entries of its footer wait in memory until it is sealed.
+pub const ENTRIES_MAX: usize = 1 << 18;
+/// What the batch buffer may keep of memory between batches.
+const BUFFER_KEPT_MAX: usize = 4 << 20;
+
+/// A mixed pack being appended to.
+#[derive(Debug)]
+pub struct OpenPack {
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn DiskFile>,
+    keys: VolumeKeys,
+    reader: Arc<PackFile>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    synced: u64,
+    appended: u64,
+    entries: Vec<FooterEntry>,
+    buffer: Vec<u8>,
+    closed: Option<Closed>,
+}
+
+#[derive(Clone, Debug)]
+enum Closed {
+    Sealed,
+    GivenUp(String),
+}
+
+impl OpenPack {
+    /// Makes the pack and its folder entry durable, so that a later sync of the file is all that its records need.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`]; the pack's number is used up either way.
+    pub fn create(disk: Arc<dyn Disk>, keys: &VolumeKeys, id: PackId, now: Level) -> Result<Self> {
+        let header = PackHeader { kind: PackKind::Mixed, id, keys: *keys, created: now };
+        let failed = |error| write_error(disk.as_ref(), format!("making pack {id}"), error);
+        let file = disk.create(&id.path(PackState::Open)).map_err(failed)?;
+        file.write_at(&header.encode(), 0).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        disk.sync_folder(&id.folder()).map_err(failed)?;
+        let end = PackHeader::LEN as u64;
+        let state =
+            State { synced: end, appended: end, entries: Vec::new(), buffer: Vec::new(), closed: None };
+        let reader = Arc::new(PackFile::new(Arc::clone(&file), keys, id));
+        Ok(Self { disk, file, keys: *keys, reader, state: Mutex::new(state) })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PackId {
+        self.reader.id()
+    }
+
+    /// The same file for reading; it stays readable when the pack is sealed.
+    pub fn reader(&self) -> Arc<PackFile> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Appends a blob whose digest the caller has checked. Not durable until a sync.
+    ///
+    /// # Errors
+    /// As [`OpenPack::append_batch`].
+    pub fn append(&self, digest: &Digest, content: &Bytes, now: Level) -> Result<Appended> {
+        let appended = self.append_batch(&[(*digest, content.clone())], now, Encoding::Raw)?;
+        appended.into_iter().next().ok_or_else(|| self.closed_error(&Closed::Sealed))
+    }
+
+    /// Appends blobs whose digests the caller has checked, as they are, by one write. Not durable until a sync.
+    ///
+    /// # Errors
+    /// As [`OpenPack::append_batch`].
+    pub fn append_many(&self, blobs: &[(Digest, Bytes)], now: Level) -> Result<Vec<Appended>> {
+        self.append_batch(blobs, now, Encoding::Raw)
+    }
+
+    /// Appends blobs in an encoding; one that would not get smaller stays raw.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]: none of the batch is there, the next one may be. [`Error::Io`]: nor will any be.
+    /// [`Error::Poisoned`]: the pack was sealed or given up before.
+    pub fn append_batch(
+        &self,
+        blobs: &[(Digest, Bytes)],
+        now: Level,
+        encoding: Encoding,
+    ) -> Result<Vec<Appended>> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        let mut buffer = std::mem::take(&mut state.buffer);
+        buffer.clear();
+        let written = self.write_batch(&state, &mut buffer, blobs, now, encoding);
+        let batch_len = buffer.len() as u64;
+        buffer.shrink_to(BUFFER_KEPT_MAX);
+        state.buffer = buffer;
+        match written {
+            Ok((entries, appended)) => {
+                state.entries.extend(entries);
+                state.appended += batch_len;
+                Ok(appended)
+            }
+            Err(error) => {
+                if let Error::Io { .. } = error {
+                    state.closed = Some(Closed::GivenUp(error.to_string()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write_batch(
+        &self,
+        state: &State,
+        buffer: &mut Vec<u8>,
+        blobs: &[(Digest, Bytes)],
+        now: Level,
+        encoding: Encoding,
+    ) -> Result<(Vec<FooterEntry>, Vec<Appended>)> {
+        let id = self.id();
+        let mut entries = Vec::with_capacity(blobs.len());
+        let mut appended = Vec::with_capacity(blobs.len());
+        for (digest, content) in blobs {
+            let offset = state.appended + buffer.len() as u64;
+            let place = Place::at(id, offset)
+                .ok_or_else(|| Error::Busy(format!("pack {id} has no place for more records")))?;
+            let sequence = u32::try_from(state.entries.len() + entries.len()).unwrap_or(u32::MAX);
+            let header = encode_record((&self.keys, place, sequence, now), digest, content, encoding, buffer);
+            let (stored, encoding) = (header.stored, header.encoding);
+            entries.push(FooterEntry { digest: *digest, offset: place.offset, stored, time: now, encoding });
+            appended.push(Appended { place, stored, end: state.appended + buffer.len() as u64 });
+        }
+        self.file
+            .write_at(buffer, state.appended)
+            .map_err(|error| write_error(self.disk.as_ref(), format!("appending to pack {id}"), error))?;
+        Ok((entries, appended))
+    }
+
+    /// Makes durable what was appended before this call. Returns the end it covers. May run beside appends.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`]: the pack is given up beyond what was synced before. [`Error::Poisoned`]: it
+    /// was given up before.
+    pub fn sync(&self) -> Result<u64> {
+        let end = {
+            let state = self.lock();
+            if let Some(closed @ Closed::GivenUp(_)) = &state.closed {
+                return Err(self.closed_error(closed));
+            }
+            if state.synced == state.appended {
+                return Ok(state.synced);
+            }
+            state.appended
+        };
+        let result = self.ending().sync();
+        let mut state = self.lock();
+        match result {
+            // Another sync failed meanwhile: the kernel told it, and might have told this one nothing.
+            Ok(()) => match &state.closed {
+                Some(closed @ Closed::GivenUp(_)) => Err(self.closed_error(closed)),
+                _ => {
+                    state.synced = state.synced.max(end);
+                    Ok(end)
+                }
+            },
+            Err(error) => {
+                state.closed = Some(Closed::GivenUp(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the pack: from here on it is durable as a whole, immutable, and named so. A pack without a record is
+    /// sealed like any other.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] from writing the footer: the pack goes on as it is. Anything else gives it up.
+    pub fn seal(&self) -> Result<()> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        let ending = self.ending();
+        ending.write_footer(state.appended, &state.entries).inspect_err(|error| {
+            if let Error::Io { .. } = error {
+                state.closed = Some(Closed::GivenUp(error.to_string()));
+            }
+        })?;
+        match ending.sync().and_then(|()| {
+            state.synced = state.appended;
+            ending.publish()
+        }) {
+            Ok(()) => {
+                state.entries = Vec::new();
+                state.buffer = Vec::new();
+                state.closed = Some(Closed::Sealed);
+                Ok(())
+            }
+            Err(error) => {
+                state.closed = Some(Closed::GivenUp(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the next record would start.
+    pub fn appended(&self) -> u64 {
+        self.lock().appended
+    }
+
+    /// Up to where all is durable.
+    pub fn synced(&self) -> u64 {
+        self.lock().synced
+    }
+
+    /// Whether it should be sealed: as long as packs may be, or with as many records.
+    pub fn is_full(&self, len_max: u64) -> bool {
+        let state = self.lock();
+        state.appended >= len_max || state.entries.len() >= ENTRIES_MAX
+    }
+
+    /// Whether an error ended it: nothing beyond `synced` can be relied on, ever.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.lock().closed, Some(Closed::GivenUp(_)))
+    }
+
+    fn ending(&self) -> Ending<'_> {
+        Ending {
+            disk: self.disk.as_ref(),
+            file: &self.file,
+            keys: &self.keys,
+            id: self.id(),
+            kind: PackKind::Mixed,
+        }
+    }
+
+    fn check_open(&self, state: &State) -> Result<()> {
+        state.closed.as_ref().map_or(Ok(()), |closed| Err(self.closed_error(closed)))
+    }
+
+    fn closed_error(&self, closed: &Closed) -> Error {
+        Error::Poisoned(match closed {
+            Closed::Sealed => format!("pack {} is sealed", self.id()),
+            Closed::GivenUp(cause) => cause.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,63 @@
+//! The end of a pack: footer, fdatasync, rename, fsync of the folder, in this order.
+//!
+//! A power cut before the rename leaves an `.open` pack, which is searched; after it, a complete one. What is between
+//! the last record and the footer is nobody's.
+
+use std::sync::Arc;
+
+use crate::blobs::format::{
+    FooterEntry, PackId, PackKind, PackState, Trailer, VolumeKeys, align, encode_footer,
+};
+use crate::disk::{Disk, DiskFile, write_error};
+use crate::{Level, Result};
+
+/// What a footer needs to know.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) file: &'a Arc<dyn DiskFile>,
+    pub(super) keys: &'a VolumeKeys,
+    pub(super) id: PackId,
+    pub(super) kind: PackKind,
+}
+
+impl Ending<'_> {
+    /// Writes footer and trailer behind `end`. Returns the length of the file.
+    pub(super) fn write_footer(&self, end: u64, entries: &[FooterEntry]) -> Result<u64> {
+        let offset = align(end);
+        let mut bytes = encode_footer(self.keys, self.id, offset, entries);
+        let trailer = Trailer {
+            kind: self.kind,
+            id: self.id,
+            keys: *self.keys,
+            footer_offset: offset,
+            footer_len: bytes.len() as u64,
+            entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            newest: entries.iter().map(|entry| entry.time).max().unwrap_or(Level::ZERO),
+        };
+        bytes.extend_from_slice(&trailer.encode());
+        self.file
+            .write_at(&bytes, offset)
+            .map_err(|error| write_error(self.disk, self.doing("writing the footer"), error))?;
+        Ok(trailer.file_len())
+    }
+
+    /// Makes all of the pack durable, the footer included.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(|error| write_error(self.disk, self.doing("syncing"), error))
+    }
+
+    /// Gives the pack, which is durable, the name of a sealed one.
+    pub(super) fn publish(&self) -> Result<()> {
+        self.disk
+            .rename(&self.id.path(PackState::Open), &self.id.path(PackState::Sealed))
+            .map_err(|error| write_error(self.disk, self.doing("renaming"), error))?;
+        self.disk
+            .sync_folder(&self.id.folder())
+            .map_err(|error| write_error(self.disk, self.doing("syncing the folder"), error))
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} of pack {}", self.id)
+    }
+}

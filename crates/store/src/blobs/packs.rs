@@ -1,0 +1,370 @@
+//! The shell: what the domain calls. Everything that may wait for the disk runs on the blocking pool, decided here (and
+//! in `reader` and `upload`) and nowhere below.
+//!
+//! **Invariant:** no lock is held across an await, and nothing that is begun on the blocking pool depends on somebody
+//! waiting for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use super::appending::occupied;
+use super::damage::Damage;
+use super::group_sync::SyncPoints;
+use super::pack_set::Standing;
+use super::reader::BlobReader;
+use super::scan_levels::BytesByAge;
+use super::shared::{Raised, Shared};
+use super::start::{Started, start};
+use super::upload::Upload;
+use crate::disk::Disk;
+use crate::{Clock, Digest, Error, Level, Result};
+
+/// Packs that are synced at a time for one who waits.
+const SYNCS_AT_A_TIME: usize = 16;
+
+/// How a store is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlobsOptions {
+    /// Bytes that the data folder may hold in all, at least 8 000 000. `None`: 90 % of the volume. Either way the
+    /// smaller of 2 GB and 5 % of the volume is left free.
+    pub limit: Option<u64>,
+    /// [`Blobs::sync`] does not wait for the disk: a power cut may then cost what was promised.
+    pub durability_off: bool,
+}
+
+/// Figures for metrics and operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobFigures {
+    /// Bytes that the data folder may hold.
+    pub limit: u64,
+    /// Bytes that it holds, with what is reserved for uploads in progress.
+    pub used: u64,
+    /// Bytes that the file system has left.
+    pub free: u64,
+    /// Bytes of packs that hold blobs; the rest of them is garbage.
+    pub live: u64,
+    /// Bytes that packs may hold at most, as things are.
+    pub packs_max: u64,
+    /// The largest blob that is taken.
+    pub blob_max: u64,
+    /// Blobs in the index.
+    pub blobs: usize,
+    /// Packs on the volume.
+    pub packs: usize,
+    /// Bytes of memory that the index takes.
+    pub index_memory: usize,
+    /// Why nothing is taken in any more, if so.
+    pub poisoned: Option<String>,
+    /// By age, as of the last minute or so; empty until [`Blobs::background_sync`] first ran.
+    pub by_age: BytesByAge,
+}
+
+/// The blobs of a volume. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    shared: Arc<Shared>,
+}
+
+/// Runs on the blocking pool.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Busy("the work was broken off".to_owned())),
+    }
+}
+
+impl Blobs {
+    /// Opens the blobs of a volume, whose lock the caller holds, making the volume if it is empty. `waterline` and
+    /// `damaged` are what the catalog remembers. `on_damage` is called on a blocking thread when a bad record is found:
+    /// after its entry left the index and the epoch rose, before the reader is told [`Error::Missing`].
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`], [`Error::NotWritable`], [`Error::NoSpace`] (on making a volume), [`Error::Io`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: &BlobsOptions,
+        clock: Arc<Clock>,
+        waterline: Level,
+        damaged: Vec<Damage>,
+        on_damage: Box<dyn Fn(Damage) + Send + Sync>,
+    ) -> Result<(Self, Started)> {
+        let (shared, started) = start(disk, options, clock, waterline, damaged, on_damage)?;
+        Ok((Self { shared }, started))
+    }
+
+    /// Which of these are not there; the others are raised to `to` if they are older than `fresh_from`. No I/O, no
+    /// waiting. The empty blob is always there.
+    pub fn missing(&self, digests: &[Digest], to: Level, fresh_from: Level, missing: &mut Vec<Digest>) {
+        self.shared.missing(digests, to, fresh_from, missing);
+    }
+
+    /// Raises those that are there to `to`, and says what is missing, and what must be synced before anything that
+    /// needs them is promised.
+    pub fn raise(&self, digests: &[Digest], to: Level) -> Raised {
+        self.shared.raise(digests, to)
+    }
+
+    /// Whether the blob is there. It is not raised: by the answer nothing may be promised.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        let key = self.shared.index.key(digest);
+        *digest == Digest::EMPTY || self.shared.index.get(key, self.shared.waterline()).is_some()
+    }
+
+    /// Of these points, those that are still not durable.
+    pub fn unsynced(&self, points: &SyncPoints) -> SyncPoints {
+        self.shared.packs.not_durable(&points.iter().collect::<Vec<_>>())
+    }
+
+    /// Returns once everything up to these points is durable. At most two syncs of each pack are waited for.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Poisoned`]: some of it never will be, and has left the index.
+    pub async fn sync(&self, points: &SyncPoints) -> Result<()> {
+        let mut waiting = Vec::new();
+        for (pack, end) in points.iter() {
+            match self.shared.packs.standing(pack) {
+                Standing::Durable => {}
+                Standing::GivenUp => return Err(self.shared.given_up()),
+                Standing::Unsealed(group) if group.synced() >= end => {}
+                Standing::Unsealed(group) if group.target().is_given_up() => {
+                    return Err(self.shared.given_up());
+                }
+                Standing::Unsealed(group) => waiting.push((group, end)),
+            }
+        }
+        if self.shared.durability_off {
+            return Ok(());
+        }
+        for some in waiting.chunks(SYNCS_AT_A_TIME) {
+            some.iter().for_each(|(group, _)| group.start());
+            for (group, end) in some {
+                group.wait(*end).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all of a blob and compares every checksum. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is not there or is bad, [`Error::Io`].
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        self.shared.verify(digest)
+    }
+
+    /// A whole blob, for walks: the caller sees to it that it is small. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Io`].
+    pub fn read_small(&self, digest: &Digest) -> Result<Bytes> {
+        self.shared.read_small(digest)
+    }
+
+    /// Whole blobs; the caller bounds their sizes together. What the page cache has is read here, the rest in one trip
+    /// to the blocking pool. Each result stands where its digest stood.
+    pub async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Bytes>> {
+        let mut results = Vec::with_capacity(digests.len());
+        let mut slow = Vec::new();
+        for (position, digest) in digests.iter().enumerate() {
+            match self.shared.try_read_small(digest) {
+                Poll::Ready(result) => results.push(result),
+                Poll::Pending => {
+                    slow.push((position, *digest));
+                    results.push(Err(Error::Busy("the read was broken off".to_owned())));
+                }
+            }
+        }
+        if slow.is_empty() {
+            return results;
+        }
+        let shared = self.shared.clone();
+        let read = blocking(move || {
+            Ok(slow
+                .into_iter()
+                .map(|(position, digest)| (position, shared.read_small(&digest)))
+                .collect::<Vec<_>>())
+        });
+        for (position, result) in read.await.unwrap_or_default() {
+            if let Some(place) = results.get_mut(position) {
+                *place = result;
+            }
+        }
+        results
+    }
+
+    /// Begins to read a blob from `offset` (not beyond its size), up to `len` bytes of it. Raises it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Io`].
+    pub async fn open_blob(&self, digest: &Digest, offset: u64, len: Option<u64>) -> Result<BlobReader> {
+        BlobReader::open(self.shared.clone(), *digest, offset, len).await
+    }
+
+    /// Takes in whole blobs; each is hashed. Each result stands where its blob stood. A blob that is there already is
+    /// raised and keeps its place.
+    pub async fn put_many(&self, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
+        let shared = self.shared.clone();
+        let count = blobs.len();
+        match blocking(move || Ok(shared.put_many(&blobs))).await {
+            Ok(results) => results,
+            Err(error) => super::appending::repeat_error(&error, count),
+        }
+    }
+
+    /// Begins an upload. Dropped unfinished, it vanishes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the digest announces more than is taken in one blob, [`Error::Poisoned`],
+    /// [`Error::Busy`] while closing.
+    pub async fn create(&self, digest: Digest) -> Result<Upload> {
+        Upload::create(self.shared.clone(), digest)
+    }
+
+    /// How many times blobs were lost to damage or to a failed sync: what was remembered of them is void when it rises.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The level below which nothing is there.
+    pub fn waterline(&self) -> Level {
+        self.shared.waterline()
+    }
+
+    /// Sets the waterline. That it only rises is the domain's to see to.
+    pub fn set_waterline(&self, waterline: Level) {
+        self.shared.waterline.store(waterline.seconds(), Ordering::SeqCst);
+    }
+
+    /// Figures, some of them by a walk over packs and shards.
+    pub fn figures(&self) -> BlobFigures {
+        let shared = &self.shared;
+        BlobFigures {
+            limit: shared.space.limits().limit,
+            used: shared.space.used(),
+            free: shared.space.free(),
+            live: shared.packs.live(),
+            packs_max: shared.space.packs_max(),
+            blob_max: shared.space.blob_max(),
+            blobs: shared.index.len(),
+            packs: shared.packs.len(),
+            index_memory: shared.index.memory_bytes(),
+            poisoned: shared.poison.cause(),
+            by_age: shared.lock(&shared.ages).as_ref().map(|(_, ages)| ages.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Writes a snapshot of all levels, where `level` is S: the closure of every value whose level was set at S or
+    /// before had been raised when this was called. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`]: the last one stays in force.
+    pub fn snapshot(&self, level: Level) -> Result<()> {
+        self.shared.snapshot(level).map(|_| ())
+    }
+
+    /// Takes nothing in any more, seals all packs, writes a snapshot, and notes that the stop was clean. Reads go on.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Io`]: the next start treats it as a crash.
+    pub fn close(&self, level: Level) -> Result<()> {
+        self.shared.close(level)
+    }
+
+    /// One bounded step of upkeep, to be called about every second on a blocking thread: syncs what is not durable,
+    /// seals what is full, makes the next pack ahead of need, looks at the ages of blobs once a minute.
+    pub fn background_sync(&self) {
+        self.shared.background_sync();
+    }
+
+    /// What everything but packs and snapshots occupies below the data folder: catalog, journal.
+    pub fn set_other_bytes(&self, bytes: u64) {
+        self.shared.space.set_other(bytes);
+    }
+}
+
+impl Shared {
+    /// See [`Blobs::put_many`]. Blocks.
+    pub(super) fn put_many(self: &Arc<Self>, blobs: &[(Digest, Bytes)]) -> Vec<Result<()>> {
+        let mut results: Vec<Result<()>> =
+            blobs.iter().map(|(digest, content)| check(digest, content)).collect();
+        let mut small = (Vec::new(), Vec::new());
+        let mut claim = self.space.claim();
+        for (position, ((digest, content), result)) in blobs.iter().zip(&mut results).enumerate() {
+            if result.is_err() {
+                continue;
+            }
+            *result = self.check_open();
+            if result.is_err() || self.is_there(digest) {
+                continue;
+            }
+            if digest.size() >= self.space.limits().single_from {
+                *result = self.put_single(digest, content);
+                continue;
+            }
+            *result = claim.grow(occupied(digest.size()));
+            if result.is_ok() {
+                small.0.push(position);
+                small.1.push((*digest, content.clone()));
+            }
+        }
+        let appended = self.append(&small.1, claim);
+        for (position, appended) in small.0.into_iter().zip(appended) {
+            if let Some(result) = results.get_mut(position) {
+                *result = appended;
+            }
+        }
+        results
+    }
+
+    /// Whether the blob is there, and raised.
+    pub(super) fn is_there(&self, digest: &Digest) -> bool {
+        let key = self.index.key(digest);
+        *digest == Digest::EMPTY || self.index.raise(key, self.clock.now(), self.waterline()).is_some()
+    }
+
+    fn put_single(self: &Arc<Self>, digest: &Digest, content: &Bytes) -> Result<()> {
+        self.check_size(digest)?;
+        let mut claim = self.space.claim();
+        claim.grow(occupied(digest.size()))?;
+        let mut writer = self.begin_single()?;
+        if let Err(error) = writer.write(content) {
+            writer.abandon();
+            return Err(self.single_failed(error));
+        }
+        self.finish_single(writer, digest, claim)
+    }
+
+    /// Whether a blob of this size is taken.
+    pub(super) fn check_size(&self, digest: &Digest) -> Result<()> {
+        let (size, limit) = (digest.size(), self.space.blob_max());
+        if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    fn given_up(&self) -> Error {
+        let (used, limit) = (self.space.used(), self.space.limits().limit);
+        self.poison.check().err().unwrap_or(Error::NoSpace { used, limit })
+    }
+}
+
+/// Whether the content is what the digest names.
+fn check(digest: &Digest, content: &Bytes) -> Result<()> {
+    let mut hasher = crate::Hasher::new(digest.function());
+    hasher.update(content);
+    check_hashed(digest, hasher)
+}
+
+/// Whether what was hashed is what the digest names.
+pub(super) fn check_hashed(digest: &Digest, hasher: crate::Hasher) -> Result<()> {
+    let found = hasher.finish();
+    if found == *digest {
+        Ok(())
+    } else {
+        Err(Error::Mismatch(format!("{digest} was announced, {found} came in")))
+    }
+}

@@ -1,0 +1,78 @@
+//! How many bytes lie at which level, found by a walk over the index: what figures show, and what a waterline is
+//! chosen by. No histogram is kept while serving.
+//!
+//! It knows nothing of what may be let go.
+
+use super::index::Index;
+use crate::Level;
+
+/// Ages in seconds up to which bytes are counted together: an hour, a day, a week, 30 days, 90 days, a year.
+const AGES: [u32; 6] = [3600, 86_400, 604_800, 2_592_000, 7_776_000, 31_536_000];
+
+/// Blobs and their bytes on disk by the time since they were last used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BytesByAge {
+    /// Blobs at or above the waterline.
+    pub blobs: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Bytes below the waterline: not served any more, and not yet given back.
+    pub below_waterline: u64,
+    /// Bytes by age: upper end in seconds, and the bytes younger than that and not in an earlier row. What is kept (a
+    /// level in the future) is in the first; the last has no upper end.
+    pub by_age: Vec<(Option<u32>, u64)>,
+    /// The lowest level at or above the waterline.
+    pub lowest: Option<Level>,
+}
+
+/// Walks the index; no lock is held for longer than one shard takes.
+pub(crate) fn scan(index: &Index, now: Level, waterline: Level) -> BytesByAge {
+    let mut found = BytesByAge {
+        by_age: AGES.iter().map(|age| (Some(*age), 0)).chain([(None, 0)]).collect(),
+        ..BytesByAge::default()
+    };
+    index.for_each(|entry| {
+        let bytes = entry.location.stored.bytes();
+        if entry.level < waterline {
+            found.below_waterline += bytes;
+            return;
+        }
+        found.blobs += 1;
+        found.bytes += bytes;
+        found.lowest = Some(found.lowest.map_or(entry.level, |lowest| lowest.min(entry.level)));
+        let age = now.seconds().saturating_sub(entry.level.seconds());
+        if let Some((_, sum)) = found.by_age.iter_mut().find(|(end, _)| end.is_none_or(|end| age < end)) {
+            *sum += bytes;
+        }
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::{PackId, Place};
+    use super::super::index::{Location, Stored};
+    use super::*;
+    use crate::Digest;
+
+    #[test]
+    fn bytes_are_counted_once_each_by_age() {
+        let index = Index::new(&[1; 16]);
+        let now = Level::from_seconds(100_000_000);
+        let waterline = now.minus(40_000_000);
+        let ages = [0, 3599, 3600, 90_000, 30_000_000, 39_000_000, 41_000_000];
+        for (number, age) in (1_u32..).zip(ages) {
+            let place = Place { pack: PackId::new(1), offset: number };
+            let location = Location { place, stored: Stored::of(8 << number) };
+            index.insert(index.key(&Digest::of(&[number as u8])), location, now.minus(age), Level::ZERO);
+        }
+        let kept = Location { place: Place { pack: PackId::new(1), offset: 0 }, stored: Stored::of(8) };
+        index.insert(index.key(&Digest::of(b"kept")), kept, Level::PINNED, Level::ZERO);
+        let found = scan(&index, now, waterline);
+        assert_eq!(found.below_waterline, 8 << 7);
+        assert_eq!((found.blobs, found.lowest), (7, Some(now.minus(39_000_000))));
+        let sums: Vec<u64> = found.by_age.iter().map(|(_, bytes)| *bytes).collect();
+        assert_eq!(sums, [8 + 16 + 32, 64, 128, 0, 0, 256, 512]);
+        assert_eq!(found.bytes, sums.iter().sum::<u64>());
+    }
+}

@@ -1,0 +1,264 @@
+//! How much the volume may hold, and who has a claim on it: limits, reservations, bytes in use.
+//!
+//! `used` counts what the file system gave to the files (blocks, not lengths), and what is reserved: an upload reserves
+//! by bytes received, never by what its client announces.
+//!
+//! **Invariant:** packs + reserved <= P, where P is the limit less what compaction, the catalog and the folders need;
+//! the reserve for the catalog lies above P, so that names and rows can still be written when blobs cannot.
+//!
+//! It knows neither packs nor the index; it is told what they hold.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::disk::{Disk, DiskSpace};
+use crate::{Error, Result};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// The least a store can work with.
+const LIMIT_MIN: u64 = 8_000_000;
+/// 256 folders of packs and the data folder, a block each.
+const FOLDERS: u64 = 257 * 4 * KIB;
+/// Free space of the volume is asked for after so many bytes...
+const ASK_EACH_BYTES: u64 = 64 * MIB;
+/// ... or after this time, whichever comes first: somebody else may fill it.
+const ASK_EACH: Duration = Duration::from_secs(1);
+
+/// What follows from the limit alone, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// What the data folder may hold in all.
+    pub(crate) limit: u64,
+    /// An open pack is sealed at this length.
+    pub(crate) pack_max: u64,
+    /// Blobs from this size on have a pack of their own.
+    pub(crate) single_from: u64,
+    /// For compaction alone: a target and a victim that is not yet gone.
+    pub(crate) for_compaction: u64,
+    /// For rows of the catalog, when there is no room for blobs.
+    pub(crate) for_catalog: u64,
+    /// What the volume must have left for others.
+    pub(crate) keep_free: u64,
+}
+
+impl Limits {
+    /// From the limit that was set, or else 90 % of the volume.
+    pub(crate) fn new(given: Option<u64>, volume: DiskSpace) -> Result<Self> {
+        let share = |percent: u64| volume.total / 100 * percent;
+        let limit = given.unwrap_or_else(|| share(90));
+        if limit < LIMIT_MIN {
+            let sentence =
+                format!("a limit of {limit} bytes is too small for a store, which needs {LIMIT_MIN}");
+            return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
+        }
+        let pack_max = (1 << (limit / 64).ilog2()).clamp(256 * KIB, 256 * MIB);
+        Ok(Self {
+            limit,
+            pack_max,
+            single_from: MIB.min(pack_max / 4),
+            for_compaction: 2 * pack_max,
+            for_catalog: (limit / 64).clamp(MIB, 64 * MIB),
+            keep_free: share(5).min(2_000_000_000),
+        })
+    }
+
+    /// P: what packs may hold while everything else occupies `other` bytes.
+    pub(crate) fn packs(&self, other: u64) -> u64 {
+        self.limit.saturating_sub(self.for_compaction + self.for_catalog + FOLDERS).saturating_sub(other)
+    }
+}
+
+/// What was free on the volume, and what was reserved since then.
+#[derive(Debug)]
+struct Free {
+    asked: Option<Instant>,
+    available: u64,
+    since: u64,
+}
+
+/// The books of one store.
+#[derive(Debug)]
+pub(crate) struct Space {
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    packs: AtomicU64,
+    other: AtomicU64,
+    snapshots: AtomicU64,
+    reserved: AtomicU64,
+    free: Mutex<Free>,
+}
+
+impl Space {
+    /// Nothing in use yet.
+    pub(crate) fn new(disk: Arc<dyn Disk>, given: Option<u64>) -> Result<Self> {
+        let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
+        Ok(Self {
+            disk,
+            limits: Limits::new(given, volume)?,
+            packs: AtomicU64::new(0),
+            other: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
+            free: Mutex::new(Free { asked: None, available: 0, since: 0 }),
+        })
+    }
+
+    /// What follows from the limit.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// P, as things are now.
+    pub(crate) fn packs_max(&self) -> u64 {
+        self.limits.packs(self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed))
+    }
+
+    /// The size of the largest blob that is taken: half of P, or one client could empty the cache.
+    pub(crate) fn blob_max(&self) -> u64 {
+        self.packs_max() / 2
+    }
+
+    /// All bytes in use, reservations included.
+    pub(crate) fn used(&self) -> u64 {
+        [&self.packs, &self.other, &self.snapshots, &self.reserved]
+            .iter()
+            .fold(FOLDERS, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
+    }
+
+    /// A pack's file became this much larger or, in place of `before`, has this size.
+    pub(crate) fn packs_change(&self, before: u64, after: u64) {
+        if after >= before {
+            self.packs.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            let less = before - after;
+            let _ = self
+                .packs
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(less)));
+        }
+    }
+
+    /// What the catalog and its journal occupy.
+    pub(crate) fn set_other(&self, bytes: u64) {
+        self.other.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the snapshots occupy.
+    pub(crate) fn set_snapshots(&self, bytes: u64) {
+        self.snapshots.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the file system has left, asked now.
+    pub(crate) fn free(&self) -> u64 {
+        self.ask(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A claim on nothing yet.
+    pub(crate) fn claim(self: &Arc<Self>) -> Reservation {
+        Reservation { space: self.clone(), bytes: 0 }
+    }
+
+    /// The file system said that it is full: ask again before anything else is reserved.
+    pub(crate) fn was_full(&self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).asked = None;
+    }
+
+    fn full(&self) -> Error {
+        Error::NoSpace { used: self.used(), limit: self.limits.limit }
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let reserved = self.reserved.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let wanted = self.packs.load(Ordering::Relaxed).saturating_add(reserved);
+        let room = self.packs_max();
+        if wanted > room || reserved > room / 2 || !self.volume_has(bytes) {
+            self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(self.full());
+        }
+        Ok(())
+    }
+
+    fn volume_has(&self, bytes: u64) -> bool {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = free.asked.is_none_or(|asked| asked.elapsed() >= ASK_EACH);
+        if stale || free.since >= ASK_EACH_BYTES {
+            self.ask(&mut free);
+        }
+        let needed = self.limits.keep_free.saturating_add(free.since).saturating_add(bytes);
+        let enough = free.available >= needed;
+        if enough {
+            free.since += bytes;
+        }
+        enough
+    }
+
+    /// If the file system does not answer, the last answer stands.
+    fn ask(&self, free: &mut Free) -> u64 {
+        if let Ok(space) = self.disk.space() {
+            *free = Free { asked: Some(Instant::now()), available: space.available, since: 0 };
+        }
+        free.available
+    }
+}
+
+/// A claim on space; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Claims so many bytes more.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
+        self.space.reserve(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.space.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(total: u64) -> DiskSpace {
+        DiskSpace { total, available: total }
+    }
+
+    #[test]
+    fn limits_follow_the_table_of_sizes() {
+        let limits = Limits::new(Some(60_000_000), volume(1 << 40)).unwrap();
+        assert_eq!((limits.pack_max, limits.single_from, limits.for_compaction), (512 * KIB, 128 * KIB, MIB));
+        let limits = Limits::new(Some(16 << 30), volume(1 << 40)).unwrap();
+        assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
+        let limits = Limits::new(Some(64 << 40), volume(1 << 50)).unwrap();
+        assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
+        assert!(limits.packs(0) > 63 << 40);
+        let limits = Limits::new(Some(8_000_000), volume(1 << 40)).unwrap();
+        assert_eq!((limits.pack_max, limits.single_from), (256 * KIB, 64 * KIB));
+        assert!(limits.packs(MIB) > 4_000_000);
+    }
+
+    #[test]
+    fn default_limit_works_on_a_volume_of_64_mb() {
+        let limits = Limits::new(None, volume(64_000_000)).unwrap();
+        assert_eq!((limits.limit, limits.keep_free), (57_600_000, 3_200_000));
+        let limits = Limits::new(None, volume(100_000_000_000_000)).unwrap();
+        assert_eq!((limits.limit, limits.keep_free), (90_000_000_000_000, 2_000_000_000));
+    }
+
+    #[test]
+    fn limit_below_the_least_is_refused_with_both_figures() {
+        let error = Limits::new(Some(7_999_999), volume(1 << 40)).unwrap_err().to_string();
+        assert!(error.contains("7999999") && error.contains("8000000"), "{error}");
+    }
+}

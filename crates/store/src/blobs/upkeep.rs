@@ -1,0 +1,102 @@
+//! What is done beside serving: syncing in the background, snapshots, and closing.
+//!
+//! A clean stop leaves a file that names the generation of its snapshot; the next start removes it before anything
+//! else, so that a later crash cannot pass for a clean stop.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use twox_hash::XxHash3_64;
+
+use super::scan_levels::scan;
+use super::shared::Shared;
+use super::snapshot::{self, Content};
+use crate::disk::{Disk, write_error};
+use crate::{Error, Level, Result};
+
+/// How old the figures by age may get.
+const AGES_KEPT: Duration = Duration::from_secs(60);
+
+const CLEAN: &str = "clean";
+const CLEAN_MAGIC: &[u8; 8] = b"MILLSTOP";
+
+impl Shared {
+    /// See [`super::Blobs::background_sync`].
+    pub(super) fn background_sync(self: &Arc<Self>) {
+        for group in self.packs.unsealed() {
+            if group.target().needs_sync() {
+                // An error is told to those who wait for this pack, and poisons where it must.
+                let _ = group.sync_unless_running();
+            }
+        }
+        if let Err(error) = self.make_next_pack() {
+            tracing::warn!(%error, "the next pack was not made ahead");
+        }
+        let mut ages = self.lock(&self.ages);
+        if ages.as_ref().is_none_or(|(when, _)| when.elapsed() >= AGES_KEPT) {
+            *ages = Some((Instant::now(), scan(&self.index, self.clock.now(), self.waterline())));
+        }
+    }
+
+    /// See [`super::Blobs::snapshot`]. Returns its generation.
+    pub(super) fn snapshot(&self, level: Level) -> Result<u64> {
+        let mut turn = self.lock(&self.snapshots);
+        let generation = turn.generation + 1;
+        // Before the first entry is copied: a pack sealed later may hold what this copy does not.
+        let packs = self.packs.sealed_lens();
+        let last_pack = self.packs.last_id();
+        let content = Content { volume: self.keys.id, generation, level, last_pack, packs };
+        let bytes = snapshot::write(&*self.disk, turn.file, &content, |visit| {
+            self.index.for_each(|entry| visit(entry));
+        })?;
+        turn.written(generation, bytes);
+        self.space.set_snapshots(turn.bytes.iter().sum());
+        Ok(generation)
+    }
+
+    /// See [`super::Blobs::close`].
+    pub(super) fn close(self: &Arc<Self>, level: Level) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        self.end_appending();
+        let failures: Vec<Error> =
+            self.packs.unsealed().iter().filter_map(|group| group.sync_after_running().err()).collect();
+        self.poison.check()?;
+        let generation = self.snapshot(level)?;
+        match failures.into_iter().next() {
+            Some(error) => Err(error),
+            None => write_clean(&*self.disk, generation),
+        }
+    }
+}
+
+fn write_clean(disk: &dyn Disk, generation: u64) -> Result<()> {
+    let failed = |error| write_error(disk, "noting the clean stop", error);
+    let path = Path::new(CLEAN);
+    let mut bytes = CLEAN_MAGIC.to_vec();
+    bytes.extend_from_slice(&generation.to_le_bytes());
+    bytes.extend_from_slice(&XxHash3_64::oneshot(&bytes).to_le_bytes());
+    let file = disk.create(path).map_err(failed)?;
+    file.write_at(&bytes, 0).map_err(failed)?;
+    file.sync().map_err(failed)?;
+    disk.sync_folder(Path::new("")).map_err(failed)
+}
+
+/// The generation of the snapshot that a clean stop left, if the last stop was one. Gone for good when this returns.
+pub(super) fn take_clean(disk: &dyn Disk) -> Result<Option<u64>> {
+    let path = Path::new(CLEAN);
+    let failed = |error| Error::io("reading whether the last stop was clean", error);
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = [0; 24];
+    let whole = file.read_at(&mut bytes, 0).is_ok_and(|len| len == bytes.len());
+    disk.remove(path).and_then(|()| disk.sync_folder(Path::new(""))).map_err(failed)?;
+    let [magic, generation, checksum] = bytes.as_chunks::<8>().0 else { return Ok(None) };
+    let right = XxHash3_64::oneshot(&[*magic, *generation].concat()) == u64::from_le_bytes(*checksum);
+    Ok((whole && right && magic == CLEAN_MAGIC).then(|| u64::from_le_bytes(*generation)))
+}

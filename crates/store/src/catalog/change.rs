@@ -1,0 +1,190 @@
+//! What the writer is asked for, and how each becomes rows, journal records and cache entries.
+//!
+//! **Invariant:** rows and records of a request are made together and from one number each; the cache learns of them
+//! only after COMMIT.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::cache::{Cache, Entry};
+use super::head::Head;
+use super::journal::Change;
+use super::{Name, NewValue, UseOf, Value, damage, names};
+use crate::{Level, Result};
+
+/// Uses that one journal record holds at most.
+const USES_PER_RECORD: usize = 1 << 16;
+
+/// A request to change the catalog.
+#[derive(Debug)]
+pub(super) enum Request {
+    Publish(Vec<NewValue>),
+    Promote { pending: u64, value: NewValue },
+    Remove { name: Name, seq: u64 },
+    Uses(Vec<UseOf>),
+    Damage { pack: u32, offset: u32 },
+    ForgetDamage(u32),
+    Time(Level),
+    Waterline(Level, Vec<UseOf>),
+    Opened,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Published(Vec<Arc<Value>>),
+    Removed(bool),
+    Done,
+}
+
+/// What the cache is to learn after COMMIT.
+#[derive(Debug)]
+enum News {
+    Published(Arc<Value>),
+    Removed(Name, u64),
+    Raised(UseOf),
+}
+
+/// Everything that one transaction changes.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    connection: &'a Connection,
+    head: Head,
+    news: Vec<News>,
+    log: Vec<(u64, Change)>,
+}
+
+/// A batch that was committed.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) head: Head,
+    /// For the journal.
+    pub(super) log: Vec<(u64, Change)>,
+    news: Vec<News>,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch in the transaction that `connection` is in.
+    pub(super) fn new(connection: &'a Connection, head: Head) -> Self {
+        Self { connection, head: Head { clean: false, ..head }, news: Vec::new(), log: Vec::new() }
+    }
+
+    /// Does what is asked for.
+    pub(super) fn apply(&mut self, request: &Request) -> Result<Outcome> {
+        match request {
+            Request::Publish(values) => return self.publish(values),
+            Request::Promote { pending, value } => {
+                if names::has(self.connection, &value.name, *pending)? {
+                    return self.publish(std::slice::from_ref(value));
+                }
+            }
+            Request::Remove { name, seq } => return self.remove(name, *seq),
+            Request::Uses(uses) => self.uses(uses)?,
+            Request::Damage { pack, offset } => {
+                if damage::insert(self.connection, &mut self.head, *pack, *offset)? {
+                    self.log(Change::Damage { pack: *pack, offset: *offset });
+                }
+            }
+            Request::ForgetDamage(pack) => {
+                damage::forget(self.connection, &mut self.head, *pack)?;
+                self.log(Change::DamageForgotten(*pack));
+            }
+            Request::Time(time) => self.head.last_time = self.head.last_time.max(*time),
+            Request::Waterline(waterline, uses) => {
+                self.uses(uses)?;
+                self.head.waterline = self.head.waterline.max(*waterline);
+                self.log(Change::Waterline(self.head.waterline));
+            }
+            Request::Opened => self.log(Change::Opened),
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Writes the head, last in the transaction.
+    pub(super) fn finish(self) -> Result<Committed> {
+        self.head.write(self.connection)?;
+        Ok(Committed { head: self.head, log: self.log, news: self.news })
+    }
+
+    fn log(&mut self, change: Change) {
+        let seq = self.head.next_seq();
+        self.log.push((seq, change));
+    }
+
+    fn publish(&mut self, values: &[NewValue]) -> Result<Outcome> {
+        let mut published = Vec::with_capacity(values.len());
+        for new in values {
+            let value = Arc::new(Value::new(new.clone(), self.head.next_seq()));
+            names::apply(self.connection, &mut self.head, &value)?;
+            self.log.push((value.seq, Change::Value(Arc::clone(&value))));
+            self.news.push(News::Published(Arc::clone(&value)));
+            published.push(value);
+        }
+        Ok(Outcome::Published(published))
+    }
+
+    fn remove(&mut self, name: &Name, seq: u64) -> Result<Outcome> {
+        let removed =
+            names::has(self.connection, name, seq)? && names::remove(self.connection, &mut self.head, seq)?;
+        if removed {
+            self.log(Change::Removed(seq));
+            self.news.push(News::Removed(name.clone(), seq));
+        }
+        Ok(Outcome::Removed(removed))
+    }
+
+    fn uses(&mut self, uses: &[UseOf]) -> Result<()> {
+        for portion in uses.chunks(USES_PER_RECORD) {
+            let mut raised = Vec::with_capacity(portion.len());
+            for used in portion {
+                if names::raise(self.connection, used.seq, used.level)? {
+                    raised.push((used.seq, used.level));
+                    self.news.push(News::Raised(used.clone()));
+                }
+            }
+            if !raised.is_empty() {
+                self.log(Change::Uses(raised));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Committed {
+    /// Whether the answer has to wait until the journal is durable: what was removed must not come back from it.
+    pub(super) fn removes(&self) -> bool {
+        self.news.iter().any(|news| matches!(news, News::Removed(..)))
+    }
+
+    /// Tells the cache.
+    pub(super) fn publish_to(self, cache: &Cache) {
+        for news in self.news {
+            match news {
+                News::Published(value) => {
+                    let name = value.name.clone();
+                    cache.change(&name, |entry| match (value.is_whole(), entry) {
+                        (true, _) => Some(Entry { in_force: Some(value), pending: None }),
+                        (false, Some(entry)) => Some(Entry { pending: Some(value), ..entry }),
+                        (false, None) => None,
+                    });
+                }
+                News::Removed(name, seq) => cache.change(&name, |entry| {
+                    let without = |value: Option<Arc<Value>>| value.filter(|value| value.seq != seq);
+                    entry.map(|entry| Entry {
+                        in_force: without(entry.in_force),
+                        pending: without(entry.pending),
+                    })
+                }),
+                News::Raised(used) => cache.change(&used.name, |entry| {
+                    if let Some(value) = entry.iter().filter_map(|entry| entry.in_force.as_ref()).next() {
+                        if value.seq == used.seq {
+                            value.raise(used.level);
+                        }
+                    }
+                    entry
+                }),
+            }
+        }
+    }
+}

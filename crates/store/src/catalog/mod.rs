@@ -1,0 +1,304 @@
+//! The catalog: names and their values, damage found in packs, waterline and time. SQLite, with a journal of all that
+//! was committed as the second copy.
+//!
+//! **Invariant:** what [`Catalog::publish`] has answered is on the disk in the database, and written to the journal.
+//! One thread writes; whoever waits for it shares its COMMIT. A value is served from the cache only if it is the one
+//! last committed.
+//!
+//! The catalog knows no blobs: whether a value is whole, and whether its level is above the waterline, is the
+//! domain's to say.
+
+mod cache;
+mod change;
+mod check;
+mod copy;
+mod damage;
+mod head;
+mod image;
+mod journal;
+mod migrations;
+mod name;
+mod names;
+mod options;
+mod readers;
+mod rebuild;
+mod shared;
+mod sqlite;
+mod start;
+#[cfg(test)]
+mod tests;
+mod value;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::{Semaphore, oneshot};
+
+pub use name::{Name, NameKind};
+pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
+pub use value::{NewValue, State, Target, UseOf, Value};
+
+use self::cache::Entry;
+use self::change::{Outcome, Request};
+use self::shared::{Shared, closed};
+use self::writer::{Answer, Command};
+use crate::disk::Disk;
+use crate::{Error, Level, Result};
+
+/// The largest content of a [`Target::Inline`], in bytes.
+pub const INLINE_MAX: usize = 64 << 10;
+
+/// The most that a value holds with its name, in bytes.
+pub const VALUE_MAX: usize = 16 << 20;
+/// Requests that wait for the writer at most; whoever comes then waits for a place first.
+const WAITING_MAX: usize = 4096;
+/// Rows that [`Catalog::for_each_touched_after`] reads in one short transaction.
+const VISITED_AT_ONCE: u32 = 256;
+
+/// The catalog of one volume. Cheap to clone. When the last clone goes without [`Catalog::close`], the next start
+/// takes it for an unclean stop.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    places: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Catalog {
+    /// Opens the catalog in `folder`, the data directory, which is also what paths of `disk` are relative to. Makes it
+    /// if there is none; makes it anew from the journal if it is damaged.
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`]; [`Error::NoSpace`]; what the operating system says of a disk that cannot be written.
+    pub fn open(
+        folder: &Path,
+        disk: Arc<dyn Disk>,
+        options: &CatalogOptions,
+    ) -> Result<(Self, CatalogStarted)> {
+        let (writer, shared, started) = start::start(folder, disk, options)?;
+        let (commands, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("catalog".into())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| Error::io("starting the catalog's thread", error))?;
+        let places = Arc::new(Semaphore::new(WAITING_MAX));
+        let inner = Inner { shared, commands, places, thread: Mutex::new(Some(thread)) };
+        Ok((Self { inner: Arc::new(inner) }, started))
+    }
+
+    /// Commits these values, all or none, and answers once they survive a power cut. A whole value replaces the value
+    /// in force and removes a pending one of its name; a pending one is kept beside the value in force. Once begun it
+    /// is decided even if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Poisoned`]; [`Error::Busy`] after [`Catalog::close`].
+    pub async fn publish(&self, values: Vec<NewValue>) -> Result<Vec<Arc<Value>>> {
+        for value in &values {
+            value.check_size()?;
+        }
+        match self.request(Request::Publish(values)).await? {
+            Outcome::Published(values) => Ok(values),
+            Outcome::Removed(_) | Outcome::Done => Ok(Vec::new()),
+        }
+    }
+
+    /// The value in force.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if what the database holds is bad: the rebuild has then been started.
+    pub async fn look_up(&self, name: &Name) -> Result<Option<Arc<Value>>> {
+        self.entry(name).await.map(|entry| entry.in_force)
+    }
+
+    /// Publishes what has become of the pending value with this number, as [`Catalog::publish`] does; `None`, and
+    /// nothing changed, if that is no longer there: a later push has replaced it.
+    pub async fn promote(&self, pending: u64, value: NewValue) -> Result<Option<Arc<Value>>> {
+        value.check_size()?;
+        match self.request(Request::Promote { pending, value }).await? {
+            Outcome::Published(values) => Ok(values.into_iter().next()),
+            Outcome::Removed(_) | Outcome::Done => Ok(None),
+        }
+    }
+
+    /// What the cache knows, without I/O: `Some(None)` if it knows that the name has no value in force.
+    pub fn cached(&self, name: &Name) -> Option<Option<Arc<Value>>> {
+        self.inner.shared.cache.get(name).map(|entry| entry.in_force)
+    }
+
+    /// Whether the cache knows of a pending value, without I/O. What the cache does not know is looked up by
+    /// [`Catalog::pending`].
+    pub fn has_pending(&self, name: &Name) -> bool {
+        self.inner.shared.cache.get(name).is_some_and(|entry| entry.pending.is_some())
+    }
+
+    /// The pending value. Errors as [`Catalog::look_up`].
+    pub async fn pending(&self, name: &Name) -> Result<Option<Arc<Value>>> {
+        self.entry(name).await.map(|entry| entry.pending)
+    }
+
+    /// Removes this value, in force or pending; false if the name has another one by now, or none. Answers once it
+    /// cannot come back from the journal either. Errors as [`Catalog::publish`].
+    pub async fn remove(&self, name: &Name, seq: u64) -> Result<bool> {
+        let outcome = self.request(Request::Remove { name: name.clone(), seq }).await?;
+        Ok(matches!(outcome, Outcome::Removed(true)))
+    }
+
+    /// Raises level and touched of each value that is still there. Errors as [`Catalog::publish`].
+    pub async fn record_uses(&self, uses: Vec<UseOf>) -> Result<()> {
+        self.request(Request::Uses(uses)).await.map(drop)
+    }
+
+    /// Remembers a bad record in a pack. Blocks until it is committed. Errors as [`Catalog::publish`].
+    pub fn record_damage(&self, pack: u32, offset: u32) -> Result<()> {
+        self.blocking(|answer| {
+            Command::Change(Request::Damage { pack, offset }, Box::new(|outcome| answer(outcome.map(drop))))
+        })
+    }
+
+    /// All bad records remembered, as (pack, offset). Blocks. Errors as [`Catalog::look_up`].
+    pub fn damage(&self) -> Result<Vec<(u32, u32)>> {
+        self.report(self.inner.shared.readers.with(damage::all))
+    }
+
+    /// Forgets the bad records of a pack that is gone. Errors as [`Catalog::publish`].
+    pub async fn forget_damage(&self, pack: u32) -> Result<()> {
+        self.request(Request::ForgetDamage(pack)).await.map(drop)
+    }
+
+    /// Commits the cache time, for [`CatalogStarted::last_time`]. Never moves it back. Errors as
+    /// [`Catalog::publish`].
+    pub async fn record_time(&self, time: Level) -> Result<()> {
+        self.request(Request::Time(time)).await.map(drop)
+    }
+
+    /// Commits the waterline and these uses in one transaction. Never moves the waterline back. Errors as
+    /// [`Catalog::publish`].
+    pub async fn commit_waterline(&self, waterline: Level, uses: Vec<UseOf>) -> Result<()> {
+        self.request(Request::Waterline(waterline, uses)).await.map(drop)
+    }
+
+    /// Visits every value in force that was touched later than `after`, in portions, none while the database is held.
+    /// Blocks. Values published meanwhile may be visited too.
+    ///
+    /// # Errors
+    /// As [`Catalog::look_up`]; some values were visited then, and it is to be begun again after the rebuild.
+    pub fn for_each_touched_after(&self, after: Level, visit: &mut dyn FnMut(Value)) -> Result<()> {
+        let mut done = 0;
+        loop {
+            let mut values = Vec::new();
+            let end = self.report(self.inner.shared.readers.with(|connection| {
+                let end = names::portion_end(connection, done, VISITED_AT_ONCE)?;
+                if let Some(end) = end {
+                    let range = (done.cast_signed(), end.cast_signed(), after.seconds());
+                    let condition =
+                        "WHERE seq > ?1 AND seq <= ?2 AND touched > ?3 AND pending = 0 ORDER BY seq";
+                    names::read(connection, condition, range, |value| {
+                        values.push(value);
+                        Ok(())
+                    })?;
+                }
+                Ok(end)
+            }))?;
+            let Some(end) = end else { return Ok(()) };
+            values.into_iter().for_each(&mut *visit);
+            done = end;
+        }
+    }
+
+    /// Reads the whole catalog and the journal, and cures what is damaged: for a background thread, beside serving,
+    /// after an unclean stop. Blocks.
+    ///
+    /// # Errors
+    /// What kept it from reading or from curing.
+    pub fn check(&self) -> Result<CatalogChecked> {
+        let (rows, database) = self.inner.shared.readers.with(check::database)?;
+        let files = self.blocking(Command::Files)?;
+        let seen = journal::survey(&files, |_, _| Ok::<(), Error>(()))?;
+        let rebuilt = !database.is_empty();
+        if rebuilt {
+            tracing::error!(wrong = ?database, "the catalog is damaged");
+            self.blocking(Command::Rebuild)?;
+        } else if seen.bad > 0 {
+            tracing::error!(places = seen.bad, "the catalog's journal is damaged");
+            self.inner.commands.send(Command::Rewrite).or_else(|_| closed())?;
+        }
+        Ok(CatalogChecked { rows, database, journal_bad: seen.bad, rebuilt })
+    }
+
+    /// Figures now. Asks the file system for sizes.
+    pub fn figures(&self) -> CatalogFigures {
+        self.inner.shared.figures()
+    }
+
+    /// Ends writing, and leaves the mark of a clean stop. Blocks. Whatever is asked for afterwards is refused as busy.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::NoSpace`] and whatever else left no mark; it is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        let result = self.blocking(Command::Close);
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the catalog's thread ended in a panic");
+        }
+        result
+    }
+
+    async fn entry(&self, name: &Name) -> Result<Entry> {
+        if let Some(entry) = self.inner.shared.cache.get(name) {
+            return Ok(entry);
+        }
+        let (shared, name) = (Arc::clone(&self.inner.shared), name.clone());
+        let read = move || {
+            let before = shared.cache.generation(&name);
+            let found = shared.readers.with(|connection| names::find(connection, &name))?;
+            Ok(shared.cache.fill(&name, before, found))
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(result) => self.report(result),
+            Err(_) => Err(Error::Busy("the look-up was broken off".into())),
+        }
+    }
+
+    async fn request(&self, request: Request) -> Result<Outcome> {
+        let Ok(place) = Arc::clone(&self.inner.places).acquire_owned().await else { return closed() };
+        let (sender, receiver) = oneshot::channel();
+        let answer: Answer<Outcome> = Box::new(move |outcome| {
+            drop(place);
+            // Nobody waits any more: it is decided all the same.
+            let _ = sender.send(outcome);
+        });
+        self.inner.commands.send(Command::Change(request, answer)).or_else(|_| closed())?;
+        receiver.await.unwrap_or_else(|_| closed())
+    }
+
+    fn blocking<T: Send + 'static>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let answer: Answer<T> = Box::new(move |result| drop(sender.send(result)));
+        self.inner.commands.send(command(answer)).or_else(|_| closed())?;
+        receiver.recv().unwrap_or_else(|_| closed())
+    }
+
+    /// Starts the rebuild if this says that the database is damaged, and if it was not known.
+    fn report<T>(&self, result: Result<T>) -> Result<T> {
+        let Err(error) = result else { return result };
+        if !sqlite::is_damage(&error) {
+            return Err(error);
+        }
+        if !self.inner.shared.damaged.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, "the catalog is damaged");
+            // If the writer has ended, the next start finds the damage.
+            let _ = self.inner.commands.send(Command::Rebuild(Box::new(|_| {})));
+        }
+        Err(Error::Damaged(error.to_string()))
+    }
+}

@@ -1,0 +1,294 @@
+//! The table of values: find, put in force, remove, raise.
+//!
+//! **Invariant:** a row that is handed out has passed its checksum and bears the name it was asked for; anything else
+//! is [`Error::Damaged`]. Every change goes with the same change of the [`Head`] it is counted in.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
+use super::head::Head;
+use super::sqlite::sql_error;
+use super::{Name, NameKind, NewValue, Value, image};
+use crate::{Error, Level, Result};
+
+/// What a name points to.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The value in force.
+    pub(super) in_force: Option<Value>,
+    /// The one that waits for a blob.
+    pub(super) pending: Option<Value>,
+}
+
+/// Both values of a name.
+pub(super) fn find(connection: &Connection, name: &Name) -> Result<Found> {
+    let mut found = Found::default();
+    let key = name.key();
+    read(connection, "WHERE key = ?1", [&key[..]], |value| {
+        if value.name != *name {
+            return Err(Error::Damaged(format!("row {} of the catalog has another row's key", value.seq)));
+        }
+        if value.is_whole() {
+            found.in_force = Some(value);
+        } else {
+            found.pending = Some(value);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Visits the rows that a condition selects; the first bad row ends it with [`Error::Damaged`].
+pub(super) fn read(
+    connection: &Connection,
+    condition: &str,
+    params: impl Params,
+    mut visit: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    const COLUMNS: &str = "seq, pending, kind, instance, text, qualifiers, target, content, refs, missing, expires, \
+                           pushed, pusher, address, checksum, level, touched";
+    let failed = |error| sql_error("reading the catalog", error);
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM name {condition}")).map_err(failed)?;
+    let mut rows = statement.query(params).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        visit(verified(row)?)?;
+    }
+    Ok(())
+}
+
+fn verified(row: &Row<'_>) -> Result<Value> {
+    let (value, checksum) =
+        read_row(row).map_err(|error| sql_error("reading a row of the catalog", error))?;
+    match value {
+        Some(value) if self::checksum(&value) == checksum => Ok(value),
+        _ => Err(Error::Damaged(format!(
+            "row {} of the catalog fails its checksum",
+            row.get::<_, i64>(0).unwrap_or_default()
+        ))),
+    }
+}
+
+/// The value of a row, `None` if its columns are no value, and its checksum.
+fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<Value>, u64)> {
+    let missing: Option<Vec<u8>> = row.get(9)?;
+    let level = |at| row.get::<_, u32>(at).map(Level::from_seconds);
+    let parts = (
+        NameKind::from_number(row.get(2)?),
+        image::target_of(row.get(6)?, row.get_ref(7)?.as_blob()?),
+        image::state_of(row.get(1)?, &missing.unwrap_or_default()),
+    );
+    let checksum = row.get::<_, i64>(14)?.cast_unsigned();
+    let (Some(kind), Some(target), Some(state)) = parts else { return Ok((None, checksum)) };
+    let name = Name {
+        instance: row.get_ref(3)?.as_str()?.into(),
+        kind,
+        text: row.get_ref(4)?.as_str()?.into(),
+        qualifiers: row.get_ref(5)?.as_str()?.into(),
+    };
+    let new = NewValue {
+        name,
+        target,
+        references: Bytes::copy_from_slice(row.get_ref(8)?.as_blob()?),
+        level: level(15)?,
+        touched: level(16)?,
+        expires: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
+        pushed: row.get::<_, i64>(11)?.cast_unsigned(),
+        pusher: row.get_ref(12)?.as_str()?.into(),
+        address: row.get_ref(13)?.as_str()?.into(),
+        state,
+    };
+    Ok((Some(Value::new(new, row.get::<_, i64>(0)?.cast_unsigned())), checksum))
+}
+
+/// Makes `value` the one in force or the pending one. A whole value takes the place of both, a pending one that of an
+/// earlier pending one, except of those with a higher number, which only a replay of the journal meets.
+pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> Result<()> {
+    let key = value.name.key();
+    let pending = !value.is_whole();
+    let seq = value.seq.cast_signed();
+    let condition = "key = ?1 AND pending >= ?2 AND seq <= ?3";
+    delete(connection, head, condition, (&key[..], pending, seq))?;
+    let checksum = checksum(value);
+    let (target, content) = image::target_parts(&value.target);
+    let inserted = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO name (seq, key, pending, kind, instance, text, qualifiers, target, content, refs, \
+             missing, expires, pushed, pusher, address, checksum, level, touched) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(rusqlite::params![
+                seq,
+                &key[..],
+                pending,
+                value.name.kind as u8,
+                &*value.name.instance,
+                &*value.name.text,
+                &*value.name.qualifiers,
+                target,
+                content,
+                &*value.references,
+                image::missing_part(&value.state),
+                value.expires.map(u64::cast_signed),
+                value.pushed.cast_signed(),
+                &*value.pusher,
+                &*value.address,
+                checksum.cast_signed(),
+                value.level().seconds(),
+                value.touched().seconds(),
+            ])
+        })
+        .map_err(|error| sql_error("writing a row of the catalog", error))?;
+    if inserted == 1 {
+        head.add(pending, checksum);
+    }
+    Ok(())
+}
+
+/// Removes the value with this number; false if there is none.
+pub(super) fn remove(connection: &Connection, head: &mut Head, seq: u64) -> Result<bool> {
+    delete(connection, head, "seq = ?1", [seq.cast_signed()]).map(|deleted| deleted > 0)
+}
+
+fn delete(connection: &Connection, head: &mut Head, condition: &str, params: impl Params) -> Result<u64> {
+    let failed = |error| sql_error("removing a row of the catalog", error);
+    let mut statement = connection
+        .prepare_cached(&format!("DELETE FROM name WHERE {condition} RETURNING pending, checksum"))
+        .map_err(failed)?;
+    let mut rows = statement.query(params).map_err(failed)?;
+    let mut deleted = 0;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (pending, checksum) =
+            row.get(0).and_then(|pending| Ok((pending, row.get::<_, i64>(1)?))).map_err(failed)?;
+        head.subtract(pending, checksum.cast_unsigned());
+        deleted += 1;
+    }
+    Ok(deleted)
+}
+
+/// The checksum of the value's row.
+pub(super) fn checksum(value: &Value) -> u64 {
+    image::checksum(&image::encode(value))
+}
+
+/// Whether the index leads from the value's key to its row.
+pub(super) fn led_to(connection: &Connection, value: &Value) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3",
+        )
+        .and_then(|mut statement| {
+            statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))
+        })
+        .map_err(|error| sql_error("reading the catalog's index", error))
+}
+
+/// Whether the value with this number is still there under this name.
+pub(super) fn has(connection: &Connection, name: &Name, seq: u64) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM name WHERE seq = ?1 AND key = ?2")
+        .and_then(|mut statement| statement.exists((seq.cast_signed(), &name.key()[..])))
+        .map_err(|error| sql_error("reading the catalog", error))
+}
+
+/// Raises level and touched of the value with this number; false if it is not there.
+pub(super) fn raise(connection: &Connection, seq: u64, level: Level) -> Result<bool> {
+    connection
+        .prepare_cached("UPDATE name SET level = max(level, ?2), touched = max(touched, ?2) WHERE seq = ?1")
+        .and_then(|mut statement| statement.execute((seq.cast_signed(), level.seconds())))
+        .map(|rows| rows > 0)
+        .map_err(|error| sql_error("raising a row of the catalog", error))
+}
+
+/// The number of the last row of the portion of `rows` rows that begins after `after`; `None` if there is none.
+pub(super) fn portion_end(connection: &Connection, after: u64, rows: u32) -> Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT max(seq) FROM (SELECT seq FROM name WHERE seq > ?1 ORDER BY seq LIMIT ?2)")
+        .and_then(|mut statement| {
+            statement.query_row((after.cast_signed(), rows), |row| row.get::<_, Option<i64>>(0)).optional()
+        })
+        .map(|seq| seq.flatten().map(i64::cast_unsigned))
+        .map_err(|error| sql_error("reading the catalog", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+    use crate::catalog::image::tests::example;
+    use crate::catalog::{State, migrations};
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    fn whole(seq: u64) -> Value {
+        Value::new(example(), seq)
+    }
+
+    fn pending(seq: u64) -> Value {
+        Value::new(NewValue { state: State::Pending(Digest::EMPTY), ..example() }, seq)
+    }
+
+    fn numbers(connection: &Connection) -> (Option<u64>, Option<u64>) {
+        let found = find(connection, &example().name).unwrap();
+        (found.in_force.map(|value| value.seq), found.pending.map(|value| value.seq))
+    }
+
+    #[test]
+    fn pending_value_stands_beside_the_one_in_force_until_a_whole_one_comes() {
+        let (database, mut head) = (database(), Head::default());
+        for (value, expected, counts) in [
+            (whole(1), (Some(1), None), (1, 0)),
+            (pending(2), (Some(1), Some(2)), (1, 1)),
+            (pending(3), (Some(1), Some(3)), (1, 1)),
+            (whole(4), (Some(4), None), (1, 0)),
+        ] {
+            apply(&database, &mut head, &value).unwrap();
+            assert_eq!(numbers(&database), expected);
+            assert_eq!((head.names, head.pending), counts);
+        }
+        assert!(remove(&database, &mut head, 4).unwrap());
+        assert_eq!((head.names, head.pending, head.sum), (0, 0, 0));
+    }
+
+    #[test]
+    fn older_image_met_later_replaces_nothing() {
+        let (database, mut head) = (database(), Head::default());
+        apply(&database, &mut head, &whole(5)).unwrap();
+        let before = head;
+        apply(&database, &mut head, &whole(3)).unwrap();
+        assert_eq!((numbers(&database), head), ((Some(5), None), before));
+    }
+
+    #[test]
+    fn row_changed_in_any_column_but_level_and_touched_is_damage() {
+        let (database, mut head) = (database(), Head::default());
+        apply(&database, &mut head, &whole(1)).unwrap();
+        let columns = "kind = 1, instance = 'x', qualifiers = '', target = 1, content = x'', refs = x'00', \
+                       missing = x'00', expires = NULL, pushed = 4, pusher = 'eve', address = '', text = 5, \
+                       checksum = 0, seq = 9";
+        for change in columns.split(", ") {
+            database.execute_batch(&format!("SAVEPOINT s; UPDATE name SET {change}")).unwrap();
+            let result = find(&database, &example().name);
+            assert!(matches!(result, Err(Error::Damaged(_))), "{change}: {result:?}");
+            database.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
+        }
+        find(&database, &example().name).unwrap();
+    }
+
+    #[test]
+    fn portions_cover_sparse_numbers() {
+        let (database, mut head) = (database(), Head::default());
+        for seq in [3, 10, 11, 500] {
+            let mut new = example();
+            new.name.text = seq.to_string().into();
+            apply(&database, &mut head, &Value::new(new, seq)).unwrap();
+        }
+        let ends = [0, 10, 500].map(|after| portion_end(&database, after, 2).unwrap());
+        assert_eq!(ends, [Some(10), Some(500), None]);
+    }
+}

@@ -1,0 +1,67 @@
+//! How the catalog is opened, what was found then, and its figures.
+
+use crate::Level;
+
+/// How much the catalog may take.
+#[derive(Clone, Debug)]
+pub struct CatalogOptions {
+    /// Connections that read, at least one.
+    pub readers: usize,
+    /// Bytes of names and values kept in memory.
+    pub cache_bytes: u64,
+    /// Bytes at which SQLite's write-ahead log is written back into the database and cut.
+    pub wal_bytes: u64,
+}
+
+impl Default for CatalogOptions {
+    fn default() -> Self {
+        Self { readers: 4, cache_bytes: 32 << 20, wal_bytes: 4 << 20 }
+    }
+}
+
+/// What opening the catalog found.
+#[derive(Clone, Debug)]
+pub struct CatalogStarted {
+    /// The waterline as last committed.
+    pub waterline: Level,
+    /// The last cache time that was committed; nothing in the catalog was touched later.
+    pub last_time: Level,
+    /// Whether it was closed in order. A new catalog was.
+    pub clean: bool,
+    /// Whether the database was made anew from the journal.
+    pub rebuilt: bool,
+    /// Records of the journal that were replayed for that.
+    pub replayed: u64,
+    /// Files that could not be read, each with the name it was set aside under.
+    pub set_aside: Vec<String>,
+}
+
+/// Figures of the catalog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatalogFigures {
+    /// Names that have a value in force.
+    pub names: u64,
+    /// Names that have a pending value.
+    pub pending: u64,
+    /// Bytes allocated for the database, its write-ahead log and index, and what was set aside of them.
+    pub database_bytes: u64,
+    /// Bytes allocated for the journal.
+    pub journal_bytes: u64,
+    /// Whether damage was found that is not yet cured.
+    pub damaged: bool,
+    /// Whether writes are refused since a fault of the disk.
+    pub poisoned: bool,
+}
+
+/// What [`Catalog::check`](super::Catalog::check) found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogChecked {
+    /// Rows read and compared with their checksum and the index.
+    pub rows: u64,
+    /// What is wrong with the database, a sentence each; empty if nothing is.
+    pub database: Vec<String>,
+    /// Places of the journal that fail their checksum.
+    pub journal_bad: u64,
+    /// Whether the database was made anew from the journal.
+    pub rebuilt: bool,
+}

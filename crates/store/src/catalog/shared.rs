@@ -1,0 +1,96 @@
+//! What the writer and all readers share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::cache::Cache;
+use super::head::Head;
+use super::journal;
+use super::readers::Readers;
+use super::{CatalogFigures, rebuild};
+use crate::disk::Disk;
+use crate::{Error, Result};
+
+/// Shared by the writer and all readers.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The data directory.
+    pub(super) folder: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) cache: Cache,
+    pub(super) readers: Readers,
+    /// Bytes of SQLite's log at which it is written back.
+    pub(super) wal_bytes: u64,
+    /// Damage was found that is not cured.
+    pub(super) damaged: AtomicBool,
+    /// Writes are refused.
+    pub(super) poisoned: AtomicBool,
+    names: AtomicU64,
+    pending: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        folder: PathBuf,
+        disk: Arc<dyn Disk>,
+        cache: Cache,
+        readers: Readers,
+        wal_bytes: u64,
+    ) -> Self {
+        Self {
+            folder,
+            disk,
+            cache,
+            readers,
+            wal_bytes,
+            damaged: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            names: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes in the counts of a head that was committed.
+    pub(super) fn count(&self, head: &Head) {
+        self.names.store(head.names, Ordering::Relaxed);
+        self.pending.store(head.pending, Ordering::Relaxed);
+    }
+
+    pub(super) fn figures(&self) -> CatalogFigures {
+        CatalogFigures {
+            names: self.names.load(Ordering::Relaxed),
+            pending: self.pending.load(Ordering::Relaxed),
+            database_bytes: rebuild::allocated(&self.folder),
+            journal_bytes: journal::allocated(&*self.disk),
+            damaged: self.damaged.load(Ordering::Relaxed),
+            poisoned: self.poisoned.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Lack of space with the file system's figures, which SQLite's error does not have.
+    pub(super) fn with_space(&self, error: Error) -> Error {
+        match (error, self.disk.space()) {
+            (Error::NoSpace { .. }, Ok(space)) => {
+                Error::NoSpace { used: space.total.saturating_sub(space.available), limit: space.total }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// The same error for one more of those who share a transaction.
+pub(super) fn another(error: &Error) -> Error {
+    match error {
+        Error::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
+        Error::Poisoned(why) => Error::Poisoned(why.clone()),
+        Error::Damaged(what) => Error::Damaged(what.clone()),
+        Error::Busy(why) => Error::Busy(why.clone()),
+        other => Error::io("changing the catalog", std::io::Error::other(other.to_string())),
+    }
+}
+
+/// What those hear who come after the end.
+pub(super) fn closed<T>() -> Result<T> {
+    Err(Error::Busy("the catalog is closed".into()))
+}

@@ -1,0 +1,126 @@
+//! Connections to the database, and what SQLite's errors mean here.
+//!
+//! The database is `catalog.db` in the data directory, in WAL mode with `synchronous=FULL`: a COMMIT that returned is
+//! on the disk. Only the writer's connection changes it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::{Error, Result};
+
+/// The name of the database in the data directory.
+pub(super) const DATABASE: &str = "catalog.db";
+
+/// An extended code of SQLite that the bindings have no name for: the index of the write-ahead log, a file in the
+/// same folder, could not be made larger.
+const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+
+/// How the writer's connection keeps its changes until they are committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Durability {
+    /// Each COMMIT is durable; the log is cut to so many bytes after a checkpoint.
+    Committed { wal_bytes: u64 },
+    /// None before the end: for a database that is thrown away if making it is interrupted.
+    None,
+}
+
+/// Opens a database to write, makes it if there is none, and sets what must be set before its first table.
+pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        connection.execute_batch(
+            "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 0;",
+        )?;
+        match durability {
+            Durability::Committed { wal_bytes } => {
+                let wal_bytes = i64::try_from(wal_bytes).unwrap_or(i64::MAX);
+                connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+                connection.pragma_update(None, "synchronous", "FULL")?;
+                connection.pragma_update_and_check(None, "journal_size_limit", wal_bytes, |_| Ok(()))?;
+            }
+            Durability::None => {
+                connection.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+                connection.pragma_update(None, "synchronous", "OFF")?;
+            }
+        }
+        Ok(connection)
+    };
+    open().map_err(|error| sql_error("opening the catalog", error))
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    // Not SQLITE_OPEN_READ_ONLY: a reader takes its place in the index of the write-ahead log.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(1))?;
+        connection.execute_batch(
+            "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;",
+        )?;
+        Ok(connection)
+    };
+    open().map_err(|error| sql_error("opening the catalog to read", error))
+}
+
+/// The file beside a database that SQLite keeps its log (`-wal`) or that log's index (`-shm`) in.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// What an error of SQLite is here: damage and lack of space are told apart from all else.
+pub(super) fn sql_error(doing: impl Into<String>, error: rusqlite::Error) -> Error {
+    let doing = doing.into();
+    let code = error.sqlite_error_code();
+    match code {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Damaged(format!("{doing}: {error}"))
+        }
+        Some(ErrorCode::DiskFull) => Error::NoSpace { used: 0, limit: 0 },
+        Some(ErrorCode::SystemIoFailure) if error.sqlite_extended_error_code() == Some(IOERR_SHMSIZE) => {
+            Error::NoSpace { used: 0, limit: 0 }
+        }
+        Some(_) => Error::Sql { doing, source: error },
+        // Of our own statements: a column of another type than was written, a statement that fits no table.
+        None => Error::Damaged(format!("{doing}: {error}")),
+    }
+}
+
+/// Whether a rebuild of the database would cure it: what was read is not what was written, or cannot be read.
+pub(super) fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Damaged(_) => true,
+        Error::Sql { source, .. } => match source.sqlite_error_code() {
+            Some(
+                ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OperationInterrupted,
+            ) => false,
+            _ => !is_fault(error),
+        },
+        _ => false,
+    }
+}
+
+/// Whether a write or sync may have failed halfway: nothing is known of the disk then.
+pub(super) fn is_fault(error: &Error) -> bool {
+    const READ: i32 = 10 | 1 << 8;
+    const SHORT_READ: i32 = 10 | 2 << 8;
+    match error {
+        Error::Sql { source, .. } => {
+            source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+                && !matches!(source.sqlite_extended_error_code(), Some(READ | SHORT_READ))
+        }
+        _ => false,
+    }
+}

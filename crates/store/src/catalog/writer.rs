@@ -1,0 +1,373 @@
+//! The one thread that changes the catalog. Whoever waits for it shares a transaction and its COMMIT.
+//!
+//! **Invariant:** COMMIT, then journal, then cache, then answer. Once a write or sync failed for another reason than
+//! lack of space nothing is changed any more: what the disk holds then only a restart can tell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::change::{Batch, Committed, Outcome, Request};
+use super::head::Head;
+use super::journal::{File, Journal};
+use super::shared::{Shared, another};
+use super::sqlite::{self, DATABASE, Durability, beside, is_damage, is_fault, sql_error};
+use super::{copy, rebuild};
+use crate::{Error, Result};
+
+/// Requests that share one COMMIT at most.
+const GROUP_MAX: usize = 512;
+/// The journal is synced so often.
+const JOURNAL_SYNC: Duration = Duration::from_secs(5);
+/// What failed for lack of space, or for a reader in the way, is tried again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+/// A rebuild that failed is tried again after so long.
+const REBUILD_RETRY: Duration = Duration::from_secs(60);
+
+/// Hears what a request came to.
+pub(super) type Answer<T> = Box<dyn FnOnce(Result<T>) + Send>;
+
+/// What the writer does.
+pub(super) enum Command {
+    /// Change the catalog.
+    Change(Request, Answer<Outcome>),
+    /// Hand out the journal files with their lengths.
+    Files(Answer<Vec<(File, u64)>>),
+    /// Copy the journal anew, since it was found damaged.
+    Rewrite,
+    /// Make the database anew, since it was found damaged.
+    Rebuild(Answer<()>),
+    /// Leave the mark of a clean stop, and end.
+    Close(Answer<()>),
+}
+
+/// The writer's state.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// None only if a rebuild failed between closing the old database and opening the new one.
+    connection: Option<Connection>,
+    head: Head,
+    journal: Journal,
+    shared: Arc<Shared>,
+    poisoned: Option<String>,
+    copying: Option<copy::Copying>,
+    synced: Instant,
+    checkpoint_after: Instant,
+    rewrite_after: Instant,
+    rebuild_after: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, head: Head, journal: Journal, shared: Arc<Shared>) -> Self {
+        shared.count(&head);
+        let now = Instant::now();
+        Self {
+            connection: Some(connection),
+            head,
+            journal,
+            shared,
+            poisoned: None,
+            copying: None,
+            synced: now,
+            checkpoint_after: now,
+            rewrite_after: now,
+            rebuild_after: None,
+        }
+    }
+
+    /// Works until it is told to close, or until nobody is left who could ask for anything.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        let mut waiting = VecDeque::new();
+        loop {
+            self.tidy_up();
+            let next = match waiting.pop_front() {
+                Some(command) => Some(command),
+                None => match self.receive(commands) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+            };
+            match next {
+                Some(Command::Change(request, answer)) => {
+                    let mut group = vec![(request, answer)];
+                    while let (true, Ok(command)) = (group.len() < GROUP_MAX, commands.try_recv()) {
+                        match command {
+                            Command::Change(request, answer) => group.push((request, answer)),
+                            other => {
+                                waiting.push_back(other);
+                                break;
+                            }
+                        }
+                    }
+                    self.change(group);
+                }
+                Some(Command::Files(answer)) => answer(self.journal.snapshot()),
+                Some(Command::Rewrite) => self.rewrite_journal(),
+                Some(Command::Rebuild(answer)) => answer(self.rebuild()),
+                Some(Command::Close(answer)) => return self.close(answer),
+                None => {}
+            }
+        }
+    }
+
+    /// The next command, or a time-out when there is something to do without one.
+    fn receive(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        if self.copying.is_some() {
+            return commands.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
+        }
+        let now = Instant::now();
+        let sync = self.journal.is_unsynced().then(|| self.synced + JOURNAL_SYNC);
+        let rewrite =
+            (self.poisoned.is_none() && self.journal.is_rewrite_due()).then_some(self.rewrite_after);
+        match [sync, rewrite, self.rebuild_after].into_iter().flatten().min() {
+            Some(until) => commands.recv_timeout(until.saturating_duration_since(now)),
+            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// What is to be done between groups, a bounded step of each.
+    fn tidy_up(&mut self) {
+        let now = Instant::now();
+        if self.rebuild_after.is_some_and(|after| after <= now) {
+            if let Err(error) = self.rebuild() {
+                tracing::error!(%error, "the damaged catalog could not be rebuilt");
+            }
+        }
+        if self.poisoned.is_some() {
+            return;
+        }
+        if self.journal.is_unsynced() && self.synced + JOURNAL_SYNC <= now {
+            self.sync_journal();
+        }
+        if self.journal.is_rewrite_due() && self.rewrite_after <= now {
+            self.begin_journal_file();
+        }
+        self.copy_portion();
+        self.checkpoint();
+    }
+
+    fn change(&mut self, group: Vec<(Request, Answer<Outcome>)>) {
+        let (requests, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        match self.commit(&requests) {
+            Ok(outcomes) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    answer(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                let error = self.shared.with_space(error);
+                for answer in answers {
+                    answer(Err(another(&error)));
+                }
+            }
+        }
+    }
+
+    /// Does all of it in one transaction, and tells journal and cache. A damaged database is rebuilt, once.
+    pub(super) fn commit(&mut self, requests: &[Request]) -> Result<Vec<Outcome>> {
+        self.refuse_if_poisoned()?;
+        let (committed, outcomes) = match self.transact(requests) {
+            Err(error) if is_damage(&error) => {
+                tracing::error!(%error, "the catalog is damaged");
+                self.rebuild()?;
+                self.transact(requests)
+            }
+            result => result,
+        }
+        .inspect_err(|error| {
+            if is_fault(error) {
+                self.poison(error);
+            }
+        })?;
+        self.head = committed.head;
+        self.shared.count(&self.head);
+        if let Err(error) = self.journal.append(&committed.log) {
+            self.journal_failed(&error);
+        }
+        if committed.removes() {
+            self.sync_journal();
+        }
+        committed.publish_to(&self.shared.cache);
+        Ok(outcomes)
+    }
+
+    fn transact(&self, requests: &[Request]) -> Result<(Committed, Vec<Outcome>)> {
+        let connection = self.connection()?;
+        let run = |statement| {
+            connection.execute_batch(statement).map_err(|error| sql_error("committing to the catalog", error))
+        };
+        run("BEGIN IMMEDIATE")?;
+        let mut batch = Batch::new(connection, self.head);
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let apply = || {
+            for request in requests {
+                outcomes.push(batch.apply(request)?);
+            }
+            let committed = batch.finish()?;
+            run("COMMIT")?;
+            Ok(committed)
+        };
+        let result = apply();
+        if result.is_err() && !connection.is_autocommit() {
+            // If this fails too, the next BEGIN does, and says so.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        result.map(|committed| (committed, outcomes))
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or_else(|| Error::Damaged("the catalog could not be rebuilt".into()))
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<()> {
+        self.poisoned.as_ref().map_or(Ok(()), |why| Err(Error::Poisoned(why.clone())))
+    }
+
+    fn poison(&mut self, error: &Error) {
+        tracing::error!(%error, "the catalog takes in nothing more until a restart");
+        self.shared.poisoned.store(true, Ordering::Relaxed);
+        self.poisoned.get_or_insert_with(|| error.to_string());
+    }
+
+    /// What is committed stays committed; the journal is behind until another file is begun.
+    fn journal_failed(&mut self, error: &Error) {
+        self.journal.set_behind();
+        self.copying = None;
+        if matches!(error, Error::NoSpace { .. }) {
+            tracing::warn!(%error, "the catalog's journal is behind");
+        } else {
+            self.poison(error);
+        }
+    }
+
+    fn sync_journal(&mut self) {
+        self.synced = Instant::now();
+        if let Err(error) = self.journal.sync() {
+            self.journal_failed(&error);
+        }
+    }
+
+    fn rewrite_journal(&mut self) {
+        self.journal.set_behind();
+        self.copying = None;
+        self.rewrite_after = Instant::now();
+    }
+
+    fn begin_journal_file(&mut self) {
+        self.rewrite_after = Instant::now() + RETRY;
+        match self.journal.begin_file(self.head.last_seq) {
+            Ok(()) => self.copying = Some(copy::Copying::new(&self.head)),
+            Err(error) => self.journal_failed(&error),
+        }
+    }
+
+    fn copy_portion(&mut self) {
+        let (Some(copying), Some(connection)) = (&mut self.copying, &self.connection) else { return };
+        match copying.step(connection, &self.head, &mut self.journal) {
+            Ok(copy::Step::More) => {}
+            Ok(copy::Step::Done) => self.copying = None,
+            Err(error) if is_damage(&error) => {
+                tracing::error!(%error, "the catalog is damaged");
+                self.shared.damaged.store(true, Ordering::Relaxed);
+                self.copying = None;
+                self.rebuild_after = Some(Instant::now());
+            }
+            Err(error) => self.journal_failed(&error),
+        }
+    }
+
+    /// Writes SQLite's log back into the database when it has grown; as much as readers allow.
+    fn checkpoint(&mut self) {
+        let log = beside(&self.shared.folder.join(DATABASE), "-wal");
+        let length = std::fs::metadata(log).map_or(0, |file| file.len());
+        if length < self.shared.wal_bytes || self.checkpoint_after > Instant::now() {
+            return;
+        }
+        self.checkpoint_after = Instant::now() + RETRY;
+        match self.connection().and_then(truncate_log) {
+            Ok(true) => self.checkpoint_after = Instant::now(),
+            Ok(false) => {}
+            Err(error) if is_fault(&error) => self.poison(&error),
+            Err(error) => tracing::warn!(%error, "the catalog's log could not be written back"),
+        }
+    }
+
+    /// Makes the database anew from the journal, while readers go on, and exchanges the two.
+    fn rebuild(&mut self) -> Result<()> {
+        self.rebuild_after = None;
+        let result = self.rebuild_now();
+        match &result {
+            Ok(()) => self.shared.damaged.store(false, Ordering::Relaxed),
+            Err(_) => self.rebuild_after = Some(Instant::now() + REBUILD_RETRY),
+        }
+        result
+    }
+
+    fn rebuild_now(&mut self) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?)?;
+        self.shared.readers.suspend();
+        let exchanged = self.exchange();
+        self.shared.readers.resume();
+        self.shared.cache.clear();
+        exchanged.inspect_err(|error| self.poison(error))?;
+        self.head = built.head;
+        self.shared.count(&self.head);
+        self.copying = None;
+        if !built.seen.complete || built.seen.bad > 0 {
+            self.rewrite_journal();
+        }
+        tracing::warn!(records = built.seen.records, "the catalog was rebuilt from its journal");
+        Ok(())
+    }
+
+    fn exchange(&mut self) -> Result<()> {
+        drop(self.connection.take());
+        rebuild::exchange(&self.shared.folder)?;
+        let durability = Durability::Committed { wal_bytes: self.shared.wal_bytes };
+        self.connection = Some(sqlite::open_writer(&self.shared.folder.join(DATABASE), durability)?);
+        Ok(())
+    }
+
+    fn close(mut self, answer: Answer<()>) {
+        let result = self.mark_clean();
+        self.shared.readers.close();
+        let closed = match self.connection.take().map(Connection::close) {
+            Some(Err((_, error))) => Err(sql_error("closing the catalog", error)),
+            _ => Ok(()),
+        };
+        answer(result.and(closed));
+    }
+
+    fn mark_clean(&mut self) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        self.journal.sync()?;
+        let Some(end) = self.journal.clean_end() else { return Ok(()) };
+        let connection = self.connection()?;
+        let head = Head {
+            clean: true,
+            journal_number: end.number,
+            journal_length: end.length,
+            journal_live: end.live,
+            ..self.head
+        };
+        head.write(connection)?;
+        truncate_log(connection).map(drop)
+    }
+}
+
+/// Writes SQLite's log back and cuts it; false if a reader was in the way.
+fn truncate_log(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0))
+        .map(|busy| busy == 0)
+        .map_err(|error| sql_error("writing the catalog's log back", error))
+}

@@ -1,0 +1,250 @@
+//! Stands before another disk and lets calls go wrong: the n-th of a kind fails, is cut short, or reads a flipped bit.
+//!
+//! **Fault model.** A call that fails was not made; one cut short was made for the first half of its bytes and then
+//! failed (a sync cut short was made, but says that it failed). With [`Fault::lasting`] every later call fails
+//! too, whatever its kind: the device is gone, or the power, and the disk below is as that moment left it. Names are
+//! changed whole or not at all. Counting starts at 1, over all files and folders.
+//!
+//! To try a procedure at every call: let n rise from 1 until a run ends with [`FaultyDisk::has_struck`] false.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::io::Errno;
+
+use super::{Disk, DiskFile, DiskSpace, Entry};
+
+/// The kinds of calls that can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// [`Disk::create`].
+    Create,
+    /// [`Disk::open`].
+    Open,
+    /// [`Disk::list`].
+    List,
+    /// [`Disk::create_folder`].
+    CreateFolder,
+    /// [`Disk::rename`].
+    Rename,
+    /// [`Disk::remove`].
+    Remove,
+    /// [`Disk::sync_folder`].
+    SyncFolder,
+    /// [`DiskFile::read_at`] and [`DiskFile::try_read_at`].
+    Read,
+    /// [`DiskFile::write_at`].
+    Write,
+    /// [`DiskFile::sync`].
+    Sync,
+}
+
+impl Call {
+    /// Whether it changes what the disk holds, or makes it last.
+    pub fn changes(self) -> bool {
+        !matches!(self, Self::Open | Self::List | Self::Read)
+    }
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is not made and fails.
+    Fail(Errno),
+    /// Half of it is made, and it fails.
+    CutShort(Errno),
+    /// One bit of what it reads is flipped: this one of the first byte and counted on from there. Other calls than
+    /// reads are made as they are.
+    FlipBit(usize),
+}
+
+/// Which calls go wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// Only calls of this kind count; without it, all that change something.
+    pub call: Option<Call>,
+    /// The n-th that counts, from 1.
+    pub nth: u64,
+    /// How it goes wrong.
+    pub effect: Effect,
+    /// Whether every call after it fails, with `EIO`.
+    pub lasting: bool,
+}
+
+/// A disk with a fault before another disk.
+#[derive(Debug)]
+pub struct FaultyDisk {
+    inner: Arc<dyn Disk>,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug)]
+struct Faults {
+    fault: Fault,
+    count: Mutex<Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    calls: u64,
+    struck: bool,
+}
+
+impl FaultyDisk {
+    /// Puts a fault before a disk.
+    pub fn new(inner: Arc<dyn Disk>, fault: Fault) -> Self {
+        Self { inner, faults: Arc::new(Faults { fault, count: Mutex::new(Count::default()) }) }
+    }
+
+    /// Whether the fault has come to pass.
+    pub fn has_struck(&self) -> bool {
+        self.faults.count.lock().unwrap_or_else(PoisonError::into_inner).struck
+    }
+}
+
+impl Faults {
+    /// What goes wrong with this call, if anything does.
+    fn strike(&self, call: Call) -> Option<Effect> {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        if count.struck && self.fault.lasting {
+            return Some(Effect::Fail(Errno::IO));
+        }
+        if self.fault.call.map_or(!call.changes(), |only| only != call) {
+            return None;
+        }
+        count.calls += 1;
+        if count.calls != self.fault.nth {
+            return None;
+        }
+        count.struck = true;
+        Some(self.fault.effect)
+    }
+
+    /// For calls that are made whole or not at all.
+    fn whole(&self, call: Call) -> io::Result<()> {
+        match self.strike(call) {
+            Some(Effect::Fail(errno) | Effect::CutShort(errno)) => Err(errno.into()),
+            Some(Effect::FlipBit(_)) | None => Ok(()),
+        }
+    }
+
+    fn file(self: &Arc<Self>, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FaultyFile { inner, faults: Arc::clone(self) })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.faults.whole(Call::Create)?;
+        self.inner.create(path).map(|file| self.faults.file(file))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.faults.whole(Call::Open)?;
+        self.inner.open(path).map(|file| self.faults.file(file))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        self.faults.whole(Call::List)?;
+        self.inner.list(folder)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        self.faults.whole(Call::CreateFolder)?;
+        self.inner.create_folder(folder)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.faults.whole(Call::Rename)?;
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.faults.whole(Call::Remove)?;
+        self.inner.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.faults.whole(Call::SyncFolder)?;
+        self.inner.sync_folder(folder)
+    }
+
+    fn space(&self) -> io::Result<DiskSpace> {
+        self.inner.space()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Arc<dyn DiskFile>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyFile {
+    fn read(
+        &self,
+        buffer: &mut [u8],
+        read: impl FnOnce(&dyn DiskFile, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self.faults.strike(Call::Read) {
+            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::CutShort(_)) => {
+                let half = buffer.len() / 2;
+                read(self.inner.as_ref(), buffer.get_mut(..half).unwrap_or_default())
+            }
+            Some(Effect::FlipBit(bit)) => {
+                let len = read(self.inner.as_ref(), buffer)?;
+                if let Some(byte) = buffer.get_mut(..len).and_then(|read| read.get_mut(bit / 8)) {
+                    *byte ^= 1 << (bit % 8);
+                }
+                Ok(len)
+            }
+            None => read(self.inner.as_ref(), buffer),
+        }
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read(buffer, |inner, buffer| inner.read_at(buffer, offset))
+    }
+
+    fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read(buffer, |inner, buffer| inner.try_read_at(buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.faults.strike(Call::Write) {
+            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::CutShort(errno)) => {
+                self.inner.write_at(bytes.get(..bytes.len() / 2).unwrap_or_default(), offset)?;
+                Err(errno.into())
+            }
+            Some(Effect::FlipBit(_)) | None => self.inner.write_at(bytes, offset),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.faults.strike(Call::Sync) {
+            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::CutShort(errno)) => {
+                self.inner.sync()?;
+                Err(errno.into())
+            }
+            Some(Effect::FlipBit(_)) | None => self.inner.sync(),
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.inner.allocated()
+    }
+
+    fn drop_cache(&self, offset: u64, len: u64) {
+        self.inner.drop_cache(offset, len);
+    }
+}

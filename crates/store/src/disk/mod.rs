@@ -1,0 +1,111 @@
+//! The seam between the store and a volume: about nine calls, paths relative to the data directory.
+//!
+//! [`RealDisk`] is a directory, [`MemoryDisk`] keeps what is durable apart from what is only written and yields the
+//! image that a power cut would leave, [`FaultyDisk`] stands before either and fails the n-th call. All of it blocks;
+//! who may wait is not decided here. What the files mean is not known here either.
+//!
+//! **Invariant:** what was written is durable once [`DiskFile::sync`] returned well, what was created, renamed or
+//! removed once [`Disk::sync_folder`] of its folder did, and neither before.
+
+mod faulty;
+mod memory;
+mod real;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+pub use faulty::{Call, Effect, Fault, FaultyDisk};
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
+
+use crate::Error;
+
+/// A volume: folders and files below one data directory.
+pub trait Disk: Send + Sync + Debug + 'static {
+    /// Makes a new file, open to read and write. `AlreadyExists` if the path is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file to read and write.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// What lies in a folder, in no order; the empty path is the data directory itself.
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
+    /// Makes a folder. `AlreadyExists` if the path is taken.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Gives a file another name in the same folder, in place of what had that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Takes a file's name away; who has it open goes on reading it.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// How large the file system is that the volume lies on, and what it has left.
+    fn space(&self) -> io::Result<DiskSpace>;
+}
+
+/// An open file of a volume.
+pub trait DiskFile: Send + Sync + Debug + 'static {
+    /// Reads into `buffer` until it is full or the file ends; says how many bytes were read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads what can be had without waiting for the device, which may be less than a [`DiskFile::read_at`] would
+    /// give. `WouldBlock` if that is nothing.
+    fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`. After an error any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written before this call durable, with the length of the file. After an error nothing is known
+    /// about any of it, and another call that returns well says nothing about it either.
+    fn sync(&self) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether there is no byte in it.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+    /// The bytes that the file system gave to it: blocks, not length.
+    fn allocated(&self) -> io::Result<u64>;
+    /// Asks for a range to be forgotten by the page cache, so that the next read comes from the device. Written but
+    /// unsynced bytes stay.
+    fn drop_cache(&self, offset: u64, len: u64);
+}
+
+/// What a folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The bytes that the file system gave to it.
+    pub allocated: u64,
+}
+
+/// The file system's size and what is left, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it.
+    pub total: u64,
+    /// What we may still write.
+    pub available: u64,
+}
+
+/// Whether the disk is full or a quota is: it heals by itself, so it is told apart from all else.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
+}
+
+/// Whether the device could not read or write: a bad sector, a lost disk.
+pub fn is_device_error(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::IO)
+}
+
+/// The store's error for a write or sync that failed: lack of space is told apart, with the file system's figures.
+pub fn write_error(disk: &dyn Disk, doing: impl Into<String>, error: io::Error) -> Error {
+    if !is_no_space(&error) {
+        return Error::io(doing, error);
+    }
+    match disk.space() {
+        Ok(space) => Error::NoSpace { used: space.total.saturating_sub(space.available), limit: space.total },
+        Err(_) => Error::NoSpace { used: 0, limit: 0 },
+    }
+}

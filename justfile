@@ -1,0 +1,26 @@
+# `just` lists what there is.
+
+_list:
+    @just --list --unsorted
+
+# For every commit, under five minutes: formatting, lints, all tests that need no real client
+quick:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    scripts/test --no-clients
+
+# Every test, with the real clients that they need
+test *words:
+    scripts/test {{words}}
+
+# What a change must pass
+ci:
+    .ci/run
+
+# The server, with defaults, on loopback
+run *flags:
+    cargo run --release -- {{flags}}
+
+# The documentation of the code
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open
