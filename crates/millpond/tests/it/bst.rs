@@ -7,12 +7,17 @@ use std::cell::Cell;
 use std::env;
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 use crate::project::Project;
+
+/// How much memory must be free on the file system in memory for clients to live there.
+const MEMORY_NEEDED: u64 = 8_000_000_000;
 
 /// The two dialects of BuildStream: of the command line, the configuration and the projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,13 @@ pub(crate) fn clients_folder() -> PathBuf {
             .unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap()).join(".cache"))
     };
     env::var_os("MILLPOND_CLIENTS").map(PathBuf::from).unwrap_or_else(|| cache().join("millpond/clients"))
+}
+
+/// Where clients have their homes: in memory if there is room, since they write 60 000 files several times over.
+fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let free = statvfs(memory).map_or(0, |status| status.f_bavail * status.f_frsize);
+    if free > MEMORY_NEEDED { memory.to_owned() } else { env!("CARGO_TARGET_TMPDIR").into() }
 }
 
 /// How a client is configured.
@@ -111,6 +123,7 @@ impl Outcome {
 /// A command that runs.
 pub(crate) struct Running {
     command: String,
+    since: Instant,
     child: Child,
     output: PathBuf,
 }
@@ -120,11 +133,14 @@ impl Running {
     pub(crate) fn wait(mut self) -> Outcome {
         let status = self.child.wait().unwrap();
         let output = fs::read(&self.output).unwrap();
-        Outcome {
-            command: format!("{} ({status})", self.command),
+        let outcome = Outcome {
+            command: format!("{} ({status}, {:.1} s)", self.command, self.since.elapsed().as_secs_f32()),
             success: status.success(),
             output: String::from_utf8_lossy(&output).into_owned(),
-        }
+        };
+        // Seen when the test fails, or with --nocapture.
+        eprintln!("{}", outcome.command);
+        outcome
     }
 
     /// Whether it has not ended yet.
@@ -144,7 +160,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client with empty caches that knows one server.
     pub(crate) fn new(version: Version, url: &str, settings: Settings) -> Self {
-        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let home = TempDir::with_prefix_in("millpond-test-", scratch()).unwrap();
         let client = Self { version, home, paths: Cell::new(0) };
         client.configure(url, settings);
         client
@@ -199,7 +215,8 @@ impl Client {
             .stderr(file)
             .spawn()
             .unwrap();
-        Running { command: format!("bst {} {}", self.version.0, arguments.join(" ")), child, output }
+        let command = format!("bst {} {}", self.version.0, arguments.join(" "));
+        Running { command, since: Instant::now(), child, output }
     }
 
     /// Runs a command to its end.
@@ -217,26 +234,26 @@ impl Client {
         fs::remove_dir_all(self.caches()).unwrap();
     }
 
-    /// Pulls elements that must be there.
+    /// Pulls elements that the server must have. (A pull of something else is skipped, and ends well too.)
     pub(crate) fn pull(&self, project: &Project, elements: &[&str]) {
         let verb: &[&str] = match self.version.generation() {
             Generation::One => &["pull"],
             Generation::Two => &["artifact", "pull"],
         };
-        self.succeed(project, &[verb, &["--deps", "all"], elements].concat());
+        let output = self.succeed(project, &[verb, &["--deps", "all"], elements].concat());
+        assert!(!output.contains("does not have"), "the server lacks some of {elements:?}:\n{output}");
     }
 
-    /// Checks a cached element out, with all that it needs when it runs.
+    /// Checks a cached element out, with all that it needs when it runs, or just an artifact by its name.
     pub(crate) fn check_out(&self, project: &Project, element: &str) -> PathBuf {
         let place = self.new_path("checkout");
         let place_name = place.to_str().unwrap();
-        let arguments: &[&str] = match self.version.generation() {
-            Generation::One => &["checkout", "--no-integrate", element, place_name],
-            Generation::Two => {
-                &["artifact", "checkout", "--no-integrate", "--directory", place_name, element]
-            }
+        let deps = if element.ends_with(".bst") { "run" } else { "none" };
+        let verb: &[&str] = match self.version.generation() {
+            Generation::One => &["checkout", element, place_name],
+            Generation::Two => &["artifact", "checkout", "--directory", place_name, element],
         };
-        self.succeed(project, arguments);
+        self.succeed(project, &[verb, &["--no-integrate", "--deps", deps]].concat());
         place
     }
 
@@ -248,7 +265,7 @@ impl Client {
     }
 
     /// A path in the client's home where nothing is yet.
-    fn new_path(&self, what: &str) -> PathBuf {
+    pub(crate) fn new_path(&self, what: &str) -> PathBuf {
         self.paths.set(self.paths.get() + 1);
         self.home.path().join(format!("{what}-{}", self.paths.get()))
     }

@@ -92,12 +92,14 @@ fn push_and_pull_of_sources(number: &'static str) {
     builder.succeed(&project, &["build", "small.bst"]);
     builder.succeed(&project, &["source", "push", "--deps", "all", "all.bst"]);
 
+    let elements = IMPORTS.map(|name| format!("{name}.bst"));
+    let expected = elements.each_ref().map(|element| builder.check_out_sources(&project, element));
+
     project.take_sources_away();
     let user = Client::new(version, server.url(), caching);
     user.succeed(&project, &["source", "fetch", "--deps", "all", "all.bst"]);
-    for name in IMPORTS {
-        let checkout = user.check_out_sources(&project, &format!("{name}.bst"));
-        tree::assert_same(&project.tree(name), &checkout.join(name));
+    for (element, expected) in elements.iter().zip(expected) {
+        tree::assert_same(&expected, &user.check_out_sources(&project, element));
     }
     // And what was never pushed as an artifact is built from them.
     user.succeed(&project, &["build", "assorted.bst"]);

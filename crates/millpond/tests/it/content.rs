@@ -13,8 +13,8 @@ use crate::bst;
 use crate::tree::sha256;
 
 /// To be raised when what is made here changes.
-const EDITION: u32 = 1;
-/// How many files there are in the tree `tiny`, all in one directory.
+const EDITION: u32 = 2;
+/// How many files there are in the tree `tiny`.
 pub(crate) const TINY_FILES: usize = 60_000;
 /// The length of the largest file: more than 64 MiB.
 pub(crate) const LARGE: usize = 65 * 1024 * 1024 + 12_345;
@@ -113,10 +113,12 @@ fn large(tree: &Path) {
     write(&tree.join("five-megabytes.bin"), &noise(2, 5_000_000));
 }
 
-/// So many files of a few bytes that the answers to one batch of them are much larger than the files.
+/// 60 000 files of a few bytes, so many that the answer to one batch of them is much larger than the files: all at
+/// one depth, which is what BuildStream 1 asks for together, and 20 000 of them in one directory.
 fn tiny(tree: &Path) {
     for number in 0..TINY_FILES {
-        write(&tree.join(format!("{number:05}")), format!("{number:08}").as_bytes());
+        let folder = if number < 20_000 { "wide".to_owned() } else { format!("narrow-{}", number / 1000) };
+        write(&tree.join(folder).join(format!("{number:05}")), format!("{number:08}").as_bytes());
     }
 }
 
