@@ -36,9 +36,10 @@ impl Shared {
         if let Err(error) = self.make_next_pack() {
             tracing::warn!(%error, "the next pack was not made ahead");
         }
-        let mut ages = self.lock(&self.ages);
-        if ages.as_ref().is_none_or(|(when, _)| when.elapsed() >= AGES_KEPT) {
-            *ages = Some((Instant::now(), scan(&self.index, self.clock.now(), self.waterline())));
+        let fresh = self.lock(&self.ages).as_ref().is_some_and(|(when, _)| when.elapsed() < AGES_KEPT);
+        if !fresh {
+            let found = scan(&self.index, self.clock.now(), self.waterline());
+            *self.lock(&self.ages) = Some((Instant::now(), found));
         }
     }
 
@@ -98,14 +99,13 @@ fn decode_clean(bytes: &[u8; 24]) -> Option<u64> {
 /// The generation of the snapshot that a clean stop left, if the last stop was one. Gone for good when this returns.
 pub(super) fn take_clean(disk: &dyn Disk) -> Result<Option<u64>> {
     let path = Path::new(CLEAN);
-    let failed = |error| Error::io("reading whether the last stop was clean", error);
-    let file = match disk.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
+    let failed = |error| Error::io("removing the note of a clean stop", error);
     let mut bytes = [0; 24];
-    let whole = file.read_at(&mut bytes, 0).is_ok_and(|len| len == bytes.len());
+    let whole = match disk.open(path).and_then(|file| file.read_at(&mut bytes, 0)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Unreadable counts as a crash, and must go all the same.
+        result => result.is_ok_and(|len| len == bytes.len()),
+    };
     disk.remove(path).and_then(|()| disk.sync_folder(Path::new(""))).map_err(failed)?;
     Ok(decode_clean(&bytes).filter(|_| whole))
 }
