@@ -3,6 +3,8 @@
 //! The process is this test again, told by its environment to be the one that publishes. It prints each value once it
 //! was acknowledged.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test from the first line to the last")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
