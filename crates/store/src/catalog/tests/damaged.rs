@@ -227,3 +227,40 @@ async fn bad_row_and_bad_record_lose_nothing_where_they_are_of_two_values() {
     assert!(catalog.check().unwrap().rebuilt);
     volume.assert_nothing_lost(&catalog).await;
 }
+
+#[tokio::test]
+async fn row_taken_away_whole_or_raised_unasked_is_found_by_the_sum() {
+    let volume = volume(true).await;
+    for change in [
+        "DELETE FROM name WHERE seq = (SELECT max(seq) FROM name WHERE pending = 0)",
+        "UPDATE name SET level = 1 WHERE level = 777",
+        "UPDATE name SET touched = touched + 1 WHERE pending = 1",
+        "DELETE FROM damage",
+    ] {
+        let faulty = volume.copy();
+        let database = rusqlite::Connection::open(faulty.path().join("catalog.db")).unwrap();
+        assert!(database.execute(change, ()).unwrap() == 1, "{change}");
+        database.close().unwrap();
+        let (catalog, _) = open(faulty.path());
+        assert!(catalog.check().unwrap().rebuilt, "{change}");
+        volume.assert_nothing_lost(&catalog).await;
+    }
+}
+
+#[tokio::test]
+async fn flipped_bit_in_each_copy_of_a_key_is_found() {
+    let volume = volume(true).await;
+    let key = name(30).key();
+    let bytes = fs::read(volume.folder.path().join("catalog.db")).unwrap();
+    let places: Vec<_> = (0..bytes.len() - 16).filter(|at| bytes[*at..*at + 16] == key).collect();
+    assert!(places.len() >= 2, "the row and the index");
+    for at in places {
+        let faulty = volume.copy();
+        flip(&faulty.path().join("catalog.db"), at + 15, 0);
+        let (catalog, _) = open(faulty.path());
+        let read = catalog.look_up(&name(30)).await;
+        let rebuilt = catalog.check().unwrap().rebuilt;
+        assert!(rebuilt || matches!(read, Ok(Some(_))), "{at}: {read:?}");
+        volume.assert_nothing_lost(&catalog).await;
+    }
+}
