@@ -253,14 +253,17 @@ async fn flipped_bit_in_each_copy_of_a_key_is_found() {
     let key = name(30).key();
     let bytes = fs::read(volume.folder.path().join("catalog.db")).unwrap();
     let places: Vec<_> = (0..bytes.len() - 16).filter(|at| bytes[*at..*at + 16] == key).collect();
-    assert!(places.len() >= 2, "the row and the index");
+    let mut found = 0;
     for at in places {
         let faulty = volume.copy();
         flip(&faulty.path().join("catalog.db"), at + 15, 0);
         let (catalog, _) = open(faulty.path());
         let read = catalog.look_up(&name(30)).await;
+        // In a page that is free by now it does no harm.
         let rebuilt = catalog.check().unwrap().rebuilt;
         assert!(rebuilt || matches!(read, Ok(Some(_))), "{at}: {read:?}");
+        found += u32::from(rebuilt);
         volume.assert_nothing_lost(&catalog).await;
     }
+    assert!(found >= 2, "the row and the index");
 }
