@@ -48,7 +48,12 @@ fn entry() -> impl Strategy<Value = FooterEntry> {
 proptest! {
     #[test]
     fn record_headers_decode_to_themselves_and_nowhere_else(
-        header in header(), keys in keys(), other in keys(), pack in 1_u32.., offset in 0_u64..1 << 35, flip in 0..RecordHeader::LEN * 8,
+        header in header(),
+        keys in keys(),
+        other in keys(),
+        pack in 1_u32..,
+        offset in 0_u64..1 << 35,
+        flip in 0..RecordHeader::LEN * 8,
     ) {
         let pack = PackId::new(pack);
         let mut bytes = vec![];
@@ -81,8 +86,8 @@ proptest! {
     #[test]
     fn records_of_more_frames_than_can_be_said_are_refused(beyond in SIZE_MAX + 1..=i64::MAX as u64, keys in keys()) {
         let digest = Digest::from_parts(DigestFunction::Sha256, [0; 32], beyond).unwrap();
-        let mut header =
-            RecordHeader { digest, encoding: Encoding::Raw, sequence: 0, stored: 0, time: Level::ZERO, body_checksum: 0 };
+        let (time, encoding) = (Level::ZERO, Encoding::Raw);
+        let mut header = RecordHeader { digest, encoding, sequence: 0, stored: 0, time, body_checksum: 0 };
         header.stored = beyond.saturating_add(header.table_len());
         let mut bytes = vec![];
         header.encode(&keys, PackId::new(1), 80, &mut bytes);

@@ -1,9 +1,9 @@
 //! A mixed pack that is being written: whole records at its end, one write for each batch.
 //!
-//! Offsets, each at most the next: `synced <= syncing <= appended`. Nothing beyond `synced` may be relied on. After a sync that
-//! failed, or a write that failed for another reason than lack of space, the pack is *given up*: it takes nothing more
-//! and is never synced again, since a later sync that returns well would say nothing about the bytes of the first.
-//! What was synced before stays good. Whether the whole store is poisoned then is decided above.
+//! Offsets, each at most the next: `synced <= syncing <= appended`. Nothing beyond `synced` may be relied on. After a
+//! sync that failed, or a write that failed for another reason than lack of space, the pack is *given up*: it takes
+//! nothing more and is never synced again, since a later sync that returns well would say nothing about the bytes of
+//! the first. What was synced before stays good. Whether the whole store is poisoned then is decided above.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
