@@ -1,7 +1,8 @@
 //! Starting and ending: what is refused with which code, where it listens, and that a volume can be had again.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -164,6 +165,20 @@ fn start_tells_where_how_full_and_what_to_paste() {
 }
 
 #[test]
+fn metrics_are_served_where_asked() {
+    let server = Server::start_with(&["--metrics", "127.0.0.1:0"]);
+    listening(&server, 1);
+    let log = server.log();
+    let address = log.split("metrics: http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    write!(connection, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\nmillpond_limit_bytes "), "{answer}");
+}
+
+#[test]
 fn without_a_command_it_serves_from_a_folder_beside() {
     let folder = TempDir::new().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_millpond"))
@@ -188,7 +203,7 @@ fn ipv6_wildcard_answers_both_families() {
     let server = Server::start_with(&["--listen", "[::]:0", "--insecure"]);
     let port = listening(&server, 2)[1].port();
     answers(SocketAddr::from(([127, 0, 0, 1], port)));
-    answers(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)));
+    answers(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
 }
 
 #[test]
