@@ -246,14 +246,23 @@ impl Client {
 
     /// Checks a cached element out, with all that it needs when it runs, or just an artifact by its name.
     pub(crate) fn check_out(&self, project: &Project, element: &str) -> PathBuf {
+        let deps = if element.ends_with(".bst") { "run" } else { "none" };
+        self.check_out_with(project, &[], element, deps)
+    }
+
+    /// Checks an element out whatever has become of its dependencies since it was built, and without them.
+    pub(crate) fn check_out_loosely(&self, project: &Project, element: &str) -> PathBuf {
+        self.check_out_with(project, &["--no-strict"], element, "none")
+    }
+
+    fn check_out_with(&self, project: &Project, mode: &[&str], element: &str, deps: &str) -> PathBuf {
         let place = self.new_path("checkout");
         let place_name = place.to_str().unwrap();
-        let deps = if element.ends_with(".bst") { "run" } else { "none" };
         let verb: &[&str] = match self.version.generation() {
             Generation::One => &["checkout", element, place_name],
             Generation::Two => &["artifact", "checkout", "--directory", place_name, element],
         };
-        self.succeed(project, &[verb, &["--no-integrate", "--deps", deps]].concat());
+        self.succeed(project, &[mode, verb, &["--no-integrate", "--deps", deps]].concat());
         place
     }
 
@@ -265,7 +274,7 @@ impl Client {
     }
 
     /// A path in the client's home where nothing is yet.
-    pub(crate) fn new_path(&self, what: &str) -> PathBuf {
+    fn new_path(&self, what: &str) -> PathBuf {
         self.paths.set(self.paths.get() + 1);
         self.home.path().join(format!("{what}-{}", self.paths.get()))
     }

@@ -20,3 +20,5 @@ mod project;
 mod server;
 #[cfg(feature = "real-clients")]
 mod tree;
+#[cfg(feature = "real-clients")]
+mod without_assets;
