@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 use tempfile::TempDir;
@@ -113,11 +114,6 @@ impl Outcome {
         assert!(!self.success, "{} should have failed:\n{}", self.command, self.output);
         self.output
     }
-
-    /// Whether it ended well.
-    pub(crate) fn is_success(&self) -> bool {
-        self.success
-    }
 }
 
 /// A command that runs.
@@ -141,6 +137,19 @@ impl Running {
         // Seen when the test fails, or with --nocapture.
         eprintln!("{}", outcome.command);
         outcome
+    }
+
+    /// Waits until it has printed something so many times; fails if it ends before that.
+    pub(crate) fn wait_for(&mut self, text: &str, times: usize) {
+        loop {
+            let ended = self.child.try_wait().unwrap().is_some();
+            let output = String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned();
+            if output.matches(text).count() >= times {
+                return;
+            }
+            assert!(!ended, "{} ended without saying {times} times {text:?}:\n{output}", self.command);
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Whether it has not ended yet.

@@ -14,6 +14,12 @@ mod bst2;
 #[cfg(feature = "real-clients")]
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
+mod bst_full;
+#[cfg(feature = "real-clients")]
+mod bst_outage;
+#[cfg(feature = "real-clients")]
+mod bst_teams;
+#[cfg(feature = "real-clients")]
 mod content;
 #[cfg(feature = "real-clients")]
 mod project;
