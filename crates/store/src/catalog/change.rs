@@ -20,7 +20,7 @@ const USES_PER_RECORD: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) enum Request {
     Publish(Vec<NewValue>),
-    Promote { pending: u64, value: NewValue },
+    Promote { pending: u64, value: Box<NewValue> },
     Remove { name: Name, seq: u64 },
     Uses(Vec<UseOf>),
     Damage { pack: u32, offset: u32 },
@@ -76,7 +76,7 @@ impl<'a> Batch<'a> {
             Request::Publish(values) => return self.publish(values),
             Request::Promote { pending, value } => {
                 if names::has(self.connection, &value.name, *pending)? {
-                    return self.publish(std::slice::from_ref(value));
+                    return self.publish(std::slice::from_ref(&**value));
                 }
             }
             Request::Remove { name, seq } => return self.remove(name, *seq),

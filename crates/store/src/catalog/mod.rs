@@ -124,7 +124,7 @@ impl Catalog {
     /// nothing changed, if that is no longer there: a later push has replaced it.
     pub async fn promote(&self, pending: u64, value: NewValue) -> Result<Option<Arc<Value>>> {
         value.check_size()?;
-        match self.request(Request::Promote { pending, value }).await? {
+        match self.request(Request::Promote { pending, value: Box::new(value) }).await? {
             Outcome::Published(values) => Ok(values.into_iter().next()),
             Outcome::Removed(_) | Outcome::Done => Ok(None),
         }
