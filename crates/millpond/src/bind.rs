@@ -58,7 +58,10 @@ pub(crate) fn metrics(listener: Option<&Listener>) -> Result<Option<TcpListener>
     match listening {
         Ok(socket) => Ok(Some(socket)),
         Err(failure) if listener.optional => {
-            tracing::warn!("no metrics are served ({failure}); --metrics ADDR:PORT names another address");
+            tracing::warn!(
+                "no metrics are served, since {}; --metrics ADDR:PORT names another address",
+                failure.sentence()
+            );
             Ok(None)
         }
         Err(failure) => Err(failure),

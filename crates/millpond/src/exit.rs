@@ -50,6 +50,11 @@ impl Failure {
         Self { code, sentence: sentence.into(), hint: hint.into() }
     }
 
+    /// What is wrong, without the remedy.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code as u8)

@@ -29,8 +29,7 @@ pub(crate) struct Greeting<'a> {
 impl Display for Greeting<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "millpond {} keeps everything in {}", env!("CARGO_PKG_VERSION"), self.data.display())?;
-        let percent = percent(self.used, self.limit);
-        writeln!(to, "in use: {} of {} ({percent} %)", self.used, self.limit)?;
+        writeln!(to, "in use: {} of {} ({})", self.used, self.limit, share(self.used, self.limit))?;
         if let Some(metrics) = self.metrics {
             writeln!(to, "metrics: http://{metrics}/metrics")?;
         }
@@ -72,9 +71,10 @@ artifacts:
     )
 }
 
-/// In whole percent, rounded up, so that 0 means empty.
-fn percent(used: Size, limit: Size) -> u128 {
-    (u128::from(used.0) * 100).div_ceil(u128::from(limit.0.max(1)))
+/// In whole percent; 0 means empty.
+fn share(used: Size, limit: Size) -> String {
+    let percent = u128::from(used.0) * 100 / u128::from(limit.0.max(1));
+    if percent == 0 && used.0 > 0 { "under 1 %".into() } else { format!("{percent} %") }
 }
 
 /// The URL of a listener; one that serves all addresses is found by this machine's name.
@@ -107,7 +107,7 @@ mod tests {
     fn tells_where_how_full_and_what_to_paste() {
         let text = greeting(&["127.0.0.1:11001", "[::1]:11001"]);
         for line in [
-            "in use: 1.5 MB of 3.0 GB (1 %)",
+            "in use: 1.5 MB of 3.0 GB (under 1 %)",
             "listening on 127.0.0.1:11001",
             "listening on [::1]:11001",
             "metrics: http://127.0.0.1:9464/metrics",

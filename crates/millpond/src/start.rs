@@ -35,17 +35,23 @@ const CLOSE: Duration = Duration::from_secs(7);
 pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     open_files::allow_all_that_may_be_had();
     let cache = open(&settings).await?;
+    let ended = serve_from(&settings, &cache).await;
+    let closed = close(&cache).await;
+    ended.and(closed)
+}
+
+async fn serve_from(settings: &Settings, cache: &Arc<Cache>) -> Result<(), Failure> {
     let metrics = bind::metrics(settings.metrics.as_ref())?;
-    let listeners = listen(bind::all(&settings.listeners)?)?;
+    let bound = bind::all(&settings.listeners)?;
     let mut signals = StopSignals::catch()?;
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
     let options = Options { drain: DRAIN, ..Options::default() };
-    let server = Server::start(listeners, metrics, Arc::clone(&cache), &options, async {
+    let server = Server::start(listen(bound)?, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
         let _ = asked_to_stop.await;
     })
     .map_err(|error| Failure::new(Code::Failed, format!("the server cannot be started: {error}"), ""))?;
-    greet(&settings, &cache, &server);
+    greet(settings, cache, &server);
 
     let name = signals.first().await;
     tracing::info!(
@@ -57,7 +63,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     if timeout(DRAIN + DRAIN_GRACE, server.finished()).await.is_err() {
         tracing::warn!("connections were still open after {} s and have been dropped", DRAIN.as_secs());
     }
-    close(&cache).await
+    Ok(())
 }
 
 async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
@@ -71,7 +77,9 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     for finding in opened.findings {
         tracing::warn!("{finding}");
     }
-    if !opened.clean {
+    // A volume that was made just now has had no stop at all.
+    let figures = cache.figures();
+    if !opened.clean && figures.blobs + figures.names > 0 {
         tracing::info!("the last stop was not a clean one; the volume has been recovered");
     }
     Ok(Arc::new(cache))

@@ -7,16 +7,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use millpond_cache::{Error, Result};
-use tokio::time::{Instant, timeout, timeout_at};
-use tonic::{Status, Streaming};
-
-use crate::status;
+use tokio::time::timeout;
 
 /// A look-up walks a tree in tens of milliseconds; a sick disk may take minutes.
 const LOOK_UP: Duration = Duration::from_secs(30);
-
-/// How long an upload may go on without a new byte.
-const RECEIVE: Duration = Duration::from_secs(300);
 
 /// `asked` within the time of a look-up.
 pub(crate) async fn look_up<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
@@ -37,29 +31,5 @@ pub(crate) async fn look_up_many<T>(
     match timeout(LOOK_UP, asked).await {
         Ok(outcomes) => outcomes,
         Err(_) => (0..count).map(|_| Err(late())).collect(),
-    }
-}
-
-/// Watches that an upload gets on.
-#[derive(Debug)]
-pub(crate) struct Progress(Instant);
-
-impl Progress {
-    /// From now on.
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// New bytes came.
-    pub(crate) fn made(&mut self) {
-        self.0 = Instant::now();
-    }
-
-    /// The stream's next message.
-    pub(crate) async fn next<T>(&self, stream: &mut Streaming<T>) -> std::result::Result<Option<T>, Status> {
-        match timeout_at(self.0 + RECEIVE, stream.message()).await {
-            Ok(message) => message,
-            Err(_) => Err(status::idle(RECEIVE)),
-        }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use millpond_cache::Cache;
 use millpond_proto::asset::fetch_server::FetchServer;
@@ -31,10 +31,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::status;
-
-/// The largest message that is taken. Clients send batches of 4 MiB and a little more; gRPC's own limit is 4 MiB sharp.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::{layers, status};
 
 /// Services whose health can be asked for; the empty one is the whole server.
 const HEALTHY: [&str; 8] = [
@@ -57,11 +54,11 @@ struct Service {
 /// Every service on one router, and the way to change what the health service says.
 pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
     let service = Arc::new(Service { cache: Arc::clone(cache) });
-    /// Answers are bounded where they are made.
+    /// What comes in is bounded by `layers`, answers where they are made.
     macro_rules! server {
         ($server:ident) => {
             $server::from_arc(Arc::clone(&service))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_decoding_message_size(usize::MAX)
                 .max_encoding_message_size(usize::MAX)
         };
     }
@@ -111,8 +108,7 @@ pub(crate) async fn say_not_serving(health: &HealthReporter) {
 
 /// A path that nobody serves: in the form that whoever asks can read.
 async fn nothing_here(request: Request) -> Response<Body> {
-    let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    if request.headers().get(header::CONTENT_TYPE).is_some_and(grpc) {
+    if layers::is_grpc(request.headers()) {
         return status::unimplemented("this server does not offer that service").into_http();
     }
     (StatusCode::NOT_FOUND, "This address speaks gRPC to artifact cache clients.\n").into_response()

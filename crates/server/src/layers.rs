@@ -1,11 +1,14 @@
-//! What surrounds every call, in one layer: its id and caller, counting, the line in the log, and catching panics.
+//! What surrounds every call, in one layer: its id and caller, counting, the line in the log, limits on what comes in,
+//! and catching panics.
 //!
 //! **Invariant:** a panic in a call ends that call alone, with INTERNAL; the other calls of its connection, which may be
 //! all that a client has under way, do not notice.
 
-mod body;
+mod framing;
 pub(crate) mod method;
+mod received;
 mod record;
+mod sent;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,13 +22,15 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response};
 use millpond_cache::Access;
 use tower::{BoxError, Service};
 
-use self::body::{Received, Sent};
 use self::method::Method;
+use self::received::Received;
 use self::record::{Record, UnderWay};
+use self::sent::Sent;
 use crate::caller::Caller;
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
@@ -96,7 +101,8 @@ where
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
         request.extensions_mut().insert(caller);
-        let request = request.map(|body| Received::new(body, Arc::clone(&record)));
+        let grpc = is_grpc(request.headers());
+        let request = request.map(|body| Received::new(body, grpc, Arc::clone(&record)));
         let under_way = Some(UnderWay::new(record));
         // What panics here is the routing, before anything of the call exists.
         Call { answer: Box::pin(self.router.call(request)), under_way }
@@ -128,6 +134,11 @@ impl Future for Call {
         let body = Sent::new(body, under_way, &parts);
         Poll::Ready(Ok(Response::from_parts(parts, body)))
     }
+}
+
+/// Whether a request is framed as gRPC frames it.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]

@@ -59,12 +59,16 @@ pub(crate) fn unimplemented(words: &'static str) -> Status {
     Status::unimplemented(words)
 }
 
-/// An upload that does not get on.
+/// A request that does not get on.
 pub(crate) fn idle(limit: Duration) -> Status {
-    Status::deadline_exceeded(format!(
-        "no new byte within {} seconds: send the upload again",
-        limit.as_secs()
-    ))
+    let seconds = limit.as_secs();
+    Status::deadline_exceeded(format!("no byte came within {seconds} seconds: send the request again"))
+}
+
+/// A message that is too large; the code is the one with which gRPC's own libraries refuse it.
+pub(crate) fn message_too_large(bytes: u64, limit: u32) -> Status {
+    let words = "send smaller batches, or use ByteStream";
+    Status::resource_exhausted(format!("a message of {bytes} bytes is larger than {limit}: {words}"))
 }
 
 /// A call in which our code panicked.

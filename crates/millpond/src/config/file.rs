@@ -161,4 +161,16 @@ mod tests {
     fn missing_address_is_named() {
         assert!(refused("[[listener]]\ninsecure = true").contains("missing field `address`"));
     }
+
+    #[test]
+    fn documented_file_parses_and_names_every_setting() {
+        let document = include_str!("../../../../docs/configuration.md");
+        let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let file = parse(Path::new("docs/configuration.md"), example).unwrap();
+        // Taken apart here, so that a new setting that is not documented does not compile or is seen missing.
+        let File { store: Store { data, max_size, lease }, listener, instance, metrics } = file;
+        assert!(data.is_some() && max_size.is_some() && lease.is_some());
+        assert!(listener.iter().any(|listener| listener.insecure) && !instance.is_empty());
+        assert!(metrics.address.is_some() && example.contains("[metrics]") && !metrics.insecure);
+    }
 }

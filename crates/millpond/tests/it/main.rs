@@ -23,6 +23,7 @@ mod bst_teams;
 mod content;
 #[cfg(feature = "real-clients")]
 mod project;
+mod serve;
 mod server;
 #[cfg(feature = "real-clients")]
 mod tree;

@@ -103,10 +103,15 @@ impl Server {
         self.end(Signal::KILL);
     }
 
+    /// Sends it a signal and goes on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("a server of the test's own, running");
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
     fn end(&mut self, signal: Signal) -> ExitStatus {
-        let mut child = self.child.take().expect("a server of the test's own, running");
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        child.wait().unwrap()
+        self.signal(signal);
+        self.child.take().expect("a server of the test's own, running").wait().unwrap()
     }
 
     /// All that it has said so far, in all its lives.

@@ -8,7 +8,6 @@ use millpond_proto::bytestream::WriteRequest;
 use tonic::{Status, Streaming};
 
 use crate::caller::Caller;
-use crate::deadline::Progress;
 use crate::resource_name::parse_write;
 use crate::status;
 
@@ -19,8 +18,7 @@ pub(super) async fn write(
     mut stream: Streaming<WriteRequest>,
 ) -> std::result::Result<i64, Status> {
     let failed = |error| status::failed(error, caller.request);
-    let mut progress = Progress::start();
-    let Some(mut message) = progress.next(&mut stream).await? else {
+    let Some(mut message) = stream.message().await? else {
         return Err(failed(invalid("the stream has no message: name the blob in the first")));
     };
     let name = std::mem::take(&mut message.resource_name);
@@ -29,15 +27,12 @@ pub(super) async fn write(
     let mut written = 0;
     loop {
         let finish = message.finish_write;
-        if !message.data.is_empty() {
-            progress.made();
-        }
         written = append(&mut upload, written, &name, message).await.map_err(failed)?;
         if finish {
             upload.finish().await.map_err(failed)?;
             return Ok(size);
         }
-        message = match progress.next(&mut stream).await? {
+        message = match stream.message().await? {
             Some(message) => message,
             None => {
                 let words = "the stream ended without finish_write: set it on the last message";

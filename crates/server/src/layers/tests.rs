@@ -68,3 +68,19 @@ async fn call_that_is_dropped_was_cancelled() {
     let text = metrics.render(&millpond_cache::Figures::default()).unwrap();
     assert!(text.contains(r#"code="CANCELLED"} 1"#), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn request_that_does_not_get_on_is_ended() {
+    let handler = async |request: Request<Body>| {
+        let mut body = request.into_body();
+        let error = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.unwrap().unwrap_err();
+        tonic::Status::from_error(error.into()).into_http::<Body>()
+    };
+    let (mut calls, _) = calls(Router::new().fallback(post(handler)));
+    let nothing = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+    let request = Request::post("/").header(CONTENT_TYPE, "application/grpc").body(nothing).unwrap();
+    let (parts, body) = calls.call(request).await.unwrap().into_parts();
+    let (code, message) = status_of(body, parts).await;
+    assert_eq!(code, "4");
+    assert!(message.contains("300%20seconds"), "{message}");
+}

@@ -1,7 +1,12 @@
 //! A real server over a real cache in a temporary directory, and raw gRPC calls to it: what clients probe for, what
 //! they send in earnest, and what only broken or hostile ones send.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test crate, where panics are answers"
+)]
 
 mod action_cache;
 mod assets;

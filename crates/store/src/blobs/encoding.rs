@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::format::{
     Encoding, FRAME_SIZE, FrameEntry, FrameTable, Place, RecordHeader, VolumeKeys, align, checksum_of,
+    frame_count,
 };
 use crate::{Digest, Level};
 
@@ -32,23 +33,31 @@ pub(super) fn encode_record(
     encoding: Encoding,
     out: &mut Vec<u8>,
 ) -> RecordHeader {
-    let (encoding, frames) = encode_frames(content, encoding);
-    let table = FrameTable(frames.iter().map(|frame| entry_of(frame)).collect());
-    let table_bytes = table.encode();
-    let frames_len: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
-    let header = RecordHeader {
+    let header = |encoding, stored, body_checksum| RecordHeader {
         digest: *digest,
         encoding,
         sequence,
-        stored: frames_len + table_bytes.len() as u64,
+        stored,
         time,
-        body_checksum: table.body_checksum(),
+        body_checksum,
     };
-    header.encode(keys, place.pack, place.byte_offset(), out);
-    for frame in &frames {
-        out.extend_from_slice(frame);
-    }
-    out.extend_from_slice(&table_bytes);
+    let header = if encoding == Encoding::Raw && frame_count(content.len() as u64) == 1 {
+        // The usual case by far: nothing to gather first.
+        let header = header(Encoding::Raw, content.len() as u64, checksum_of(content));
+        header.encode(keys, place.pack, place.byte_offset(), out);
+        out.extend_from_slice(content);
+        header
+    } else {
+        let (encoding, frames) = encode_frames(content, encoding);
+        let table = FrameTable(frames.iter().map(|frame| entry_of(frame)).collect());
+        let table_bytes = table.encode();
+        let frames_len: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+        let header = header(encoding, frames_len + table_bytes.len() as u64, table.body_checksum());
+        header.encode(keys, place.pack, place.byte_offset(), out);
+        frames.iter().for_each(|frame| out.extend_from_slice(frame));
+        out.extend_from_slice(&table_bytes);
+        header
+    };
     // Records start aligned, and the buffer starts with one.
     out.resize(usize::try_from(align(out.len() as u64)).unwrap_or(out.len()), 0);
     header

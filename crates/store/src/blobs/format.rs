@@ -177,6 +177,11 @@ impl fmt::Debug for VolumeKeys {
 }
 
 #[cfg(test)]
+pub(super) mod document;
+#[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

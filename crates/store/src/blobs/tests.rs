@@ -3,6 +3,7 @@
 
 mod damage;
 mod faults;
+mod model;
 mod power_cut;
 mod restart;
 mod serving;
@@ -66,12 +67,7 @@ fn memory() -> (Arc<MemoryDisk>, Arc<dyn Disk>) {
 
 /// A blob that no other number and length gives.
 fn blob(number: u64, len: usize) -> (Digest, Bytes) {
-    let mut random = Random::new(number << 32 | len as u64 | 2);
-    let mut content = Vec::with_capacity(len + 8);
-    while content.len() < len {
-        content.extend_from_slice(&random.below(u64::MAX).to_le_bytes());
-    }
-    content.truncate(len);
+    let content = Random::new(number << 32 | len as u64).bytes(len);
     (Digest::of(&content), Bytes::from(content))
 }
 

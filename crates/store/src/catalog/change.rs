@@ -138,7 +138,7 @@ impl<'a> Batch<'a> {
         for portion in uses.chunks(USES_PER_RECORD) {
             let mut raised = Vec::with_capacity(portion.len());
             for used in portion {
-                if names::raise(self.connection, used.seq, used.level)? {
+                if names::raise(self.connection, &mut self.head, used.seq, used.level)? {
                     raised.push((used.seq, used.level));
                     self.news.push(News::Raised(used.clone()));
                 }
@@ -177,10 +177,9 @@ impl Committed {
                     })
                 }),
                 News::Raised(used) => cache.change(&used.name, |entry| {
-                    if let Some(value) = entry.iter().filter_map(|entry| entry.in_force.as_ref()).next() {
-                        if value.seq == used.seq {
-                            value.raise(used.level);
-                        }
+                    let value = entry.as_ref().and_then(|entry| entry.in_force.as_ref());
+                    if let Some(value) = value.filter(|value| value.seq == used.seq) {
+                        value.raise(used.level);
                     }
                     entry
                 }),

@@ -2,7 +2,7 @@
 //!
 //! SQLite's own check finds what is wrong with the pages, but neither a row whose content has changed, nor an index
 //! that leads astray, nor rows that are gone together with all that led to them. The row checksums find the first,
-//! looking each row up by its key the second, and the sum in the head the third.
+//! looking each row up by its key the second, and the sum in the head the third, and levels that have changed.
 
 use rusqlite::Connection;
 
@@ -50,7 +50,7 @@ fn contents(connection: &Connection, rows: &mut u64) -> Result<Option<String>> {
     let mut found = Head::default();
     names::read(connection, "NOT INDEXED", (), |value| {
         *rows += 1;
-        found.add(!value.is_whole(), names::checksum(&value));
+        found.add(!value.is_whole(), names::share(&value));
         if names::led_to(connection, &value)? {
             Ok(())
         } else {

@@ -1,7 +1,8 @@
 //! The head row: what is true of the whole catalog, written anew with every transaction.
 //!
 //! **Invariant:** `names`, `pending` and `sum` are those of the rows in the same transaction. The sum (of the row
-//! checksums, wrapping) is how a check finds out that rows are missing, whatever took them.
+//! checksums, and of hashes of the levels, wrapping) is how a check finds out that rows are missing, whatever took
+//! them, and that a level has changed, which no row checksum covers.
 //!
 //! The image begins with the format in all formats to come: the second copy of `user_version`, so that a flipped bit
 //! there is not taken for a newer release's catalog.
@@ -29,7 +30,7 @@ pub(super) struct Head {
     pub(super) names: u64,
     /// Rows with a pending value.
     pub(super) pending: u64,
-    /// The sum of all row checksums.
+    /// The sum of what all rows add to it.
     pub(super) sum: u64,
     /// At a clean stop: the newest journal file,
     pub(super) journal_number: u64,
@@ -83,18 +84,18 @@ impl Head {
         self.last_seq
     }
 
-    /// Counts a row in.
-    pub(super) fn add(&mut self, pending: bool, checksum: u64) {
+    /// Counts a row in, with what it adds to the sum.
+    pub(super) fn add(&mut self, pending: bool, share: u64) {
         let count = if pending { &mut self.pending } else { &mut self.names };
         *count += 1;
-        self.sum = self.sum.wrapping_add(checksum);
+        self.sum = self.sum.wrapping_add(share);
     }
 
     /// Counts a row out.
-    pub(super) fn subtract(&mut self, pending: bool, checksum: u64) {
+    pub(super) fn subtract(&mut self, pending: bool, share: u64) {
         let count = if pending { &mut self.pending } else { &mut self.names };
         *count = count.saturating_sub(1);
-        self.sum = self.sum.wrapping_sub(checksum);
+        self.sum = self.sum.wrapping_sub(share);
     }
 
     /// Writes the head row.

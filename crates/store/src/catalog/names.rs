@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use twox_hash::XxHash3_64;
 
 use super::head::Head;
 use super::sqlite::sql_error;
@@ -141,7 +142,7 @@ pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> 
         })
         .map_err(|error| sql_error("writing a row of the catalog", error))?;
     if inserted == 1 {
-        head.add(pending, checksum);
+        head.add(pending, share(value));
     }
     Ok(())
 }
@@ -154,21 +155,26 @@ pub(super) fn remove(connection: &Connection, head: &mut Head, seq: u64) -> Resu
 fn delete(connection: &Connection, head: &mut Head, condition: &str, params: impl Params) -> Result<u64> {
     let failed = |error| sql_error("removing a row of the catalog", error);
     let mut statement = connection
-        .prepare_cached(&format!("DELETE FROM name WHERE {condition} RETURNING pending, checksum"))
+        .prepare_cached(&format!(
+            "DELETE FROM name WHERE {condition} RETURNING pending, checksum, seq, level, touched"
+        ))
         .map_err(failed)?;
     let mut rows = statement.query(params).map_err(failed)?;
     let mut deleted = 0;
     while let Some(row) = rows.next().map_err(failed)? {
-        let (pending, checksum) =
-            row.get(0).and_then(|pending| Ok((pending, row.get::<_, i64>(1)?))).map_err(failed)?;
-        head.subtract(pending, checksum.cast_unsigned());
+        let read = || {
+            let levels = (row.get(3)?, row.get(4)?);
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), row.get::<_, i64>(2)?, levels))
+        };
+        let (pending, checksum, seq, levels) = read().map_err(failed)?;
+        head.subtract(pending, checksum.wrapping_add(mark(seq.cast_unsigned(), levels)));
         deleted += 1;
     }
     Ok(deleted)
 }
 
 /// The checksum of the value's row.
-pub(super) fn checksum(value: &Value) -> u64 {
+fn checksum(value: &Value) -> u64 {
     image::checksum(&image::encode(value))
 }
 
@@ -193,12 +199,36 @@ pub(super) fn has(connection: &Connection, name: &Name, seq: u64) -> Result<bool
 }
 
 /// Raises level and touched of the value with this number; false if it is not there.
-pub(super) fn raise(connection: &Connection, seq: u64, level: Level) -> Result<bool> {
-    connection
-        .prepare_cached("UPDATE name SET level = max(level, ?2), touched = max(touched, ?2) WHERE seq = ?1")
-        .and_then(|mut statement| statement.execute((seq.cast_signed(), level.seconds())))
-        .map(|rows| rows > 0)
-        .map_err(|error| sql_error("raising a row of the catalog", error))
+pub(super) fn raise(connection: &Connection, head: &mut Head, seq: u64, level: Level) -> Result<bool> {
+    let failed = |error| sql_error("raising a row of the catalog", error);
+    let number = seq.cast_signed();
+    let before: Option<(u32, u32)> = connection
+        .prepare_cached("SELECT level, touched FROM name WHERE seq = ?1")
+        .and_then(|mut statement| {
+            statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(failed)?;
+    let Some(before) = before else { return Ok(false) };
+    let after = (before.0.max(level.seconds()), before.1.max(level.seconds()));
+    if after != before {
+        connection
+            .prepare_cached("UPDATE name SET level = ?2, touched = ?3 WHERE seq = ?1")
+            .and_then(|mut statement| statement.execute((number, after.0, after.1)))
+            .map_err(failed)?;
+        head.sum = head.sum.wrapping_sub(mark(seq, before)).wrapping_add(mark(seq, after));
+    }
+    Ok(true)
+}
+
+/// What level and touched, which the row checksum leaves out, add to the sum in the head.
+fn mark(seq: u64, (level, touched): (u32, u32)) -> u64 {
+    let levels = u64::from(level) << 32 | u64::from(touched);
+    XxHash3_64::oneshot(&[seq.to_le_bytes(), levels.to_le_bytes()].concat())
+}
+
+/// What a row adds to the sum in the head.
+pub(super) fn share(value: &Value) -> u64 {
+    checksum(value).wrapping_add(mark(value.seq, (value.level().seconds(), value.touched().seconds())))
 }
 
 /// The number of the last row of the portion of `rows` rows that begins after `after`; `None` if there is none.

@@ -126,7 +126,7 @@ fn replay(connection: &Connection, head: &mut Head, seq: u64, change: Change) ->
         Change::Uses(uses) => {
             for (seq, level) in uses {
                 head.last_time = head.last_time.max(level);
-                names::raise(connection, seq, level)?;
+                names::raise(connection, head, seq, level)?;
             }
         }
         Change::Waterline(waterline) => {

@@ -136,10 +136,10 @@ impl Writer {
     /// What is to be done between groups, a bounded step of each.
     fn tidy_up(&mut self) {
         let now = Instant::now();
-        if self.rebuild_after.is_some_and(|after| after <= now) {
-            if let Err(error) = self.rebuild() {
-                tracing::error!(%error, "the damaged catalog could not be rebuilt");
-            }
+        if self.rebuild_after.is_some_and(|after| after <= now)
+            && let Err(error) = self.rebuild()
+        {
+            tracing::error!(%error, "the damaged catalog could not be rebuilt");
         }
         if self.poisoned.is_some() {
             return;

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -52,6 +53,8 @@ impl Call {
 pub enum Effect {
     /// It is not made and fails.
     Fail(Errno),
+    /// It is not made and fails, but says so only after a while.
+    FailAfter(Errno, Duration),
     /// Half of it is made, and it fails.
     CutShort(Errno),
     /// One bit of what it reads is flipped: this one of the first byte and counted on from there. Other calls than
@@ -106,6 +109,16 @@ impl FaultyDisk {
 impl Faults {
     /// What goes wrong with this call, if anything does.
     fn strike(&self, call: Call) -> Option<Effect> {
+        match self.count(call) {
+            Some(Effect::FailAfter(errno, pause)) => {
+                std::thread::sleep(pause);
+                Some(Effect::Fail(errno))
+            }
+            effect => effect,
+        }
+    }
+
+    fn count(&self, call: Call) -> Option<Effect> {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         if count.struck && self.fault.lasting {
             return Some(Effect::Fail(Errno::IO));
@@ -124,7 +137,9 @@ impl Faults {
     /// For calls that are made whole or not at all.
     fn whole(&self, call: Call) -> io::Result<()> {
         match self.strike(call) {
-            Some(Effect::Fail(errno) | Effect::CutShort(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _) | Effect::CutShort(errno)) => {
+                Err(errno.into())
+            }
             Some(Effect::FlipBit(_)) | None => Ok(()),
         }
     }
@@ -188,7 +203,7 @@ impl FaultyFile {
         read: impl FnOnce(&dyn DiskFile, &mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         match self.faults.strike(Call::Read) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(_)) => {
                 let half = buffer.len() / 2;
                 read(self.inner.as_ref(), buffer.get_mut(..half).unwrap_or_default())
@@ -216,7 +231,7 @@ impl DiskFile for FaultyFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self.faults.strike(Call::Write) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(errno)) => {
                 self.inner.write_at(bytes.get(..bytes.len() / 2).unwrap_or_default(), offset)?;
                 Err(errno.into())
@@ -227,7 +242,7 @@ impl DiskFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         match self.faults.strike(Call::Sync) {
-            Some(Effect::Fail(errno)) => Err(errno.into()),
+            Some(Effect::Fail(errno) | Effect::FailAfter(errno, _)) => Err(errno.into()),
             Some(Effect::CutShort(errno)) => {
                 self.inner.sync()?;
                 Err(errno.into())
@@ -246,5 +261,76 @@ impl DiskFile for FaultyFile {
 
     fn drop_cache(&self, offset: u64, len: u64) {
         self.inner.drop_cache(offset, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn path() -> &'static Path {
+        Path::new("a")
+    }
+
+    fn faulty(call: Option<Call>, nth: u64, effect: Effect, lasting: bool) -> FaultyDisk {
+        let fault = Fault { call, nth, effect, lasting };
+        FaultyDisk::new(Arc::new(MemoryDisk::default()), fault)
+    }
+
+    fn errno<T>(result: io::Result<T>) -> Option<Errno> {
+        result.err().and_then(|error| Errno::from_io_error(&error))
+    }
+
+    #[test]
+    fn only_the_nth_call_of_its_kind_fails() {
+        let disk = faulty(Some(Call::Write), 2, Effect::Fail(Errno::NOSPC), false);
+        let file = disk.create(path()).unwrap();
+        file.write_at(b"one", 0).unwrap();
+        file.sync().unwrap();
+        assert!(!disk.has_struck());
+        assert_eq!(errno(file.write_at(b"two", 0)), Some(Errno::NOSPC));
+        assert!(disk.has_struck());
+        let mut buffer = [0; 3];
+        file.read_at(&mut buffer, 0).unwrap();
+        assert_eq!(&buffer, b"one");
+        file.write_at(b"two", 0).unwrap();
+    }
+
+    #[test]
+    fn write_cut_short_leaves_its_first_half() {
+        let disk = faulty(Some(Call::Write), 1, Effect::CutShort(Errno::IO), false);
+        let file = disk.create(path()).unwrap();
+        assert_eq!(errno(file.write_at(b"abcdef", 0)), Some(Errno::IO));
+        assert_eq!(file.len().unwrap(), 3);
+    }
+
+    #[test]
+    fn flipped_bit_is_read_once_and_not_written() {
+        let disk = faulty(Some(Call::Read), 2, Effect::FlipBit(9), false);
+        let file = disk.create(path()).unwrap();
+        file.write_at(&[0; 4], 0).unwrap();
+        let reads = [(); 3].map(|()| {
+            let mut buffer = [0; 4];
+            file.read_at(&mut buffer, 0).unwrap();
+            buffer
+        });
+        assert_eq!(reads, [[0; 4], [0, 2, 0, 0], [0; 4]]);
+    }
+
+    #[test]
+    fn lasting_fault_counts_what_changes_and_then_fails_all() {
+        let disk = faulty(None, 3, Effect::Fail(Errno::NOSPC), true);
+        let file = disk.create(path()).unwrap();
+        file.write_at(b"x", 0).unwrap();
+        disk.list(Path::new("")).unwrap();
+        assert_eq!(errno(file.sync()), Some(Errno::NOSPC));
+        let mut buffer = [0];
+        assert_eq!(errno(file.read_at(&mut buffer, 0)), Some(Errno::IO));
+        assert_eq!(errno(disk.open(path())), Some(Errno::IO));
+        assert_eq!(errno(disk.rename(path(), Path::new("b"))), Some(Errno::IO));
+        assert_eq!(errno(disk.remove(path())), Some(Errno::IO));
+        assert_eq!(errno(disk.sync_folder(Path::new(""))), Some(Errno::IO));
+        assert_eq!(errno(disk.create_folder(Path::new("f"))), Some(Errno::IO));
     }
 }

@@ -27,6 +27,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
+/// What is above the data directory is not ours to close.
+const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// A data directory.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl RealDisk {
     /// # Errors
     /// [`Error::NotWritable`] if it cannot be made or written, [`Error::InUse`] if another process holds it.
     pub fn open(path: &Path) -> Result<Self> {
-        make_durably(path).map_err(Error::NotWritable)?;
+        make_durably(path, FOLDER_MODE).map_err(Error::NotWritable)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| Error::NotWritable(io::Error::from(errno)))?;
@@ -51,7 +53,7 @@ impl RealDisk {
 }
 
 /// Makes the directory and what is missing above it, each known to its parent for good.
-fn make_durably(path: &Path) -> io::Result<()> {
+fn make_durably(path: &Path, mode: Mode) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -59,8 +61,8 @@ fn make_durably(path: &Path) -> io::Result<()> {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    make_durably(&parent)?;
-    match rustix::fs::mkdir(path, FOLDER_MODE) {
+    make_durably(&parent, PARENT_MODE)?;
+    match rustix::fs::mkdir(path, mode) {
         Ok(()) => {}
         Err(Errno::EXIST) if path.is_dir() => {}
         Err(errno) => return Err(errno.into()),
@@ -143,7 +145,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.open_folder(folder)?)?)
+        let folder = self.open_folder(folder)?;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&folder))?)
     }
 
     fn space(&self) -> io::Result<DiskSpace> {

@@ -34,13 +34,10 @@ const CHECKED: u32 = 1 << 31;
 const OVERFLOW_MORE: usize = 16;
 
 impl Slot {
-    const EMPTY: Self = Self {
-        key: Key { high: 0, low: 0 },
-        pack: 0,
-        offset: 0,
-        stored: AtomicU32::new(0),
-        level: AtomicU32::new(0),
-    };
+    fn empty() -> Self {
+        let (stored, level) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { key: Key { high: 0, low: 0 }, pack: 0, offset: 0, stored, level }
+    }
 
     pub(super) fn new(entry: &Entry) -> Self {
         Self {
@@ -137,7 +134,7 @@ impl Table {
         if let Some(run) = self.slots.get_mut(index..end) {
             run.rotate_left(1);
             if let Some(last) = run.last_mut() {
-                *last = Slot::EMPTY;
+                *last = Slot::empty();
             }
         }
         self.len -= 1;
@@ -191,7 +188,7 @@ impl Table {
 
     fn add_overflow(&mut self) {
         self.slots.reserve_exact(OVERFLOW_MORE);
-        self.slots.extend(std::iter::repeat_with(|| Slot::EMPTY).take(OVERFLOW_MORE));
+        self.slots.extend(std::iter::repeat_with(Slot::empty).take(OVERFLOW_MORE));
     }
 
     fn grow(&mut self) {
@@ -204,12 +201,12 @@ impl Table {
         for slot in old.into_iter().filter(|slot| !slot.is_empty()) {
             let home = self.home(slot.key);
             while slots.len() < home {
-                slots.push(Slot::EMPTY);
+                slots.push(Slot::empty());
             }
             slots.push(slot);
         }
         while slots.len() < capacity + overflow {
-            slots.push(Slot::EMPTY);
+            slots.push(Slot::empty());
         }
         self.slots = slots;
     }

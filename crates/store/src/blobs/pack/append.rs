@@ -1,9 +1,9 @@
 //! A mixed pack that is being written: whole records at its end, one write for each batch.
 //!
-//! Offsets, each at most the next: `synced <= appended`. Nothing beyond `synced` may be relied on. After a sync that
-//! failed, or a write that failed for another reason than lack of space, the pack is *given up*: it takes nothing more
-//! and is never synced again, since a later sync that returns well would say nothing about the bytes of the first.
-//! What was synced before stays good. Whether the whole store is poisoned then is decided above.
+//! Offsets, each at most the next: `synced <= syncing <= appended`. Nothing beyond `synced` may be relied on. After a
+//! sync that failed, or a write that failed for another reason than lack of space, the pack is *given up*: it takes
+//! nothing more and is never synced again, since a later sync that returns well would say nothing about the bytes of
+//! the first. What was synced before stays good. Whether the whole store is poisoned then is decided above.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,9 @@ pub struct OpenPack {
     file: Arc<dyn DiskFile>,
     keys: VolumeKeys,
     reader: Arc<PackFile>,
+    /// One sync at a time, taken before `state`: of two that run beside each other the kernel may tell only one that
+    /// it failed, and the other would be believed.
+    syncing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -64,7 +67,7 @@ impl OpenPack {
         let state =
             State { synced: end, appended: end, entries: Vec::new(), buffer: Vec::new(), closed: None };
         let reader = Arc::new(PackFile::new(Arc::clone(&file), keys, id));
-        Ok(Self { disk, file, keys: *keys, reader, state: Mutex::new(state) })
+        Ok(Self { disk, file, keys: *keys, reader, syncing: Mutex::new(()), state: Mutex::new(state) })
     }
 
     /// Its number.
@@ -161,6 +164,7 @@ impl OpenPack {
     /// [`Error::NoSpace`], [`Error::Io`]: the pack is given up beyond what was synced before. [`Error::Poisoned`]: it
     /// was given up before.
     pub fn sync(&self) -> Result<u64> {
+        let _one = self.one_sync();
         let end = {
             let state = self.lock();
             if let Some(closed @ Closed::GivenUp(_)) = &state.closed {
@@ -174,14 +178,10 @@ impl OpenPack {
         let result = self.ending().sync();
         let mut state = self.lock();
         match result {
-            // Another sync failed meanwhile: the kernel told it, and might have told this one nothing.
-            Ok(()) => match &state.closed {
-                Some(closed @ Closed::GivenUp(_)) => Err(self.closed_error(closed)),
-                _ => {
-                    state.synced = state.synced.max(end);
-                    Ok(end)
-                }
-            },
+            Ok(()) => {
+                state.synced = end;
+                Ok(end)
+            }
             Err(error) => {
                 state.closed = Some(Closed::GivenUp(error.to_string()));
                 Err(error)
@@ -195,6 +195,7 @@ impl OpenPack {
     /// # Errors
     /// [`Error::NoSpace`] from writing the footer: the pack goes on as it is. Anything else gives it up.
     pub fn seal(&self) -> Result<()> {
+        let _one = self.one_sync();
         let mut state = self.lock();
         self.check_open(&state)?;
         let ending = self.ending();
@@ -260,6 +261,10 @@ impl OpenPack {
             Closed::Sealed => format!("pack {} is sealed", self.id()),
             Closed::GivenUp(cause) => cause.clone(),
         })
+    }
+
+    fn one_sync(&self) -> MutexGuard<'_, ()> {
+        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,7 +9,7 @@ use crate::blobs::format::{
     FooterEntry, PackId, PackKind, PackState, Trailer, VolumeKeys, align, encode_footer,
 };
 use crate::disk::{Disk, DiskFile, write_error};
-use crate::{Level, Result};
+use crate::{Error, Level, Result};
 
 /// What a footer needs to know.
 #[derive(Debug)]
@@ -22,9 +22,11 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// Writes footer and trailer behind `end`. Returns the length of the file.
+    /// Writes footer and trailer behind `end` and behind all that is in the file: a write that lack of space cut short
+    /// may have left more, and the trailer has to be the last. Returns the length of the file.
     pub(super) fn write_footer(&self, end: u64, entries: &[FooterEntry]) -> Result<u64> {
-        let offset = align(end);
+        let len = self.file.len().map_err(|error| Error::io(self.doing("measuring"), error))?;
+        let offset = align(end.max(len));
         let mut bytes = encode_footer(self.keys, self.id, offset, entries);
         let trailer = Trailer {
             kind: self.kind,

@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod forged;
+mod large;
 mod power_cut;
 mod roundtrip;
 

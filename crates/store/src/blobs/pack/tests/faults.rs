@@ -163,3 +163,61 @@ fn full_disk_refuses_and_heals() {
     pack.seal().unwrap();
     assert_eq!(recover(&disk.crash(0)), [blob(1, 500).0, blob(2, 9000).0]);
 }
+
+#[test]
+fn footer_lies_behind_what_a_write_cut_short_has_left() {
+    let disk = memory();
+    let pack = open_pack(&disk);
+    append(&pack, &[blob(1, 500)]);
+    disk.set_capacity(100 << 10);
+    assert!(matches!(pack.append_many(&[blob(2, 200 << 10)], NOW), Err(Error::NoSpace { .. })));
+    disk.set_capacity(1 << 20);
+    append(&pack, &[blob(3, 5)]);
+    pack.seal().unwrap();
+    assert_eq!(recover(&disk.crash(0)), [blob(1, 500).0, blob(3, 5).0]);
+}
+
+#[test]
+fn seal_and_commit_that_found_no_space_go_on_when_there_is_some() {
+    let memory = memory();
+    let disk: Arc<dyn Disk> = Arc::clone(&memory) as Arc<dyn Disk>;
+    let pack = open_pack(&memory);
+    append(&pack, &[blob(1, 500)]);
+    let (digest, content) = blob(2, 7000);
+    let mut writer = SingleWriter::create(disk, &KEYS, single_id(), NOW).unwrap();
+    writer.write(&content).unwrap();
+    let single = writer.finish(&digest).unwrap();
+    append(&pack, &[blob(3, 3300)]);
+    memory.set_capacity(12 << 10);
+    assert!(matches!(pack.seal(), Err(Error::NoSpace { .. })));
+    append_fails_only_for_space(&pack);
+    memory.set_capacity(1 << 20);
+    append(&pack, &[blob(4, 1)]);
+    pack.seal().unwrap();
+    single.commit().unwrap();
+    assert_eq!(recover(&memory.crash(0)), [blob(1, 500).0, blob(3, 3300).0, blob(4, 1).0, digest]);
+}
+
+fn append_fails_only_for_space(pack: &OpenPack) {
+    assert!(matches!(pack.append_many(&[blob(9, 9000)], NOW), Err(Error::NoSpace { .. })));
+}
+
+#[test]
+fn sync_beside_one_that_fails_is_not_believed() {
+    let memory = memory();
+    let effect = Effect::FailAfter(Errno::IO, std::time::Duration::from_millis(100));
+    // The first sync is that of the new pack's header.
+    let fault = Fault { call: Some(Call::Sync), nth: 2, effect, lasting: false };
+    let disk = Arc::new(FaultyDisk::new(Arc::clone(&memory) as Arc<dyn Disk>, fault));
+    let pack = OpenPack::create(Arc::clone(&disk) as Arc<dyn Disk>, &KEYS, ID, NOW).unwrap();
+    append(&pack, &[blob(1, 10)]);
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| pack.sync());
+        while !disk.has_struck() {
+            std::thread::yield_now();
+        }
+        assert!(matches!(pack.sync(), Err(Error::Poisoned(_))));
+        assert!(matches!(failing.join().unwrap(), Err(Error::Io { .. })));
+    });
+    assert_eq!(pack.synced(), 80);
+}

@@ -1,8 +1,7 @@
-//! Bodies that are counted as they pass, and the end of a call as its answer's body knows it.
+//! An answer's body: counted as it passes, and the end of the call as the body knows it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -12,45 +11,8 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Code;
 
-use super::record::{Record, UnderWay};
+use super::record::UnderWay;
 use crate::status;
-
-/// A request's body.
-pub(crate) struct Received<B> {
-    body: B,
-    record: Arc<Record>,
-}
-
-impl<B> Received<B> {
-    /// Counts `body` for `record`.
-    pub(crate) fn new(body: B, record: Arc<Record>) -> Self {
-        Self { body, record }
-    }
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
-            self.record.add_received(data.len());
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 /// An answer's body.
 pub(crate) struct Sent {

@@ -1,0 +1,271 @@
+//! Starting and ending: what is refused with which code, where it listens, and that a volume can be had again.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use millpond_proto::bytestream::WriteRequest;
+use millpond_proto::bytestream::byte_stream_client::ByteStreamClient;
+use millpond_proto::reapi::GetCapabilitiesRequest;
+use millpond_proto::reapi::capabilities_client::CapabilitiesClient;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use twox_hash::XxHash3_64;
+
+use crate::server::Server;
+
+/// What an operator may count on between SIGTERM and the end.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Runs the program to its end, in a folder where nothing else is.
+fn millpond(arguments: &[&str]) -> Output {
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    command.args(arguments).current_dir(&folder).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Checks that it ends with this code, one error, one hint, and nothing on standard output.
+#[track_caller]
+fn refused(arguments: &[&str], code: i32, part: &str) {
+    let output = millpond(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(said.contains("error: ") && said.contains(part), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty());
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A call over the network; that it is answered is what counts.
+fn answers(address: SocketAddr) {
+    Runtime::new().unwrap().block_on(async {
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let mut client = CapabilitiesClient::new(channel);
+        client.get_capabilities(GetCapabilitiesRequest::default()).await.unwrap();
+    });
+}
+
+/// What it says on its lines `listening on`, once there are so many.
+fn listening(server: &Server, count: usize) -> Vec<SocketAddr> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let log = server.log();
+        let addresses: Vec<SocketAddr> =
+            log.lines().filter_map(|line| line.strip_prefix("listening on ")?.parse().ok()).collect();
+        if addresses.len() >= count {
+            return addresses;
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn command_line_and_configuration_that_cannot_be_meant_are_refused() {
+    for arguments in [
+        &["--max-size", "12G"][..],
+        &["--lease", "3"],
+        &["--listen", "localhost:11001"],
+        &["--max-size", "1MB", "--listen", "127.0.0.1:0"],
+        &["--config", "nowhere.toml"],
+        &["serve", "--instnace", "x"],
+    ] {
+        refused(arguments, 2, "");
+    }
+}
+
+#[test]
+fn unknown_key_in_the_configuration_is_refused_with_its_line() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("millpond.toml");
+    fs::write(&file, "[store]\nmax_sise = \"1GB\"\n").unwrap();
+    refused(&["serve", "--config", text(&file)], 2, "line 2");
+}
+
+#[test]
+fn address_that_others_can_reach_is_refused_without_a_decision() {
+    refused(&["serve", "--listen", "0.0.0.0:0"], 2, "--insecure");
+    refused(&["serve", "--listen", "[::]:0"], 2, "--insecure");
+    refused(&["serve", "--listen", "127.0.0.1:0", "--metrics", "0.0.0.0:0"], 2, "--insecure");
+}
+
+#[test]
+fn volume_in_use_is_refused_and_its_process_named() {
+    let server = Server::start();
+    let lock = fs::read_to_string(server.data().join("lock")).unwrap();
+    let holder = format!("process {}\n", lock.trim());
+    refused(&["serve", "--data", text(server.data()), "--listen", "127.0.0.1:0"], 11, &holder);
+    answers(listening(&server, 1)[0]);
+}
+
+#[test]
+fn volume_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let mut server = Server::start();
+    server.stop();
+    for name in ["format", "format.copy"] {
+        let path = server.data().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8..12].copy_from_slice(&99_u32.to_le_bytes());
+        let (body, checksum) = bytes.split_last_chunk_mut::<8>().unwrap();
+        *checksum = XxHash3_64::oneshot(body).to_le_bytes();
+        fs::write(&path, &bytes).unwrap();
+    }
+    let before = fs::read(server.data().join("format")).unwrap();
+    refused(&["serve", "--data", text(server.data()), "--listen", "127.0.0.1:0"], 12, "99");
+    assert_eq!(fs::read(server.data().join("format")).unwrap(), before);
+}
+
+#[test]
+fn data_directory_that_cannot_be_made_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for data in [file.as_path(), &file.join("below"), Path::new("/proc/millpond"), Path::new("/sys/millpond")]
+    {
+        refused(&["serve", "--data", text(data), "--listen", "127.0.0.1:0"], 13, text(data));
+    }
+}
+
+#[test]
+fn address_in_use_is_refused_and_the_volume_left_whole() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    refused(&["serve", "--data", text(&data), "--listen", &address], 14, &address);
+    refused(
+        &["serve", "--data", text(&data), "--listen", "127.0.0.1:0", "--metrics", &address],
+        14,
+        &address,
+    );
+    assert!(data.join("clean").exists(), "the volume was not closed");
+}
+
+#[test]
+fn start_tells_where_how_full_and_what_to_paste() {
+    let server = Server::start_with(&["--max-size", "64MiB"]);
+    let address = listening(&server, 1)[0];
+    let log = server.log();
+    let paste =
+        format!("artifacts:\n  servers:\n  - url: http://{address}\n    push: true\nsource-caches:\n");
+    assert!(log.contains(&paste), "{log}");
+    assert!(log.contains(&format!("artifacts:\n  url: http://{address}\n  push: true\n")), "{log}");
+    assert!(log.contains(text(server.data())), "{log}");
+    assert!(log.contains(" of 67.1 MB ("), "{log}");
+    assert!(log.contains("pull and push are open to everybody on this machine"), "{log}");
+}
+
+#[test]
+fn without_a_command_it_serves_from_a_folder_beside() {
+    let folder = TempDir::new().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_millpond"))
+        .args(["--listen", "127.0.0.1:0", "--metrics", "off"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let volume = folder.path().join("millpond-data/format");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !volume.exists() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(volume.exists());
+}
+
+#[test]
+fn ipv6_wildcard_answers_both_families() {
+    let server = Server::start_with(&["--listen", "[::]:0", "--insecure"]);
+    let port = listening(&server, 2)[1].port();
+    answers(SocketAddr::from(([127, 0, 0, 1], port)));
+    answers(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)));
+}
+
+#[test]
+fn ipv6_loopback_answers_beside_ipv4() {
+    let server = Server::start_with(&["--listen", "[::1]:0"]);
+    for address in listening(&server, 2) {
+        answers(address);
+    }
+}
+
+#[test]
+fn restart_right_after_sigkill_answers_at_the_same_address() {
+    let mut server = Server::start();
+    let address = listening(&server, 1)[0];
+    for _ in 0..5 {
+        answers(address);
+        server.kill();
+        server.start_again();
+        assert!(server.url().ends_with(&address.to_string()));
+    }
+}
+
+#[test]
+fn sigterm_ends_an_idle_server_cleanly() {
+    let mut server = Server::start();
+    answers(listening(&server, 1)[0]);
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(server.data().join("clean").exists());
+    server.start_again();
+    answers(listening(&server, 2)[1]);
+}
+
+/// An upload that began and does not go on, for as long as the sender is kept.
+fn stuck_upload(runtime: &Runtime, address: SocketAddr) -> mpsc::Sender<WriteRequest> {
+    let (sender, receiver) = mpsc::channel(1);
+    let hash = "0".repeat(64);
+    let first = WriteRequest {
+        resource_name: format!("uploads/00000000-0000-4000-8000-000000000000/blobs/{hash}/1000"),
+        data: vec![0; 10].into(),
+        ..WriteRequest::default()
+    };
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        sender.send(first.clone()).await.unwrap();
+        tokio::spawn(
+            async move { ByteStreamClient::new(channel).write(ReceiverStream::new(receiver)).await },
+        );
+        // There is room for the second once the first was taken to be sent.
+        sender.send(WriteRequest { write_offset: 10, ..first }).await.unwrap();
+    });
+    sender
+}
+
+#[test]
+fn sigterm_ends_a_server_in_time_although_an_upload_is_stuck() {
+    let mut server = Server::start();
+    let runtime = Runtime::new().unwrap();
+    let _upload = stuck_upload(&runtime, listening(&server, 1)[0]);
+    let asked = Instant::now();
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(asked.elapsed() < ENDS_WITHIN, "it took {:?}", asked.elapsed());
+    assert!(server.data().join("clean").exists());
+}
+
+#[test]
+fn second_signal_ends_at_once_and_the_volume_opens_again() {
+    let mut server = Server::start();
+    let runtime = Runtime::new().unwrap();
+    let _upload = stuck_upload(&runtime, listening(&server, 1)[0]);
+    server.signal(rustix::process::Signal::TERM);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !server.log().contains("SIGTERM: ending") {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.stop().code(), Some(1));
+    assert!(!server.data().join("clean").exists());
+    server.start_again();
+    answers(listening(&server, 2)[1]);
+}
