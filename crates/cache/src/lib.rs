@@ -18,6 +18,8 @@ mod maintenance;
 mod name;
 mod publish;
 mod start;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use access::{Access, Client, Permit, Pull, Push};

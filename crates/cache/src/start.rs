@@ -1,5 +1,6 @@
 //! Opening a cache: volume, catalog, blobs, and after an unclean stop the levels that lay in memory only.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
@@ -20,7 +21,15 @@ use crate::{Cache, CacheOptions, OpenError, Opened};
 impl Cache {
     /// Opens the data directory, or makes it. Starts the background work; needs a tokio runtime.
     pub async fn open(options: CacheOptions) -> Result<(Self, Opened), OpenError> {
-        let open = move || open_blocking(&options);
+        Self::open_on(options, |data| Ok(Arc::new(RealDisk::open(data)?))).await
+    }
+
+    /// Opens with packs and journal on another disk than the data directory.
+    pub(crate) async fn open_on(
+        options: CacheOptions,
+        disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
+    ) -> Result<(Self, Opened), OpenError> {
+        let open = move || open_blocking(&options, disk(&options.data).map_err(open_error)?);
         let (inner, started) = tokio::task::spawn_blocking(open).await.map_err(other)??;
         let inner = Arc::new(inner);
         let (levels_are_true, when_true) = watch::channel(started.blobs.clean);
@@ -44,9 +53,8 @@ struct Begun {
     opened: Opened,
 }
 
-fn open_blocking(options: &CacheOptions) -> Result<(Inner, Begun), OpenError> {
+fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, Begun), OpenError> {
     let instances = Instances::new(&options.instances).map_err(other)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&options.data).map_err(open_error)?);
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &CatalogOptions::default()).map_err(open_error)?;
     let clock = Arc::new(Clock::start(catalog_started.last_time));

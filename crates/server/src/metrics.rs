@@ -56,7 +56,9 @@ struct CacheGauges {
     blobs: Gauge<u64, AtomicU64>,
     names: Gauge<u64, AtomicU64>,
     pending_names: Gauge<u64, AtomicU64>,
+    pending_pushes: Gauge<u64, AtomicU64>,
     incomplete_lookups: Gauge<u64, AtomicU64>,
+    failed_lookups: Gauge<u64, AtomicU64>,
     bad_records: Gauge<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
 }
@@ -131,8 +133,12 @@ impl CacheGauges {
         count("blobs", "Blobs that are there", &self.blobs);
         count("names", "Names in force", &self.names);
         count("pending_names", "Names that wait for their blobs", &self.pending_names);
+        let help = "Pushes of names that had to wait for their blobs, since the start";
+        count("pending_pushes", help, &self.pending_pushes);
         let help = "Names found to be not whole when looked up, since the start";
         count("incomplete_lookups", help, &self.incomplete_lookups);
+        let help = "Look-ups that failed or took too long and were answered as misses, since the start";
+        count("failed_lookups", help, &self.failed_lookups);
         count("bad_records", "Bad records found since the start", &self.bad_records);
         count("poisoned", "1 while nothing is taken in because the disk failed", &self.poisoned);
     }
@@ -145,7 +151,9 @@ impl CacheGauges {
         self.blobs.set(figures.blobs);
         self.names.set(figures.names);
         self.pending_names.set(figures.pending_names);
+        self.pending_pushes.set(figures.pending_pushes);
         self.incomplete_lookups.set(figures.incomplete_lookups);
+        self.failed_lookups.set(figures.failed_lookups);
         self.bad_records.set(figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
     }

@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 use tempfile::TempDir;
@@ -113,11 +114,6 @@ impl Outcome {
         assert!(!self.success, "{} should have failed:\n{}", self.command, self.output);
         self.output
     }
-
-    /// Whether it ended well.
-    pub(crate) fn is_success(&self) -> bool {
-        self.success
-    }
 }
 
 /// A command that runs.
@@ -141,6 +137,19 @@ impl Running {
         // Seen when the test fails, or with --nocapture.
         eprintln!("{}", outcome.command);
         outcome
+    }
+
+    /// Waits until it has printed something so many times; fails if it ends before that.
+    pub(crate) fn wait_for(&mut self, text: &str, times: usize) {
+        loop {
+            let ended = self.child.try_wait().unwrap().is_some();
+            let output = String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned();
+            if output.matches(text).count() >= times {
+                return;
+            }
+            assert!(!ended, "{} ended without saying {times} times {text:?}:\n{output}", self.command);
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Whether it has not ended yet.
@@ -246,14 +255,23 @@ impl Client {
 
     /// Checks a cached element out, with all that it needs when it runs, or just an artifact by its name.
     pub(crate) fn check_out(&self, project: &Project, element: &str) -> PathBuf {
+        let deps = if element.ends_with(".bst") { "run" } else { "none" };
+        self.check_out_with(project, &[], element, deps)
+    }
+
+    /// Checks an element out whatever has become of its dependencies since it was built, and without them.
+    pub(crate) fn check_out_loosely(&self, project: &Project, element: &str) -> PathBuf {
+        self.check_out_with(project, &["--no-strict"], element, "none")
+    }
+
+    fn check_out_with(&self, project: &Project, mode: &[&str], element: &str, deps: &str) -> PathBuf {
         let place = self.new_path("checkout");
         let place_name = place.to_str().unwrap();
-        let deps = if element.ends_with(".bst") { "run" } else { "none" };
         let verb: &[&str] = match self.version.generation() {
             Generation::One => &["checkout", element, place_name],
             Generation::Two => &["artifact", "checkout", "--directory", place_name, element],
         };
-        self.succeed(project, &[verb, &["--no-integrate", "--deps", deps]].concat());
+        self.succeed(project, &[mode, verb, &["--no-integrate", "--deps", deps]].concat());
         place
     }
 
@@ -265,7 +283,7 @@ impl Client {
     }
 
     /// A path in the client's home where nothing is yet.
-    pub(crate) fn new_path(&self, what: &str) -> PathBuf {
+    fn new_path(&self, what: &str) -> PathBuf {
         self.paths.set(self.paths.get() + 1);
         self.home.path().join(format!("{what}-{}", self.paths.get()))
     }

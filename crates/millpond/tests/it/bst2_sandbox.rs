@@ -115,20 +115,6 @@ fn pull_by_weak_key(number: &'static str) {
     assert!(output.contains("does not have artifact"), "pulled by its strong key:\n{output}");
     let output = user.succeed(&project, &["--no-strict", "artifact", "pull", "made.bst"]);
     assert!(output.contains("Pulled artifact"), "not pulled by its weak key:\n{output}");
-    let checkout = user.new_path("checkout");
-    user.succeed(
-        &project,
-        &[
-            "--no-strict",
-            "artifact",
-            "checkout",
-            "--deps",
-            "none",
-            "--no-integrate",
-            "--directory",
-            checkout.to_str().unwrap(),
-            "made.bst",
-        ],
-    );
+    let checkout = user.check_out_loosely(&project, "made.bst");
     assert_eq!(std::fs::read(checkout.join("made/copied.txt")).unwrap(), b"a small file\n");
 }

@@ -13,15 +13,24 @@ use crate::bst;
 use crate::tree::sha256;
 
 /// To be raised when what is made here changes.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 /// How many files there are in the tree `tiny`.
 pub(crate) const TINY_FILES: usize = 60_000;
 /// The length of the largest file: more than 64 MiB.
 pub(crate) const LARGE: usize = 65 * 1024 * 1024 + 12_345;
 
 /// Each tree: its name, and what fills it.
-const TREES: [(&str, fn(&Path)); 5] =
-    [("assorted", assorted), ("large", large), ("tiny", tiny), ("small", small), ("busybox", busybox)];
+const TREES: [(&str, Fill); 6] = [
+    ("assorted", assorted),
+    ("large", large),
+    ("bulk", bulk),
+    ("tiny", tiny),
+    ("small", small),
+    ("busybox", busybox),
+];
+
+/// Puts files into an empty folder.
+type Fill = fn(&Path);
 
 /// The folder with all of it.
 pub(crate) struct Content(PathBuf);
@@ -111,6 +120,13 @@ fn assorted(tree: &Path) {
 fn large(tree: &Path) {
     write(&tree.join("large.bin"), &noise(1, LARGE));
     write(&tree.join("five-megabytes.bin"), &noise(2, 5_000_000));
+}
+
+/// 80 MB in files that go up in batches.
+fn bulk(tree: &Path) {
+    for number in 0..800 {
+        write(&tree.join(format!("{number:03}.bin")), &noise(100 + number, 100_000));
+    }
 }
 
 /// 60 000 files of a few bytes, so many that the answer to one batch of them is much larger than the files: all at

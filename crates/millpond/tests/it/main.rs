@@ -14,6 +14,12 @@ mod bst2;
 #[cfg(feature = "real-clients")]
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
+mod bst_full;
+#[cfg(feature = "real-clients")]
+mod bst_outage;
+#[cfg(feature = "real-clients")]
+mod bst_teams;
+#[cfg(feature = "real-clients")]
 mod content;
 #[cfg(feature = "real-clients")]
 mod project;
@@ -21,3 +27,5 @@ mod serve;
 mod server;
 #[cfg(feature = "real-clients")]
 mod tree;
+#[cfg(feature = "real-clients")]
+mod without_assets;

@@ -61,8 +61,13 @@ impl Project {
     /// Fails unless a checkout of `all.bst` is what went into it.
     pub(crate) fn assert_is(&self, checkout: &Path) {
         for tree in IMPORTS {
-            tree::assert_same(&self.tree(tree), &checkout.join(tree));
+            self.assert_has(tree, checkout);
         }
+    }
+
+    /// Fails unless one tree is in a checkout as it went in.
+    pub(crate) fn assert_has(&self, tree: &str, checkout: &Path) {
+        tree::assert_same(&self.tree(tree), &checkout.join(tree));
     }
 
     /// The name that artifacts go by.
@@ -109,6 +114,22 @@ impl Project {
     pub(crate) fn stack(&self, name: &str, depends: &[&str]) {
         let list: String = depends.iter().map(|element| format!("- {element}.bst\n")).collect();
         self.element(name, &format!("kind: stack\ndepends:\n{list}"));
+    }
+
+    /// So many elements that differ in where they put one small file, and the stack `many.bst` of them.
+    pub(crate) fn many_elements(&self, number: usize) {
+        let names: Vec<String> = (0..number).map(|number| format!("element-{number:03}")).collect();
+        for name in &names {
+            self.import(name, "small", &format!("/{name}"));
+        }
+        self.stack("many", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Fails unless a checkout of the stack that [`Project::many_elements`] made is whole.
+    pub(crate) fn assert_has_many(&self, checkout: &Path, number: usize) {
+        for number in 0..number {
+            tree::assert_same(&self.tree("small"), &checkout.join(format!("element-{number:03}")));
+        }
     }
 
     /// The root that sandboxed elements need, as `busybox.bst`.

@@ -1,3 +1,5 @@
+//! Calls through the whole layer, to services that panic, stall or go away.
+
 use super::*;
 use axum::routing::post;
 use http_body::Body as _;

@@ -29,7 +29,7 @@ pub struct TestServer {
     server: Server,
     stop: oneshot::Sender<()>,
     cache: Arc<Cache>,
-    _data: TempDir,
+    data: TempDir,
     pub open: SocketAddr,
     pub pull_only: SocketAddr,
     pub metrics: SocketAddr,
@@ -62,15 +62,18 @@ impl TestServer {
         let server = Server::start(listeners, Some(bind()), Arc::clone(&cache), options, shutdown).unwrap();
         let [open, pull_only] = server.addresses().try_into().unwrap();
         let metrics = server.metrics_address().unwrap();
-        Self { server, stop, cache, _data: data, open, pull_only, metrics }
+        Self { server, stop, cache, data, open, pull_only, metrics }
     }
 
     /// Tells the server to end; what is returned ends with it.
     pub fn stop(self) -> impl Future<Output = ()> {
         let _ = self.stop.send(());
+        // All of it: the data directory goes with the last of its parts.
+        let (server, cache, data) = (self.server, self.cache, self.data);
         async move {
-            self.server.finished().await;
-            self.cache.close().await;
+            server.finished().await;
+            cache.close().await;
+            drop(data);
         }
     }
 

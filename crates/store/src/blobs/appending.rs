@@ -129,7 +129,7 @@ impl Shared {
                     let appended = pack.appended();
                     appended <= PackHeader::LEN as u64 || appended + needed <= self.space.limits().pack_max
                 }
-                Kind::Single(_) => false,
+                Kind::Single(..) => false,
             };
             if fits && !group.target().is_given_up() {
                 return Ok(group.clone());
@@ -220,7 +220,8 @@ impl Shared {
         let id = writer.id();
         let single = writer.finish(digest).map_err(|error| self.single_failed(error))?;
         let appended = single.appended();
-        let group = Arc::new(GroupSync::new(Unsealed::new(Kind::Single(single), Arc::downgrade(self)), 0));
+        let kind = Kind::Single(single, self.index.key(digest));
+        let group = Arc::new(GroupSync::new(Unsealed::new(kind, Arc::downgrade(self)), 0));
         // Nobody may seal it before it is entered, or a snapshot would take it for covered without its blob.
         let hold = group.hold();
         self.packs.add_unsealed(id, group.clone());
@@ -232,7 +233,7 @@ impl Shared {
                 Ok(_) => self.packs.forget(id),
                 Err(_) => self.packs.give_up(id),
             }
-            if let Kind::Single(single) = &group.target().kind {
+            if let Kind::Single(single, _) = &group.target().kind {
                 single.abandon();
             }
             self.space.packs_change(group.target().counters.recount(0), 0);

@@ -177,7 +177,7 @@ impl fmt::Debug for VolumeKeys {
 }
 
 #[cfg(test)]
-mod document;
+pub(super) mod document;
 #[cfg(test)]
 mod hostile;
 

@@ -123,8 +123,10 @@ impl Blobs {
     /// Returns once everything up to these points is durable. At most two syncs of each pack are waited for.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::Poisoned`]: some of it never will be, and has left the index.
+    /// [`Error::NoSpace`], [`Error::Poisoned`]: some of it never will be, and has left the index. A poisoned store
+    /// refuses even what is durable.
     pub async fn sync(&self, points: &SyncPoints) -> Result<()> {
+        self.shared.poison.check()?;
         let mut waiting = Vec::new();
         for (pack, end) in points.iter() {
             match self.shared.packs.standing(pack) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::appending::Appending;
 use super::damage::OnDamage;
-use super::format::VolumeKeys;
+use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
 use super::index::{Index, Inserted, Location};
 use super::pack::Appended;
@@ -158,7 +158,7 @@ impl Shared {
     pub(super) fn sync_failed(&self, pack: &Unsealed, error: Error) -> Error {
         self.write_failed(&error, true);
         self.give_up(pack);
-        if let (Kind::Single(single), Error::NoSpace { .. }) = (&pack.kind, &error) {
+        if let (Kind::Single(single, _), Error::NoSpace { .. }) = (&pack.kind, &error) {
             let id = pack.id();
             self.packs.give_up(id);
             single.abandon();
@@ -185,9 +185,14 @@ impl Shared {
     pub(super) fn give_up(&self, pack: &Unsealed) {
         pack.give_up();
         let (id, synced) = (pack.id(), pack.synced());
-        let removed = self.index.remove_where(|entry| {
-            entry.location.place.pack == id && entry.location.place.byte_offset() >= synced
-        });
+        let lost = |place: Place| place.pack == id && place.byte_offset() >= synced;
+        let removed = match &pack.kind {
+            Kind::Mixed(_) => self.index.remove_where(|entry| lost(entry.location.place)),
+            Kind::Single(single, key) if lost(single.appended().place) => {
+                self.index.remove(*key, single.appended().place).into_iter().collect()
+            }
+            Kind::Single(..) => Vec::new(),
+        };
         removed.iter().for_each(|entry| self.dead(&entry.location));
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }

@@ -53,6 +53,8 @@ pub struct Started {
 struct FromSnapshot {
     summary: Option<Summary>,
     generation: u64,
+    /// The highest pack number that either says was given out.
+    last_pack: PackId,
     /// Packs whose content the index has already.
     covered: HashMap<PackId, u64>,
     /// Levels of blobs whose packs are to be read.
@@ -68,6 +70,19 @@ struct Found {
     allocated: u64,
 }
 
+/// What the folders of packs hold.
+#[derive(Debug, Default)]
+struct Listing {
+    packs: Vec<Found>,
+    /// The highest number of a pack that was set aside.
+    last_aside: Option<PackId>,
+    /// Bytes of everything that is no pack.
+    others: u64,
+}
+
+/// What the names of packs end with that were set aside.
+const UNREADABLE: &str = ".unreadable";
+
 pub(super) fn start(
     disk: Arc<dyn Disk>,
     options: &BlobsOptions,
@@ -81,8 +96,9 @@ pub(super) fn start(
     let clean = take_clean(&*disk)?;
     let damage = KnownDamage::new(damaged);
     let found = list_packs(&*disk)?;
-    let (index, from_snapshot) = read_snapshots(&*disk, &volume.keys, &found, &damage)?;
-    let open = found.iter().filter(|found| !from_snapshot.covered.contains_key(&found.id)).cloned().collect();
+    let (index, from_snapshot) = read_snapshots(&*disk, &volume.keys, &found.packs, &damage)?;
+    let packs = &found.packs;
+    let open = packs.iter().filter(|found| !from_snapshot.covered.contains_key(&found.id)).cloned().collect();
     let recovered = recover_all(&*disk, &volume.keys, open, |entry, place, stored| {
         if !damage.contains(place) {
             let key = index.key(&entry.digest);
@@ -98,10 +114,11 @@ pub(super) fn start(
         index.raise_every(waterline);
     }
     let last = highest_id(&found, &from_snapshot, &damage);
-    let (known, started) = sum_up(&found, &from_snapshot, recovered, volume.repaired, clean);
+    let (known, started) = sum_up(&found.packs, &from_snapshot, recovered, volume.repaired, clean);
     let bytes = FILES.map(|file| allocated_of(&*disk, file));
     let turn = Turn::after(from_snapshot.summary.as_ref(), from_snapshot.generation, bytes);
     space.set_snapshots(bytes.iter().sum());
+    space.packs_change(0, found.others);
     known.values().for_each(|counters| space.packs_change(0, counters.counted()));
     let shared = Arc::new(Shared {
         keys: volume.keys,
@@ -125,16 +142,20 @@ pub(super) fn start(
     Ok((shared, started))
 }
 
-fn list_packs(disk: &dyn Disk) -> Result<Vec<Found>> {
-    let mut found = Vec::new();
+fn list_packs(disk: &dyn Disk) -> Result<Listing> {
+    let mut found = Listing::default();
     for low_byte in 0..=u8::MAX {
         let folder = pack_folder(low_byte);
         let entries =
             disk.list(&folder).map_err(|error| Error::io(format!("listing {}", folder.display()), error))?;
         for Entry { name, len, allocated } in entries {
             if let Some((id, state)) = PackId::parse_file_name(&name) {
-                found.push(Found { id, state, len, allocated });
+                found.packs.push(Found { id, state, len, allocated });
+                continue;
             }
+            found.others += allocated;
+            let aside = name.strip_suffix(UNREADABLE).and_then(PackId::parse_file_name);
+            found.last_aside = found.last_aside.max(aside.map(|(id, _)| id));
         }
     }
     Ok(found)
@@ -156,9 +177,11 @@ fn read_snapshots(
         FILES.iter().filter_map(|file| snapshot::read_summary(disk, file, &keys.id)).collect();
     summaries.sort_by_key(|summary| std::cmp::Reverse(summary.generation));
     let generation = summaries.first().map_or(0, |summary| summary.generation);
+    let last_pack = summaries.iter().map(|summary| summary.last_pack).max().unwrap_or(PackId::NONE);
     for summary in summaries {
         let index = Index::new(&keys.secret);
-        let mut from = FromSnapshot { summary: Some(summary), generation, ..FromSnapshot::default() };
+        let mut from =
+            FromSnapshot { summary: Some(summary), generation, last_pack, ..FromSnapshot::default() };
         let FromSnapshot { covered, levels, .. } = &mut from;
         // Packs come before entries, so the second closure finds them all.
         let covered = std::cell::RefCell::new(covered);
@@ -184,15 +207,15 @@ fn read_snapshots(
             Err(error) => tracing::warn!(file = summary.file, %error, "a snapshot cannot be used"),
         }
     }
-    let from = FromSnapshot { generation, ..FromSnapshot::default() };
+    let from = FromSnapshot { generation, last_pack, ..FromSnapshot::default() };
     Ok((Index::new(&keys.secret), from))
 }
 
 /// No number up to this one is given out again: nothing that speaks of a pack may ever mean another.
-fn highest_id(found: &[Found], from: &FromSnapshot, damage: &KnownDamage) -> PackId {
-    let on_disk = found.iter().map(|found| found.id).max().unwrap_or(PackId::NONE);
-    let in_snapshot = from.summary.map_or(PackId::NONE, |summary| summary.last_pack);
-    on_disk.max(in_snapshot).max(damage.last_pack())
+fn highest_id(found: &Listing, from: &FromSnapshot, damage: &KnownDamage) -> PackId {
+    let on_disk =
+        found.packs.iter().map(|found| found.id).chain(found.last_aside).max().unwrap_or(PackId::NONE);
+    on_disk.max(from.last_pack).max(damage.last_pack())
 }
 
 fn sum_up(

@@ -3,6 +3,7 @@
 
 mod damage;
 mod faults;
+mod model;
 mod power_cut;
 mod restart;
 mod serving;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use super::format::PackId;
 use super::group_sync::Target;
+use super::index::Key;
 use super::pack::{OpenPack, PackFile, Single};
 use super::pack_set::PackCounters;
 use super::shared::Shared;
@@ -19,8 +20,8 @@ use crate::{Error, Result};
 pub(super) enum Kind {
     /// Many blobs.
     Mixed(OpenPack),
-    /// One large blob, complete.
-    Single(Single),
+    /// One large blob, complete, and its key.
+    Single(Single, Key),
 }
 
 /// A pack that is not sealed.
@@ -40,7 +41,7 @@ pub(super) struct Unsealed {
 impl Unsealed {
     /// A pack as it was just made.
     pub(super) fn new(kind: Kind, shared: Weak<Shared>) -> Self {
-        let ending = AtomicBool::new(matches!(kind, Kind::Single(_)));
+        let ending = AtomicBool::new(matches!(kind, Kind::Single(..)));
         Self { kind, counters: Arc::default(), shared, ending, given_up: AtomicBool::new(false) }
     }
 
@@ -53,7 +54,7 @@ impl Unsealed {
     pub(super) fn reader(&self) -> Arc<PackFile> {
         match &self.kind {
             Kind::Mixed(pack) => pack.reader(),
-            Kind::Single(single) => single.reader(),
+            Kind::Single(single, _) => single.reader(),
         }
     }
 
@@ -71,7 +72,7 @@ impl Unsealed {
     pub(super) fn needs_sync(&self) -> bool {
         let appended = match &self.kind {
             Kind::Mixed(pack) => pack.appended() > pack.synced(),
-            Kind::Single(_) => true,
+            Kind::Single(..) => true,
         };
         (appended || self.ending.load(Ordering::SeqCst)) && !self.is_given_up()
     }
@@ -80,7 +81,7 @@ impl Unsealed {
     pub(super) fn unsynced(&self) -> u64 {
         match &self.kind {
             Kind::Mixed(pack) => pack.appended().saturating_sub(pack.synced()),
-            Kind::Single(single) => single.appended().end,
+            Kind::Single(single, _) => single.appended().end,
         }
     }
 
@@ -88,8 +89,8 @@ impl Unsealed {
     pub(super) fn synced(&self) -> u64 {
         match &self.kind {
             Kind::Mixed(pack) => pack.synced(),
-            Kind::Single(single) if single.is_committed() => u64::MAX,
-            Kind::Single(_) => 0,
+            Kind::Single(single, _) if single.is_committed() => u64::MAX,
+            Kind::Single(..) => 0,
         }
     }
 
@@ -112,7 +113,7 @@ impl Unsealed {
                 Err(Error::NoSpace { .. }) if !pack.is_given_up() => return pack.sync(),
                 other => other?,
             },
-            Kind::Single(single) => single.commit()?,
+            Kind::Single(single, _) => single.commit()?,
         }
         Ok(u64::MAX)
     }

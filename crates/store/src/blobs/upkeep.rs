@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use twox_hash::XxHash3_64;
 
+use super::format::Fields;
 use super::scan_levels::scan;
 use super::shared::Shared;
 use super::snapshot::{self, Content};
@@ -35,9 +36,10 @@ impl Shared {
         if let Err(error) = self.make_next_pack() {
             tracing::warn!(%error, "the next pack was not made ahead");
         }
-        let mut ages = self.lock(&self.ages);
-        if ages.as_ref().is_none_or(|(when, _)| when.elapsed() >= AGES_KEPT) {
-            *ages = Some((Instant::now(), scan(&self.index, self.clock.now(), self.waterline())));
+        let fresh = self.lock(&self.ages).as_ref().is_some_and(|(when, _)| when.elapsed() < AGES_KEPT);
+        if !fresh {
+            let found = scan(&self.index, self.clock.now(), self.waterline());
+            *self.lock(&self.ages) = Some((Instant::now(), found));
         }
     }
 
@@ -74,29 +76,55 @@ impl Shared {
 
 fn write_clean(disk: &dyn Disk, generation: u64) -> Result<()> {
     let failed = |error| write_error(disk, "noting the clean stop", error);
-    let path = Path::new(CLEAN);
+    let file = disk.create(Path::new(CLEAN)).map_err(failed)?;
+    file.write_at(&encode_clean(generation), 0).map_err(failed)?;
+    file.sync().map_err(failed)?;
+    disk.sync_folder(Path::new("")).map_err(failed)
+}
+
+fn encode_clean(generation: u64) -> Vec<u8> {
     let mut bytes = CLEAN_MAGIC.to_vec();
     bytes.extend_from_slice(&generation.to_le_bytes());
     bytes.extend_from_slice(&XxHash3_64::oneshot(&bytes).to_le_bytes());
-    let file = disk.create(path).map_err(failed)?;
-    file.write_at(&bytes, 0).map_err(failed)?;
-    file.sync().map_err(failed)?;
-    disk.sync_folder(Path::new("")).map_err(failed)
+    bytes
+}
+
+fn decode_clean(bytes: &[u8; 24]) -> Option<u64> {
+    let mut fields = Fields(bytes);
+    fields.array::<8>()?;
+    let generation = fields.u64()?;
+    (encode_clean(generation) == bytes).then_some(generation)
 }
 
 /// The generation of the snapshot that a clean stop left, if the last stop was one. Gone for good when this returns.
 pub(super) fn take_clean(disk: &dyn Disk) -> Result<Option<u64>> {
     let path = Path::new(CLEAN);
-    let failed = |error| Error::io("reading whether the last stop was clean", error);
-    let file = match disk.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
+    let failed = |error| Error::io("removing the note of a clean stop", error);
     let mut bytes = [0; 24];
-    let whole = file.read_at(&mut bytes, 0).is_ok_and(|len| len == bytes.len());
+    let whole = match disk.open(path).and_then(|file| file.read_at(&mut bytes, 0)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Unreadable counts as a crash, and must go all the same.
+        result => result.is_ok_and(|len| len == bytes.len()),
+    };
     disk.remove(path).and_then(|()| disk.sync_folder(Path::new(""))).map_err(failed)?;
-    let [magic, generation, checksum] = bytes.as_chunks::<8>().0 else { return Ok(None) };
-    let right = XxHash3_64::oneshot(&[*magic, *generation].concat()) == u64::from_le_bytes(*checksum);
-    Ok((whole && right && magic == CLEAN_MAGIC).then(|| u64::from_le_bytes(*generation)))
+    Ok(decode_clean(&bytes).filter(|_| whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::document::{assert_written, example, table_len};
+    use super::*;
+
+    #[test]
+    fn note_of_a_clean_stop_in_the_document_is_one() {
+        assert_eq!(table_len("clean"), 24);
+        assert_written("clean", &encode_clean(1));
+        let mut bytes: [u8; 24] = example("clean").try_into().unwrap();
+        assert_eq!(decode_clean(&bytes), Some(1));
+        for bit in 0..24 * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_clean(&bytes), None, "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut image = Vec::with_capacity(72);
         image.extend_from_slice(&migrations::KNOWN.to_le_bytes());
         image.extend_from_slice(&u32::from(self.clean).to_le_bytes());

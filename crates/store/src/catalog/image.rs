@@ -15,7 +15,7 @@ use crate::{Digest, DigestFunction, Level};
 /// `seq`, level and touched.
 const HEAD: usize = 16;
 /// A digest: function, size, hash.
-const DIGEST: usize = 1 + 8 + 32;
+pub(super) const DIGEST: usize = 1 + 8 + 32;
 
 const BLOB: u8 = 1;
 const DIRECTORY: u8 = 2;

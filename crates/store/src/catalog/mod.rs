@@ -230,7 +230,7 @@ impl Catalog {
             self.blocking(Command::Rebuild)?;
         } else if seen.bad > 0 {
             tracing::error!(places = seen.bad, "the catalog's journal is damaged");
-            self.inner.commands.send(Command::Rewrite).or_else(|_| closed())?;
+            self.blocking(Command::Rewrite)?;
         }
         Ok(CatalogChecked { rows, database, journal_bad: seen.bad, rebuilt })
     }

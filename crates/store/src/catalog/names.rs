@@ -178,11 +178,13 @@ fn checksum(value: &Value) -> u64 {
     image::checksum(&image::encode(value))
 }
 
-/// Whether the index leads from the value's key to its row.
+/// Whether the index leads from the value's key to its row, and the row has that key too.
 pub(super) fn led_to(connection: &Connection, value: &Value) -> Result<bool> {
     connection
         .prepare_cached(
-            "SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3",
+            "SELECT 1 WHERE EXISTS \
+             (SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3) \
+             AND EXISTS (SELECT 1 FROM name NOT INDEXED WHERE seq = ?3 AND key = ?1)",
         )
         .and_then(|mut statement| {
             statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))

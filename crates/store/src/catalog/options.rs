@@ -47,6 +47,8 @@ pub struct CatalogFigures {
     pub database_bytes: u64,
     /// Bytes allocated for the journal.
     pub journal_bytes: u64,
+    /// Whether the journal holds everything: if not, it is being written anew, or waits for room.
+    pub journal_complete: bool,
     /// Whether damage was found that is not yet cured.
     pub damaged: bool,
     /// Whether writes are refused since a fault of the disk.

@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) readers: Readers,
     /// Bytes of SQLite's log at which it is written back.
     pub(super) wal_bytes: u64,
+    /// The journal holds everything.
+    pub(super) journal_complete: AtomicBool,
     /// Damage was found that is not cured.
     pub(super) damaged: AtomicBool,
     /// Writes are refused.
@@ -44,6 +46,7 @@ impl Shared {
             cache,
             readers,
             wal_bytes,
+            journal_complete: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             names: AtomicU64::new(0),
@@ -63,6 +66,7 @@ impl Shared {
             pending: self.pending.load(Ordering::Relaxed),
             database_bytes: rebuild::allocated(&self.folder),
             journal_bytes: journal::allocated(&*self.disk),
+            journal_complete: self.journal_complete.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
             poisoned: self.poisoned.load(Ordering::Relaxed),
         }

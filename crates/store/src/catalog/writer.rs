@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Hand out the journal files with their lengths.
     Files(Answer<Vec<(File, u64)>>),
     /// Copy the journal anew, since it was found damaged.
-    Rewrite,
+    Rewrite(Answer<()>),
     /// Make the database anew, since it was found damaged.
     Rebuild(Answer<()>),
     /// Leave the mark of a clean stop, and end.
@@ -107,7 +107,10 @@ impl Writer {
                     self.change(group);
                 }
                 Some(Command::Files(answer)) => answer(self.journal.snapshot()),
-                Some(Command::Rewrite) => self.rewrite_journal(),
+                Some(Command::Rewrite(answer)) => {
+                    self.rewrite_journal();
+                    answer(Ok(()));
+                }
                 Some(Command::Rebuild(answer)) => answer(self.rebuild()),
                 Some(Command::Close(answer)) => return self.close(answer),
                 None => {}
@@ -151,7 +154,12 @@ impl Writer {
             self.begin_journal_file();
         }
         self.copy_portion();
+        self.show_journal();
         self.checkpoint();
+    }
+
+    fn show_journal(&self) {
+        self.shared.journal_complete.store(self.journal.is_complete(), Ordering::Relaxed);
     }
 
     fn change(&mut self, group: Vec<(Request, Answer<Outcome>)>) {
@@ -195,6 +203,7 @@ impl Writer {
         if committed.removes() {
             self.sync_journal();
         }
+        self.show_journal();
         committed.publish_to(&self.shared.cache);
         Ok(outcomes)
     }
@@ -257,6 +266,7 @@ impl Writer {
 
     fn rewrite_journal(&mut self) {
         self.journal.set_behind();
+        self.show_journal();
         self.copying = None;
         self.rewrite_after = Instant::now();
     }
@@ -370,4 +380,40 @@ fn truncate_log(connection: &Connection) -> Result<bool> {
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0))
         .map(|busy| busy == 0)
         .map_err(|error| sql_error("writing the catalog's log back", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Level;
+    use crate::catalog::image::tests::example;
+    use crate::catalog::{CatalogOptions, NewValue, names, start};
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn full_database_refuses_that_transaction_whole_and_takes_the_next_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
+        let (mut writer, ..) = start::start(folder.path(), disk, &CatalogOptions::default()).unwrap();
+        let pages = |writer: &Writer, pages: u32| {
+            let connection = writer.connection().unwrap();
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        };
+        let small = [Request::Time(Level::from_seconds(1)), Request::Publish(vec![example()])];
+        let mut new = example();
+        new.name.text = "large".into();
+        let large = Request::Publish(vec![NewValue { references: vec![1; 1 << 20].into(), ..new.clone() }]);
+        pages(&writer, 20);
+        let [time, publish] = small;
+        let error = writer.commit(&[publish, large]).unwrap_err();
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+        assert!(writer.poisoned.is_none());
+        for name in [&example().name, &new.name] {
+            assert!(names::find(writer.connection().unwrap(), name).unwrap().in_force.is_none());
+        }
+        writer.commit(&[time]).unwrap();
+        pages(&writer, 1000);
+        writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+        assert_eq!((writer.head.names, writer.head.last_seq), (1, 2));
+    }
 }

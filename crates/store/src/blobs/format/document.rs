@@ -30,7 +30,7 @@ fn document() -> String {
 }
 
 /// The bytes of an example.
-fn example(name: &str) -> Vec<u8> {
+pub(in crate::blobs) fn example(name: &str) -> Vec<u8> {
     let document = document();
     let fence = format!("```hex {name}\n");
     let (_, rest) = document.split_once(&fence).unwrap_or_else(|| panic!("no example of {name}"));
@@ -41,7 +41,7 @@ fn example(name: &str) -> Vec<u8> {
 }
 
 /// The code writes just these bytes.
-fn assert_written(name: &str, written: &[u8]) {
+pub(in crate::blobs) fn assert_written(name: &str, written: &[u8]) {
     if std::env::var_os("UPDATE").is_some() {
         update(name, written);
     }
@@ -63,7 +63,7 @@ fn update(name: &str, written: &[u8]) {
 }
 
 /// Adds up the sizes in the table of a structure, whose offsets must follow from them.
-fn table_len(name: &str) -> usize {
+pub(in crate::blobs) fn table_len(name: &str) -> usize {
     let document = document();
     let heading = format!("Layout of `{name}`");
     let (_, rest) = document.split_once(&heading).unwrap_or_else(|| panic!("no layout of {name}"));

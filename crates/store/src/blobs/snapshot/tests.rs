@@ -101,3 +101,36 @@ fn a_block_of_an_earlier_snapshot_is_not_taken_for_one_of_this() {
     std::fs::write(&path, &later).unwrap();
     assert_eq!(read_all(&disk, FILES[0]), None);
 }
+
+#[test]
+fn snapshot_of_the_document_is_one_and_its_tables_add_up() {
+    use super::super::format::document::{assert_written, example, table_len};
+    let lens = [
+        ("snapshot header", Header::LEN),
+        ("snapshot block", Block::HEADER_LEN + 8),
+        ("snapshot pack", PACK_LEN),
+        ("snapshot entry", ENTRY_LEN),
+    ];
+    for (name, len) in lens {
+        assert_eq!(table_len(name), len, "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(folder.path()).unwrap();
+    let pack = PackId::new(0x12c);
+    let volume = *b"volume id (16 B)";
+    let level = Level::from_seconds(0x0d00_0000);
+    let index = super::super::index::Index::new(b"secret (16 byte)");
+    let location = Location { place: Place { pack, offset: 10 }, stored: Stored::of(96) };
+    let entry = Entry { key: index.key(&crate::Digest::of(b"millpond")), location, level, checked: false };
+    let packs = vec![(pack, 360)];
+    let content = Content { volume, generation: 1, level, last_pack: pack, packs: packs.clone() };
+    write_all(&disk, FILES[0], &content, &[entry]);
+    let path = folder.path().join(FILES[0]);
+    assert_written("snapshot", &std::fs::read(&path).unwrap());
+    std::fs::write(&path, example("snapshot")).unwrap();
+    let summary = read_summary(&disk, FILES[0], &volume).unwrap();
+    assert_eq!((summary.level, summary.last_pack), (level, pack));
+    let mut found = (Vec::new(), Vec::new());
+    read(&disk, &summary, |id, len| found.0.push((id, len)), |entry| found.1.push(*entry)).unwrap();
+    assert_eq!(found, (packs, vec![entry]));
+}

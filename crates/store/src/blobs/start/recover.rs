@@ -8,7 +8,7 @@ use super::super::format::{FooterEntry, PackId, PackState, Place, VolumeKeys, re
 use super::super::index::Stored;
 use super::super::pack::{PackFile, search_and_seal, search_open, search_sealed};
 use super::super::poison::is_passing;
-use super::Found;
+use super::{Found, UNREADABLE};
 use crate::disk::Disk;
 use crate::{Error, Result};
 
@@ -127,7 +127,7 @@ fn read_open(disk: &dyn Disk, keys: &VolumeKeys, recovered: &mut Recovered) -> R
 /// Gives a file that cannot be read another name, and says so.
 fn set_aside(disk: &dyn Disk, path: &Path, error: &Error) -> String {
     let mut name = path.as_os_str().to_owned();
-    name.push(".unreadable");
+    name.push(UNREADABLE);
     let renamed = disk.rename(path, Path::new(&name));
     let synced = renamed.and_then(|()| path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder)));
     match synced {

@@ -7,6 +7,8 @@
 //! **Invariant:** a change is appended right after its COMMIT and before anybody is told, in the order of the numbers.
 //! If one could not be appended, none is until a new file has been begun, so that the gap shows in the numbers.
 
+#[cfg(test)]
+mod document;
 mod format;
 mod scan;
 mod survey;
@@ -172,6 +174,11 @@ impl Journal {
     pub(super) fn set_behind(&mut self) {
         self.behind = true;
         self.copying = false;
+    }
+
+    /// Whether the files hold all that was committed.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.behind && !self.copying
     }
 
     /// Whether a new file should be begun and the live rows copied to it.
