@@ -7,7 +7,7 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -62,6 +62,11 @@ impl Server {
     /// What clients are told.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Starts the server again where it was, after [`Server::stop`] or [`Server::kill`].
