@@ -9,6 +9,9 @@ use serde::Deserialize;
 use crate::size::Size;
 use crate::span::Span;
 
+const LISTEN: &str = "Serve clients here; may be given several times. [::]:PORT serves IPv4 as well, port 0 takes a \
+                      free one [default: 127.0.0.1:11001 and, where there is IPv6, [::1]:11001]";
+
 /// The flags of `serve`.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Flags {
@@ -20,9 +23,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Serve clients here; may be given several times. [::]:PORT serves IPv4 as well, port 0 takes a free one
-    /// [default: 127.0.0.1:11001 and, where there is IPv6, [::1]:11001]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    /// Where clients are served. (The text is no doc comment, because rustdoc takes addresses for links.)
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address, help = LISTEN)]
     pub(crate) listen: Vec<SocketAddr>,
 
     /// Hold at most this much, everything counted, as in 500GB or 64MiB [default: 90 % of the file system]

@@ -1,6 +1,6 @@
 //! What the server runs with: flags over the configuration file over defaults.
 //!
-//! [`file`] is what a file may say, [`flags`] what the command line may say, [`check`] what goes together. This module
+//! [`mod@file`] is what a file may say, [`flags`] what the command line may say, [`check`] what goes together. This module
 //! lays one over the other; after it, nothing asks where a setting came from.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -18,7 +18,7 @@ pub enum Target {
     Blob(Digest),
     /// The root of a tree.
     Directory(Digest),
-    /// The content itself, at most [`INLINE_MAX`](super::INLINE_MAX) bytes.
+    /// The content itself, at most [`INLINE_MAX`] bytes.
     Inline(Bytes),
 }
 

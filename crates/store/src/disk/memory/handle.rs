@@ -10,7 +10,7 @@ use super::file::Content;
 use super::{BLOCK, Chance, Number, State, allocated, lock, not_found};
 use crate::disk::DiskFile;
 
-/// An open file. The path is the one it was opened under: only for [`MemoryDisk::fail_next_sync`].
+/// An open file. The path is the one it was opened under: only for [`super::MemoryDisk::fail_next_sync`].
 #[derive(Debug)]
 pub(super) struct MemoryFile {
     pub(super) state: Arc<Mutex<State>>,
