@@ -5,6 +5,7 @@
 //! script says so.
 #![cfg(test)]
 
+mod battery;
 #[cfg(feature = "real-clients")]
 mod bst;
 #[cfg(feature = "real-clients")]
@@ -15,6 +16,7 @@ mod bst2;
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
 mod content;
+mod kill;
 #[cfg(feature = "real-clients")]
 mod project;
 mod serve;

@@ -31,7 +31,7 @@ pub(crate) struct Server {
     data: PathBuf,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
             data: directory.path().join("data"),
             child: None,
             log: Arc::default(),
-            _directory: directory,
+            directory: directory,
         };
         match env::var("MILLPOND_TEST_URL") {
             Ok(url) => server.url = url,
@@ -71,6 +71,20 @@ impl Server {
 
     /// Starts the server again where it was, after [`Server::stop`] or [`Server::kill`].
     pub(crate) fn start_again(&mut self) {
+        let ready = self.launch();
+        let address = self.wait_until(&ready);
+        self.listen = address.to_string();
+        self.url = format!("http://{address}");
+    }
+
+    /// Starts the server again and kills it, ready or not, after a while.
+    pub(crate) fn start_and_kill(&mut self, after: Duration) {
+        drop(self.launch());
+        thread::sleep(after);
+        self.kill();
+    }
+
+    fn launch(&mut self) -> Receiver<SocketAddr> {
         assert!(self.child.is_none(), "the server is running");
         let program = env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into());
         let mut child = Command::new(program)
@@ -87,9 +101,7 @@ impl Server {
         follow(child.stdout.take().unwrap(), Arc::clone(&self.log), say.clone());
         follow(child.stderr.take().unwrap(), Arc::clone(&self.log), say);
         self.child = Some(child);
-        let address = self.wait_until(&ready);
-        self.listen = address.to_string();
-        self.url = format!("http://{address}");
+        ready
     }
 
     fn wait_until(&mut self, ready: &Receiver<SocketAddr>) -> SocketAddr {
@@ -131,7 +143,8 @@ impl Drop for Server {
             self.kill();
         }
         if thread::panicking() {
-            eprintln!("the server {} said:\n{}", self.url, self.log());
+            self.directory.disable_cleanup(true);
+            eprintln!("the server {} with data in {:?} said:\n{}", self.url, self.data, self.log());
         }
     }
 }
