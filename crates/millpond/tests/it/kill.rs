@@ -105,7 +105,8 @@ fn live_and_die(volume: &mut Volume, runtime: &Runtime, random: &mut Random, fig
         figures.kills += 1;
     }
     while random.one_in(4) {
-        volume.server.start_and_kill(random.pause(Duration::from_millis(250)));
+        let after = random.pause(Duration::from_millis(250));
+        volume.server.start_and_kill(|| std::thread::sleep(after));
         figures.kills += 1;
         figures.kills_starting += 1;
     }

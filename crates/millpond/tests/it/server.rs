@@ -5,6 +5,8 @@
 //! instead of this build's `millpond`, with the same arguments and the same line when it is ready.
 
 use std::env;
+#[cfg(feature = "real-clients")]
+use std::io::Write;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,8 @@ pub(crate) struct Server {
     data: PathBuf,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
-    directory: TempDir,
+    /// Goes with the server, unless the test looks after the data directory.
+    directory: Option<TempDir>,
 }
 
 impl Server {
@@ -43,14 +46,25 @@ impl Server {
     /// The same, with more arguments for `millpond serve`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = directory.path().join("data");
+        Self::start_in(data, Some(directory), arguments)
+    }
+
+    /// Starts one on a data directory that the test looks after.
+    #[cfg(feature = "real-clients")]
+    pub(crate) fn start_at(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(data.to_owned(), None, arguments)
+    }
+
+    fn start_in(data: PathBuf, directory: Option<TempDir>, arguments: &[&str]) -> Self {
         let mut server = Self {
             url: String::new(),
             listen: "127.0.0.1:0".to_owned(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
-            data: directory.path().join("data"),
+            data,
             child: None,
             log: Arc::default(),
-            directory: directory,
+            directory,
         };
         match env::var("MILLPOND_TEST_URL") {
             Ok(url) => server.url = url,
@@ -77,10 +91,10 @@ impl Server {
         self.url = format!("http://{address}");
     }
 
-    /// Starts the server again and kills it, ready or not, after a while.
-    pub(crate) fn start_and_kill(&mut self, after: Duration) {
+    /// Starts the server again and kills it, ready or not, after something else is done.
+    pub(crate) fn start_and_kill(&mut self, between: impl FnOnce()) {
         drop(self.launch());
-        thread::sleep(after);
+        between();
         self.kill();
     }
 
@@ -143,7 +157,7 @@ impl Drop for Server {
             self.kill();
         }
         if thread::panicking() {
-            self.directory.disable_cleanup(true);
+            self.directory.iter_mut().for_each(|directory| directory.disable_cleanup(true));
             eprintln!("the server {} with data in {:?} said:\n{}", self.url, self.data, self.log());
         }
     }
@@ -164,4 +178,14 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>, ready: Se
             log.push('\n');
         }
     });
+}
+
+/// Says that a test did not run and why, where `scripts/test` finds it and repeats it in its last lines.
+#[cfg(feature = "real-clients")]
+pub(crate) fn skip(words: &str) {
+    eprintln!("skipped {words}");
+    if let Some(path) = env::var_os("MILLPOND_SKIPPED") {
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{words}").unwrap();
+    }
 }
