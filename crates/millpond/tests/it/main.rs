@@ -1,10 +1,11 @@
 //! The end-to-end tests: the `millpond` program as users run it, and what they run against it.
 //!
-//! The modules that need real BuildStream clients are compiled with the feature `real-clients`;
-//! `scripts/test-clients` makes these clients. A version for which this machine has no Python is left out, and that
-//! script says so.
+//! The modules that need real BuildStream clients, or root and the tools of file systems, are compiled with the feature
+//! `real-clients`; `scripts/test-clients` makes these clients and installs these tools. What cannot run on this machine
+//! is left out, and the last lines of `scripts/test` say so.
 #![cfg(test)]
 
+mod battery;
 #[cfg(feature = "real-clients")]
 mod bst;
 #[cfg(feature = "real-clients")]
@@ -21,6 +22,11 @@ mod bst_outage;
 mod bst_teams;
 #[cfg(feature = "real-clients")]
 mod content;
+mod kill;
+#[cfg(feature = "real-clients")]
+mod loop_disk;
+#[cfg(feature = "real-clients")]
+mod power_cut;
 #[cfg(feature = "real-clients")]
 mod project;
 mod serve;

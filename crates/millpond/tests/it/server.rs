@@ -5,6 +5,8 @@
 //! instead of this build's `millpond`, with the same arguments and the same line when it is ready.
 
 use std::env;
+#[cfg(feature = "real-clients")]
+use std::io::Write;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,8 @@ pub(crate) struct Server {
     data: PathBuf,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
-    _directory: TempDir,
+    /// Goes with the server, unless the test looks after the data directory.
+    directory: Option<TempDir>,
 }
 
 impl Server {
@@ -43,14 +46,25 @@ impl Server {
     /// The same, with more arguments for `millpond serve`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = directory.path().join("data");
+        Self::start_in(data, Some(directory), arguments)
+    }
+
+    /// Starts one on a data directory that the test looks after.
+    #[cfg(feature = "real-clients")]
+    pub(crate) fn start_at(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(data.to_owned(), None, arguments)
+    }
+
+    fn start_in(data: PathBuf, directory: Option<TempDir>, arguments: &[&str]) -> Self {
         let mut server = Self {
             url: String::new(),
             listen: "127.0.0.1:0".to_owned(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
-            data: directory.path().join("data"),
+            data,
             child: None,
             log: Arc::default(),
-            _directory: directory,
+            directory,
         };
         match env::var("MILLPOND_TEST_URL") {
             Ok(url) => server.url = url,
@@ -71,6 +85,20 @@ impl Server {
 
     /// Starts the server again where it was, after [`Server::stop`] or [`Server::kill`].
     pub(crate) fn start_again(&mut self) {
+        let ready = self.launch();
+        let address = self.wait_until(&ready);
+        self.listen = address.to_string();
+        self.url = format!("http://{address}");
+    }
+
+    /// Starts the server again and kills it, ready or not, after something else is done.
+    pub(crate) fn start_and_kill(&mut self, between: impl FnOnce()) {
+        drop(self.launch());
+        between();
+        self.kill();
+    }
+
+    fn launch(&mut self) -> Receiver<SocketAddr> {
         assert!(self.child.is_none(), "the server is running");
         let program = env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into());
         let mut child = Command::new(program)
@@ -87,9 +115,7 @@ impl Server {
         follow(child.stdout.take().unwrap(), Arc::clone(&self.log), say.clone());
         follow(child.stderr.take().unwrap(), Arc::clone(&self.log), say);
         self.child = Some(child);
-        let address = self.wait_until(&ready);
-        self.listen = address.to_string();
-        self.url = format!("http://{address}");
+        ready
     }
 
     fn wait_until(&mut self, ready: &Receiver<SocketAddr>) -> SocketAddr {
@@ -131,7 +157,8 @@ impl Drop for Server {
             self.kill();
         }
         if thread::panicking() {
-            eprintln!("the server {} said:\n{}", self.url, self.log());
+            self.directory.iter_mut().for_each(|directory| directory.disable_cleanup(true));
+            eprintln!("the server {} with data in {:?} said:\n{}", self.url, self.data, self.log());
         }
     }
 }
@@ -151,4 +178,14 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>, ready: Se
             log.push('\n');
         }
     });
+}
+
+/// Says that a test did not run and why, where `scripts/test` finds it and repeats it in its last lines.
+#[cfg(feature = "real-clients")]
+pub(crate) fn skip(words: &str) {
+    eprintln!("skipped {words}");
+    if let Some(path) = env::var_os("MILLPOND_SKIPPED") {
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{words}").unwrap();
+    }
 }
