@@ -13,6 +13,10 @@ quick:
 test *words:
     scripts/test {{words}}
 
+# Hours: thousands of kills and hundreds of power cuts; the figures they print belong into docs/
+night kills="3000" cuts="300":
+    MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill power_cut -- --profile night --no-capture
+
 # What a change must pass
 ci:
     .ci/run
