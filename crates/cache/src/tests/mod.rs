@@ -3,6 +3,7 @@
 mod closures;
 mod power_cut;
 mod publishing;
+mod stored_volume;
 
 use std::path::Path;
 use std::time::Duration;
