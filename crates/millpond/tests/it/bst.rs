@@ -243,14 +243,33 @@ impl Client {
         fs::remove_dir_all(self.caches()).unwrap();
     }
 
+    /// Starts to pull elements and what they depend on.
+    pub(crate) fn spawn_pull(&self, project: &Project, elements: &[&str]) -> Running {
+        self.spawn(project, &[self.artifact_verb("pull", "all"), elements.to_vec()].concat())
+    }
+
     /// Pulls elements that the server must have. (A pull of something else is skipped, and ends well too.)
     pub(crate) fn pull(&self, project: &Project, elements: &[&str]) {
-        let verb: &[&str] = match self.version.generation() {
-            Generation::One => &["pull"],
-            Generation::Two => &["artifact", "pull"],
-        };
-        let output = self.succeed(project, &[verb, &["--deps", "all"], elements].concat());
+        let output = self.spawn_pull(project, elements).wait().expect_success();
         assert!(!output.contains("does not have"), "the server lacks some of {elements:?}:\n{output}");
+    }
+
+    /// Pulls one element, by itself, that the server must not have.
+    pub(crate) fn pull_in_vain(&self, project: &Project, element: &str) {
+        let output = self.succeed(project, &[self.artifact_verb("pull", "none"), vec![element]].concat());
+        assert!(output.contains("does not have"), "the server has {element}:\n{output}");
+    }
+
+    /// Pushes elements and what they depend on, and gives what that printed.
+    pub(crate) fn push(&self, project: &Project, elements: &[&str]) -> String {
+        self.succeed(project, &[self.artifact_verb("push", "all"), elements.to_vec()].concat())
+    }
+
+    fn artifact_verb<'a>(&self, verb: &'a str, deps: &'a str) -> Vec<&'a str> {
+        match self.version.generation() {
+            Generation::One => vec![verb, "--deps", deps],
+            Generation::Two => vec!["artifact", verb, "--deps", deps],
+        }
     }
 
     /// Checks a cached element out, with all that it needs when it runs, or just an artifact by its name.

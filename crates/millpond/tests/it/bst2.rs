@@ -56,7 +56,7 @@ fn artifacts_by_name_with_2_8_1() {
     assert!(shown.contains("not cached"), "nothing was pushed yet:\n{shown}");
 
     builder.configure(server.url(), Settings::pushing());
-    builder.succeed(&project, &["artifact", "push", "--deps", "all", "all.bst"]);
+    builder.push(&project, &["all.bst"]);
 
     project.take_sources_away();
     let shown = user.succeed(&project, &["artifact", "show", "assorted.bst"]);

@@ -1,5 +1,5 @@
-//! The server ends in the midst of pushes and pulls, and comes back: BuildStream 2 goes through that unharmed,
-//! BuildStream 1 when its command is repeated, and the store is whole either way.
+//! The server ends in the midst of pushes and pulls, and comes back: BuildStream 2 goes through that unharmed (from
+//! 2.3), BuildStream 1 when its command is repeated, and the store is whole either way.
 
 use std::thread;
 use std::time::Duration;
@@ -42,6 +42,11 @@ fn restart_in_push_and_pull_with_2_8_1() {
     outage_in_push_and_pull("2.8.1", End::Stopped);
 }
 
+#[test]
+fn kill_in_push_and_pull_with_2_6_0() {
+    outage_in_push_and_pull("2.6.0", End::Killed);
+}
+
 fn outage_in_push_and_pull(number: &'static str, end: End) {
     let Some(version) = Version::find(number) else { return };
     let mut server = Server::start();
@@ -54,7 +59,7 @@ fn outage_in_push_and_pull(number: &'static str, end: End) {
 
     project.take_sources_away();
     let user = Client::new(version, server.url(), Settings::default());
-    let mut command = user.spawn(&project, &["artifact", "pull", "--deps", "all", "many.bst", "all.bst"]);
+    let mut command = user.spawn_pull(&project, &["many.bst", "all.bst"]);
     interrupt(&mut server, &mut command, end, "Pulled artifact", 5);
     let output = command.wait().expect_success();
     assert!(!output.contains("does not have"), "lost in the outages:\n{output}");
@@ -64,7 +69,17 @@ fn outage_in_push_and_pull(number: &'static str, end: End) {
 
 #[test]
 fn commands_repeated_after_outages_with_1_6_9() {
-    let Some(version) = Version::find("1.6.9") else { return };
+    commands_repeated_after_outages("1.6.9");
+}
+
+/// Until 2.3 BuildStream 2 does not wait when it looks a name up, so it is no better off than BuildStream 1.
+#[test]
+fn commands_repeated_after_outages_with_2_0_1() {
+    commands_repeated_after_outages("2.0.1");
+}
+
+fn commands_repeated_after_outages(number: &'static str) {
+    let Some(version) = Version::find(number) else { return };
     let mut server = Server::start();
     let project = Project::new(version.generation(), "outage");
     project.many_elements(ELEMENTS);
@@ -74,11 +89,11 @@ fn commands_repeated_after_outages_with_1_6_9() {
     // It may fail or not: what counts is that it can be repeated.
     drop(command.wait());
     builder.succeed(&project, &["build", "many.bst"]);
-    builder.succeed(&project, &["push", "--deps", "all", "many.bst"]);
+    builder.push(&project, &["many.bst"]);
 
     project.take_sources_away();
     let user = Client::new(version, server.url(), Settings::default());
-    let mut command = user.spawn(&project, &["pull", "--deps", "all", "many.bst"]);
+    let mut command = user.spawn_pull(&project, &["many.bst"]);
     interrupt(&mut server, &mut command, End::Stopped, "Pulled artifact", 20);
     drop(command.wait());
     user.pull(&project, &["many.bst"]);
