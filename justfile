@@ -13,6 +13,11 @@ quick:
 test *words:
     scripts/test {{words}}
 
+# Hours of the batteries that tests run for a minute: their figures belong into docs/batteries.md
+night kills="5000" cuts="500":
+    MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill_battery power_cut_battery -- \
+        --release --profile night --no-capture
+
 # What a change must pass
 ci:
     .ci/run
