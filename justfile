@@ -13,9 +13,10 @@ quick:
 test *words:
     scripts/test {{words}}
 
-# Hours: thousands of kills and hundreds of power cuts; the figures they print belong into docs/
-night kills="3000" cuts="300":
-    MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill power_cut -- --profile night --no-capture
+# Hours of the batteries that tests run for a minute: their figures belong into docs/batteries.md
+night kills="5000" cuts="500":
+    MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill_battery power_cut_battery -- \
+        --release --profile night --no-capture
 
 # What a change must pass
 ci:

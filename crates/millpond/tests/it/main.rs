@@ -22,6 +22,7 @@ mod bst_outage;
 mod bst_teams;
 #[cfg(feature = "real-clients")]
 mod content;
+mod hostile;
 mod kill;
 #[cfg(feature = "real-clients")]
 mod loop_disk;

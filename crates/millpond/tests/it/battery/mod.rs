@@ -12,10 +12,12 @@ mod tree;
 mod verify;
 mod writers;
 
+pub(crate) use client::Client;
+pub(crate) use content::Blob;
 pub(crate) use ledger::Ledger;
 pub(crate) use random::Random;
 pub(crate) use verify::{Totals, verify};
-pub(crate) use writers::Writers;
+pub(crate) use writers::{Writers, bystander};
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {

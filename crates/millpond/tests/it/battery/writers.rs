@@ -172,3 +172,21 @@ fn is_server_gone(status: &Status) -> bool {
 fn is_full(status: &Status) -> bool {
     status.code() == Code::ResourceExhausted && status.message().contains("max-size")
 }
+
+/// One client that pushes something of each kind and looks it up at once.
+pub(crate) async fn bystander(url: &str, random: &mut Random, ledger: &Ledger) -> Result<(), Status> {
+    let mut client = Client::connect(url).await?;
+    let mut writer = Writer {
+        url: url.to_owned(),
+        random: Random::new(random.next()),
+        project: 1,
+        ledger: ledger.clone(),
+        pause: Duration::ZERO,
+    };
+    for _ in 0..3 {
+        let pushed = Pushed::any(&mut writer.random, writer.project);
+        writer.upload(&mut client, &pushed).await?;
+        writer.publish(&mut client, &pushed).await?;
+    }
+    Ok(())
+}
