@@ -1,5 +1,7 @@
 //! Assets and BuildStream 1's references, which are one kind of name.
 
+use std::sync::Arc;
+
 use millpond_store::Digest;
 use millpond_store::catalog::Target;
 
@@ -72,6 +74,14 @@ pub enum Published {
     Pending,
 }
 
+/// Each digest once; the empty blob is always there.
+fn distinct(mut digests: Vec<Digest>) -> Vec<Digest> {
+    digests.sort_unstable();
+    digests.dedup();
+    digests.retain(|digest| *digest != Digest::EMPTY);
+    digests
+}
+
 /// What BuildStream 1 calls a key, as the URI under which BuildStream 1.6 pushes the same thing as an asset.
 pub fn reference_uri(key: &str) -> Result<String> {
     if key.is_empty() {
@@ -86,17 +96,20 @@ impl Cache {
         name::check_uris(&push.uris)?;
         let qualifiers = name::canonical_qualifiers(&push.qualifiers)?;
         let AssetPush { kind, uris, digest, references_blobs, references_directories, .. } = push;
-        let count = references_blobs.len() + references_directories.len();
+        let references = Arc::new(References {
+            blobs: distinct(references_blobs),
+            directories: distinct(references_directories),
+        });
+        let count = (references.blobs.len() + references.directories.len()) * uris.len();
         if count > REFERENCES_MAX {
             return Err(Error::Invalid(format!(
-                "{count} references in one push: give at most {REFERENCES_MAX}"
+                "{count} references in one push, counted for each URI: give at most {REFERENCES_MAX}"
             )));
         }
-        let references = References { blobs: references_blobs, directories: references_directories };
         let forms = uris.iter().map(|uri| UriForm::of(kind, uri));
         let may_wait = forms.clone().all(UriForm::may_wait_for_blobs);
         let named = uris.iter().zip(forms).map(|(uri, form)| {
-            let subject = Subject::Asset { form, kind, digest, references: references.clone() };
+            let subject = Subject::Asset { form, kind, digest, references: Arc::clone(&references) };
             (name::asset(permit.instance(), kind, uri, &qualifiers), subject)
         });
         let target = match kind {

@@ -1,6 +1,7 @@
 //! The cache: what the server holds one of, and how it is opened and closed.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +9,19 @@ use millpond_store::Clock;
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 
+use tokio::sync::Semaphore;
+
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
+use crate::verify::Verifier;
 use crate::{InstanceName, Result};
+
+/// How long what is in progress is waited for when the cache is closed.
+const CLOSE_POLLS: u32 = 150;
+const CLOSE_POLL: Duration = Duration::from_millis(20);
 
 /// How a cache is opened.
 #[derive(Clone, Debug)]
@@ -83,7 +91,30 @@ pub(crate) struct Inner {
     pub walker: Walker,
     pub instances: Instances,
     pub counters: Arc<Counters>,
+    pub verifier: Arc<Verifier>,
     pub maintenance: Mutex<Option<Maintenance>>,
+    /// How many walks may run at a time: the threads that may block serve reads and writes too.
+    pub walks: Semaphore,
+    /// The most that the data directory may take.
+    pub limit_bytes: u64,
+    /// About what catalog and journal take.
+    pub names_bytes: AtomicU64,
+    /// The levels of blobs in memory satisfy the invariant for every value; not yet, for a while after an unclean stop.
+    pub levels_are_true: AtomicBool,
+}
+
+impl Inner {
+    /// Begins no publish and no look-up any more, and waits for those in progress; false if they go on.
+    async fn close_gate(&self) -> bool {
+        self.gate.close();
+        for _ in 0..CLOSE_POLLS {
+            if self.gate.is_idle() {
+                return true;
+            }
+            tokio::time::sleep(CLOSE_POLL).await;
+        }
+        self.gate.is_idle()
+    }
 }
 
 impl Cache {
@@ -126,11 +157,15 @@ impl Cache {
         if let Some(maintenance) = maintenance {
             maintenance.stop().await;
         }
+        self.inner.verifier.stop();
+        let idle = self.inner.close_gate().await;
         self.inner.flush_uses().await;
         let inner = Arc::clone(&self.inner);
         let close = move || {
-            let snapshot_time = inner.gate.snapshot_time();
-            if let Err(error) = inner.blobs.close(snapshot_time) {
+            // A snapshot says that levels are true up to its time, and a clean stop that nothing came after it.
+            if !idle || !inner.levels_are_true.load(Ordering::Acquire) {
+                tracing::info!("stopped before all was in order: the next start restores it");
+            } else if let Err(error) = inner.blobs.close(inner.gate.snapshot_time()) {
                 tracing::error!(%error, "the blob store did not close in order");
             }
             if let Err(error) = inner.catalog.close() {

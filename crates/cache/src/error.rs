@@ -78,10 +78,7 @@ impl From<millpond_store::Error> for Error {
             Store::Mismatch(what) => Self::Invalid(format!("the content does not match its digest: {what}")),
             Store::TooLarge { size, limit } => Self::TooLarge { size, limit },
             Store::NoSpace { used, limit } => Self::NoSpace { used, limit },
-            Store::Poisoned(reason) => {
-                tracing::error!(reason, "refused: the store is poisoned");
-                Self::Poisoned
-            }
+            Store::Poisoned(_) => Self::Poisoned,
             Store::Busy(what) => Self::Busy(what),
             other => Self::internal(other),
         }
@@ -108,6 +105,9 @@ pub enum OpenError {
     /// The directory or its file system cannot be written.
     #[error("the data directory cannot be written: {0}")]
     NotWritable(std::io::Error),
+    /// An option is malformed.
+    #[error("{0}")]
+    Invalid(String),
     /// The limit or the volume is too small.
     #[error("{0}")]
     TooSmall(String),

@@ -10,6 +10,8 @@ use std::time::Duration;
 use millpond_store::catalog::{Name, UseOf, Value};
 use millpond_store::{Clock, Level};
 
+use crate::{Error, Result};
+
 /// Publishes and look-ups in progress, uses not yet in the catalog, and the lease in force.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -22,6 +24,8 @@ pub(crate) struct Gate {
 struct State {
     /// How many tickets were given at each time.
     tickets: BTreeMap<Level, u32>,
+    /// No ticket is given any more.
+    closed: bool,
     /// By name and the number of its value: a use of the old value must not lift the new one.
     uses: HashMap<(Name, u64), Level>,
 }
@@ -44,13 +48,31 @@ impl Gate {
         self.clock.now().minus(self.lease_seconds / 8)
     }
 
-    /// Begins a publish or a look-up.
-    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+    /// Begins a publish or a look-up; `Busy` once the gate is closed.
+    pub(crate) fn ticket(self: &Arc<Self>) -> Result<Ticket> {
         let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Busy("the cache is being closed: try again when it is back".into()));
+        }
         let time = self.clock.now();
         *state.tickets.entry(time).or_default() += 1;
         drop(state);
-        Ticket { gate: Arc::clone(self), time }
+        Ok(Ticket { gate: Arc::clone(self), time })
+    }
+
+    /// Gives no tickets any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether no publish or look-up is in progress.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().tickets.is_empty()
     }
 
     /// Notes that `value` is being answered and its closure was raised to `level`. False if the waterline, which
@@ -126,9 +148,9 @@ mod tests {
     fn snapshot_time_stays_below_the_oldest_ticket() {
         let clock = Arc::new(Clock::manual(Level::from_seconds(100)));
         let gate = Gate::new(Arc::clone(&clock), Duration::from_secs(80));
-        let ticket = gate.ticket();
+        let ticket = gate.ticket().unwrap();
         clock.advance(10);
-        let second = gate.ticket();
+        let second = gate.ticket().unwrap();
         assert_eq!(gate.snapshot_time().seconds(), 99);
         drop(ticket);
         assert_eq!(gate.snapshot_time().seconds(), 109);

@@ -21,6 +21,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 
 pub use access::{Access, Client, Permit, Pull, Push};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};

@@ -57,7 +57,7 @@ impl Inner {
         self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
         let waterline = self.blobs.waterline();
-        let ticket = self.gate.ticket();
+        let ticket = self.gate.ticket()?;
         if value.level().max(value.raised_to()) < waterline {
             return Ok(None);
         }
@@ -78,7 +78,7 @@ impl Inner {
         }
         value.set_raised(walked.raised_to, walked.epoch);
         drop(ticket);
-        self.verify_later(walked.unchecked);
+        self.verifier.verify_later(walked.unchecked);
         Ok(Some(value))
     }
 
@@ -120,6 +120,6 @@ pub(crate) fn subject(value: &Value) -> Result<Subject> {
     let (Target::Blob(digest) | Target::Directory(digest)) = &value.target else {
         return Err(Error::internal("an asset without a digest"));
     };
-    let references = References::decode(&value.references)?;
+    let references = Arc::new(References::decode(&value.references)?);
     Ok(Subject::Asset { form: UriForm::of(kind, &value.name.text), kind, digest: *digest, references })
 }

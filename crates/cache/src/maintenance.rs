@@ -1,6 +1,7 @@
 //! Work in the background: packs synced ahead of need, uses and time written down, levels snapshotted, sizes told.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millpond_store::catalog::UseOf;
@@ -25,11 +26,11 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Starts it. Snapshots begin once `levels_are_true`: after an unclean stop that is when the values touched since
-    /// the last one have been raised again.
-    pub(crate) fn start(inner: Arc<Inner>, levels_are_true: watch::Receiver<bool>) -> Self {
+    /// Starts it. Snapshots begin once the levels are true: after an unclean stop that is when the values touched
+    /// since the last one have been raised again.
+    pub(crate) fn start(inner: Arc<Inner>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(inner, stopped, levels_are_true));
+        let task = tokio::spawn(run(inner, stopped));
         Self { stop, task }
     }
 
@@ -42,7 +43,7 @@ impl Maintenance {
     }
 }
 
-async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>, levels_are_true: watch::Receiver<bool>) {
+async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SYNC_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for period in 1_u32.. {
@@ -50,7 +51,8 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>, levels_are_t
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        let snapshot = period.is_multiple_of(SNAPSHOT_PERIODS) && *levels_are_true.borrow();
+        let snapshot =
+            period.is_multiple_of(SNAPSHOT_PERIODS) && inner.levels_are_true.load(Ordering::Acquire);
         let flush = period.is_multiple_of(FLUSH_PERIODS);
         if flush {
             inner.flush_uses().await;
@@ -68,7 +70,9 @@ impl Inner {
         self.blobs.background_sync();
         if sizes {
             let catalog = self.catalog.figures();
-            self.blobs.set_other_bytes(catalog.database_bytes + catalog.journal_bytes);
+            let bytes = catalog.database_bytes + catalog.journal_bytes;
+            self.names_bytes.store(bytes, Ordering::Relaxed);
+            self.blobs.set_other_bytes(bytes);
         }
         if snapshot && let Err(error) = self.blobs.snapshot(self.gate.snapshot_time()) {
             tracing::warn!(%error, "no snapshot of the levels was written");

@@ -5,6 +5,7 @@
 //! leaves blobs without a name, or a whole name that nobody was told of, never a name without its blobs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millpond_store::catalog::{Name, NewValue, State, Target, Value};
@@ -14,6 +15,10 @@ use crate::cache::Inner;
 use crate::closure::{Subject, Walked};
 use crate::{Client, Error, Published, Result};
 
+/// What names may take of the limit, in percent.
+const NAMES_PERCENT_MAX: u64 = 15;
+/// About what a row takes beside its content and references, in bytes.
+const ROW_BYTES: usize = 600;
 /// A publish must be through with its walk and its syncs after so many seconds; its ticket holds the waterline.
 const PUBLISH_SECONDS_MAX: u32 = 600;
 
@@ -39,12 +44,27 @@ impl Inner {
     /// ticket with it while a COMMIT is under way.
     pub(crate) async fn publish(self: &Arc<Self>, publication: Publication) -> Result<Published> {
         let inner = Arc::clone(self);
-        let task = tokio::spawn(async move { inner.publish_in_order(publication).await });
+        let task = tokio::spawn(async move { inner.publish_or_live_without(publication).await });
         task.await.map_err(Error::internal)?
     }
 
+    /// BuildStream 2 has its build stopped by any refusal here, and its uploads were refused before for the same
+    /// reason: without room, or with a disk that failed, such a push is answered as one that waits for its blobs.
+    async fn publish_or_live_without(self: Arc<Self>, publication: Publication) -> Result<Published> {
+        let refusable = !publication.may_wait || publication.promotes.is_some();
+        let name = publication.names.first().map(|(name, _)| name.text.to_string());
+        match self.clone().publish_in_order(publication).await {
+            Err(error @ (Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned)) if !refusable => {
+                tracing::warn!(name, %error, "a name was not taken in");
+                self.counters.pending_pushes.add(1);
+                Ok(Published::Pending)
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn publish_in_order(self: Arc<Self>, publication: Publication) -> Result<Published> {
-        let ticket = self.gate.ticket();
+        let ticket = self.gate.ticket()?;
         let subjects = distinct(&publication.names);
         let walked = self.walk_all(subjects, ticket.time()).await?;
         if !walked.is_whole() {
@@ -59,7 +79,7 @@ impl Inner {
             value.set_raised(walked.raised_to, walked.epoch);
         }
         drop(ticket);
-        self.verify_later(walked.unchecked);
+        self.verifier.verify_later(walked.unchecked);
         Ok(Published::Whole)
     }
 
@@ -71,7 +91,9 @@ impl Inner {
         };
         let name = publication.names.first().map(|(name, _)| name.text.to_string());
         tracing::warn!(name, missing = walked.missing_count, %first, "a name waits for its blobs");
-        self.counters.pending_pushes.add(1);
+        if publication.promotes.is_none() {
+            self.counters.pending_pushes.add(1);
+        }
         self.commit(publication, Level::ZERO, time, State::Pending(first)).await?;
         Ok(Published::Pending)
     }
@@ -83,6 +105,7 @@ impl Inner {
         touched: Level,
         state: State,
     ) -> Result<Vec<Arc<Value>>> {
+        self.claim_room_for_rows(&publication)?;
         let promotes = publication.promotes;
         let mut values = values(publication, level, touched, state);
         match (promotes, values.pop()) {
@@ -96,8 +119,20 @@ impl Inner {
         }
     }
 
+    /// Names may take a share of the limit only. What they take is measured now and then; until the next time each
+    /// counts for what it will take in database, log and journal.
+    fn claim_room_for_rows(&self, publication: &Publication) -> Result<()> {
+        let content = if let Target::Inline(content) = &publication.target { content.len() } else { 0 };
+        let row = content + publication.references.len() + ROW_BYTES;
+        let bytes = (row * publication.names.len() * 3) as u64;
+        let limit = self.limit_bytes / 100 * NAMES_PERCENT_MAX;
+        let used = self.names_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used > limit { Err(Error::NoSpace { used, limit }) } else { Ok(()) }
+    }
+
     /// Walks several closures as one, on a thread that may block.
     pub(crate) async fn walk_all(self: &Arc<Self>, subjects: Vec<Subject>, to: Level) -> Result<Walked> {
+        let turn = self.walks.acquire().await.map_err(Error::internal)?;
         let inner = Arc::clone(self);
         let walk = move || {
             let fresh_from = inner.gate.fresh_from();
@@ -109,22 +144,9 @@ impl Inner {
             }
             Ok(walked)
         };
-        tokio::task::spawn_blocking(walk).await.map_err(Error::internal)?
-    }
-
-    /// Verifies what a walk had no time for. What is bad becomes missing, and the names that hold it with it.
-    pub(crate) fn verify_later(&self, unchecked: Vec<millpond_store::Digest>) {
-        if unchecked.is_empty() {
-            return;
-        }
-        let blobs = self.blobs.clone();
-        tokio::task::spawn_blocking(move || {
-            for digest in unchecked {
-                if let Err(error) = blobs.verify(&digest) {
-                    tracing::warn!(%digest, %error, "a blob cannot be read back");
-                }
-            }
-        });
+        let walked = tokio::task::spawn_blocking(walk).await.map_err(Error::internal)?;
+        drop(turn);
+        walked
     }
 }
 

@@ -1,13 +1,14 @@
 //! Opening a cache: volume, catalog, blobs, and after an unclean stop the levels that lay in memory only.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
 use millpond_store::catalog::{Catalog, CatalogOptions};
 use millpond_store::disk::{Disk, RealDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 
 use crate::cache::Inner;
 use crate::closure::Walker;
@@ -16,7 +17,13 @@ use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::lookup::subject;
 use crate::maintenance::Maintenance;
+use crate::verify::Verifier;
 use crate::{Cache, CacheOptions, OpenError, Opened};
+
+/// Walks at a time.
+const WALKS_MAX: usize = 32;
+/// Tries to restore the levels after an unclean stop; each follows a check that cures the catalog.
+const RESTORE_TRIES: u32 = 3;
 
 impl Cache {
     /// Opens the data directory, or makes it. Starts the background work; needs a tokio runtime.
@@ -32,16 +39,13 @@ impl Cache {
         let open = move || open_blocking(&options, disk(&options.data).map_err(open_error)?);
         let (inner, started) = tokio::task::spawn_blocking(open).await.map_err(other)??;
         let inner = Arc::new(inner);
-        let (levels_are_true, when_true) = watch::channel(started.blobs.clean);
-        let maintenance = Maintenance::start(Arc::clone(&inner), when_true);
+        let maintenance = Maintenance::start(Arc::clone(&inner));
         if let Ok(mut place) = inner.maintenance.lock() {
             *place = Some(maintenance);
         }
         if !started.blobs.clean || !started.catalog_clean {
             let inner = Arc::clone(&inner);
-            tokio::task::spawn_blocking(move || {
-                after_unclean_stop(&inner, started.blobs.snapshot, &levels_are_true)
-            });
+            tokio::task::spawn_blocking(move || after_unclean_stop(&inner, started.blobs.snapshot));
         }
         Ok((Self { inner }, started.opened))
     }
@@ -54,7 +58,8 @@ struct Begun {
 }
 
 fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, Begun), OpenError> {
-    let instances = Instances::new(&options.instances).map_err(other)?;
+    let instances =
+        Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &CatalogOptions::default()).map_err(open_error)?;
     let clock = Arc::new(Clock::start(catalog_started.last_time));
@@ -76,10 +81,13 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         findings
             .push(format!("the catalog was rebuilt from its journal, {} records", catalog_started.replayed));
     }
+    let catalog_figures = catalog.figures();
     let opened = Opened { clean: started.clean && catalog_started.clean, findings };
     let gate = Gate::new(Arc::clone(&clock), options.lease);
     let inner = Inner {
         walker: Walker::new(blobs.clone()),
+        verifier: Verifier::new(blobs.clone()),
+        limit_bytes: blobs.figures().limit,
         blobs,
         catalog,
         clock,
@@ -87,6 +95,9 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         instances,
         counters,
         maintenance: Mutex::default(),
+        walks: Semaphore::new(WALKS_MAX),
+        levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
+        names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
     Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
 }
@@ -106,29 +117,41 @@ fn remember_damage(catalog: Catalog, counters: Arc<Counters>) -> Box<dyn Fn(Dama
     })
 }
 
-/// Levels lay in memory: every value touched since the snapshot is raised again, so that levels on the volume are
-/// true again. `levels_are_true` lets snapshots begin.
-fn after_unclean_stop(inner: &Arc<Inner>, snapshot: Option<Level>, levels_are_true: &watch::Sender<bool>) {
-    let mut walked = 0_u64;
-    let visited = inner.catalog.for_each_touched_after(snapshot.unwrap_or(Level::ZERO), &mut |value| {
-        let outcome =
-            subject(&value).and_then(|subject| inner.walker.walk(&subject, value.level(), value.level()));
-        match outcome {
-            Ok(_) => walked += 1,
+/// Levels lay in memory: every value touched since the snapshot is raised again, so that they are true again. Begun
+/// again when the catalog turns out to be damaged, once it is rebuilt.
+fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
+    for _ in 0..RESTORE_TRIES {
+        match restore_levels(inner, snapshot.unwrap_or(Level::ZERO)) {
+            Ok(walked) if !inner.gate.is_closed() => {
+                tracing::info!(walked, "levels restored after an unclean stop");
+                inner.levels_are_true.store(true, Ordering::Release);
+            }
+            Ok(_) => return,
+            Err(error) => tracing::error!(%error, "levels not restored after an unclean stop"),
+        }
+        match inner.catalog.check() {
+            Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
+            Err(error) => tracing::error!(%error, "the catalog could not be checked"),
+        }
+        if inner.levels_are_true.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}
+
+/// Raises what was touched after `snapshot`; ends early, with levels not true, when the cache is closed.
+fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64> {
+    let mut walked = 0;
+    inner.catalog.for_each_touched_after(snapshot, &mut |value| {
+        if inner.gate.is_closed() {
+            return;
+        }
+        match subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
+            Ok(()) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }
-    });
-    match visited {
-        Ok(()) => {
-            tracing::info!(walked, "levels restored after an unclean stop");
-            levels_are_true.send_replace(true);
-        }
-        Err(error) => tracing::error!(%error, "levels not restored after an unclean stop"),
-    }
-    match inner.catalog.check() {
-        Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
-        Err(error) => tracing::error!(%error, "the catalog could not be checked"),
-    }
+    })?;
+    Ok(walked)
 }
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {

@@ -88,7 +88,7 @@ impl TreeWalk {
         for (digest, content) in batch.iter().zip(contents) {
             match content {
                 Ok(content) => self.take_in(digest, content)?,
-                Err(Error::NotFound(_)) => {}
+                Err(Error::NotFound(_)) if *digest != self.root => {}
                 Err(error) => return Err(error),
             }
         }
@@ -131,7 +131,7 @@ impl Cache {
         skip: u64,
         page_size: usize,
     ) -> Result<TreeWalk> {
-        if !self.has_blob(permit, &root)? {
+        if root.size() > MESSAGE_BYTES_MAX || !self.has_blob(permit, &root)? {
             return Err(Error::NotFound(format!("directory {root}")));
         }
         let page_size = if page_size == 0 { PAGE_DIRECTORIES } else { page_size.min(PAGE_DIRECTORIES) };

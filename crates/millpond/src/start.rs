@@ -139,6 +139,9 @@ fn not_opened(data: &Path, error: &OpenError) -> Failure {
             format!("{data} cannot be made or written: {cause}"),
             "let the user that this runs as own it and its file system be writable, or give another with --data",
         ),
+        OpenError::Invalid(sentence) => {
+            Failure::new(Code::Usage, sentence.clone(), "see `millpond serve --help`")
+        }
         OpenError::TooSmall(sentence) => Failure::new(
             Code::Usage,
             format!("{data}: {sentence}"),

@@ -11,6 +11,8 @@ use millpond_store::{Digest, Level};
 
 /// Bytes that all remembered lists may take together.
 const BYTES_MAX: usize = 64 << 20;
+/// What a memo takes beside its list.
+const MEMO_BYTES: usize = size_of::<Digest>() + size_of::<Entry>() + size_of::<Mutex<Memo>>();
 
 /// What is known of one tree.
 #[derive(Debug, Default)]
@@ -49,18 +51,28 @@ impl Memos {
         let mut state = lock(&self.state);
         state.uses += 1;
         let now = state.uses;
-        let entry = state.entries.entry(*root).or_insert_with(|| Entry {
-            memo: Arc::default(),
-            bytes: 0,
-            last_use: now,
-        });
-        entry.last_use = now;
-        Arc::clone(&entry.memo)
+        if let Some(entry) = state.entries.get_mut(root) {
+            entry.last_use = now;
+            return Arc::clone(&entry.memo);
+        }
+        let memo = Arc::<Mutex<Memo>>::default();
+        let bytes = MEMO_BYTES;
+        state.entries.insert(*root, Entry { memo: Arc::clone(&memo), bytes, last_use: now });
+        state.bytes += bytes;
+        memo
+    }
+
+    /// Forgets a memo that nothing was learnt for.
+    pub(super) fn forget(&self, root: &Digest) {
+        let mut state = lock(&self.state);
+        if let Some(entry) = state.entries.remove(root) {
+            state.bytes -= entry.bytes;
+        }
     }
 
     /// Counts what a memo takes now, and forgets others when all take too much.
     pub(super) fn weigh(&self, root: &Digest, digests: usize) {
-        let bytes = digests * size_of::<Digest>() + size_of::<Entry>() + size_of::<Memo>();
+        let bytes = digests * size_of::<Digest>() + MEMO_BYTES;
         let mut state = lock(&self.state);
         let Some(entry) = state.entries.get_mut(root) else { return };
         let before = std::mem::replace(&mut entry.bytes, bytes);

@@ -11,6 +11,8 @@ mod directory;
 mod memo;
 mod walk;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use millpond_proto::reapi;
 use millpond_store::Digest;
@@ -35,7 +37,7 @@ const CLOSURE_BLOBS_MAX: usize = 8_000_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     /// An asset: what its URI says, what it points to, and what its push declared.
-    Asset { form: UriForm, kind: AssetKind, digest: Digest, references: References },
+    Asset { form: UriForm, kind: AssetKind, digest: Digest, references: Arc<References> },
     /// An action result: the blob that holds it, if it has one, and its bytes if they are at hand.
     ActionResult { blob: Option<Digest>, content: Option<Bytes> },
 }

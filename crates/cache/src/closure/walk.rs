@@ -75,12 +75,28 @@ impl Walker {
     /// Raises the closure of `subject` to `to`. A tree that was found whole in this epoch and raised to `fresh_from`
     /// or later is not walked again: then `raised_to` is what it was raised to.
     pub(crate) fn walk(&self, subject: &Subject, to: Level, fresh_from: Level) -> Result<Walked> {
+        self.walk_and_check(subject, to, fresh_from, CHECK_BYTES_MAX)
+    }
+
+    /// Raises the closure of `subject` to `to`, and leaves verifying to its next look-up.
+    pub(crate) fn raise_only(&self, subject: &Subject, to: Level) -> Result<()> {
+        self.walk_and_check(subject, to, to, 0).map(drop)
+    }
+
+    fn walk_and_check(
+        &self,
+        subject: &Subject,
+        to: Level,
+        fresh_from: Level,
+        check_bytes: u64,
+    ) -> Result<Walked> {
         let mut walk = Walk {
             walker: self,
             to,
             fresh_from,
-            check_bytes: CHECK_BYTES_MAX,
+            check_bytes,
             check_until: Instant::now() + CHECK_TIME_MAX,
+            walked: 0,
             found: Walked {
                 missing: Vec::new(),
                 missing_count: 0,
@@ -101,6 +117,7 @@ struct Walk<'a> {
     fresh_from: Level,
     check_bytes: u64,
     check_until: Instant,
+    walked: usize,
     found: Walked,
 }
 
@@ -205,8 +222,11 @@ impl Walk<'_> {
                 continue;
             }
             self.check_bytes -= digest.size();
-            if self.walker.blobs.verify(&digest).is_err() {
-                missing.push(digest);
+            match self.walker.blobs.verify(&digest) {
+                Ok(()) => {}
+                Err(millpond_store::Error::Missing) => missing.push(digest),
+                // Out of descriptors, say: it is there as far as anybody knows, and looked at again later.
+                Err(_) => self.found.unchecked.push(digest),
             }
         }
         missing
@@ -216,6 +236,14 @@ impl Walk<'_> {
     fn tree(&mut self, root: &Digest) -> Result<Vec<Digest>> {
         let memo = self.walker.memos.of(root);
         let mut memo = lock(&memo);
+        let outcome = self.tree_by_memo(root, &mut memo);
+        if memo.digests.is_empty() {
+            self.walker.memos.forget(root);
+        }
+        outcome
+    }
+
+    fn tree_by_memo(&mut self, root: &Digest, memo: &mut Memo) -> Result<Vec<Digest>> {
         match memo.whole {
             Some((level, epoch))
                 if epoch == self.found.epoch && (level >= self.to || level >= self.fresh_from) =>
@@ -235,6 +263,7 @@ impl Walk<'_> {
         let unsynced = std::mem::replace(&mut self.found.unsynced, before);
         self.found.unsynced.merge(&unsynced);
         let (digests, missing) = outcome?;
+        self.count(digests.len(), root)?;
         if missing.is_empty() {
             self.walker.memos.weigh(root, digests.len());
             *memo = Memo { digests, whole: Some((self.to, self.found.epoch)), unsynced };
@@ -270,10 +299,8 @@ impl Walk<'_> {
                 all.append(&mut found.files);
                 all.extend_from_slice(&found.directories);
                 next.append(&mut found.directories);
-                if all.len() > CLOSURE_BLOBS_MAX {
-                    return Err(Error::Invalid(format!(
-                        "the tree {root} has more than {CLOSURE_BLOBS_MAX} blobs"
-                    )));
+                if self.walked + all.len() > CLOSURE_BLOBS_MAX {
+                    return Err(too_many(root));
                 }
             }
             level = next;
@@ -281,9 +308,19 @@ impl Walk<'_> {
         Err(Error::Invalid(format!("the tree {root} is nested deeper than {TREE_DEPTH_MAX} directories")))
     }
 
+    /// Counts what was walked of the whole closure, by all its trees.
+    fn count(&mut self, blobs: usize, root: &Digest) -> Result<()> {
+        self.walked += blobs;
+        if self.walked > CLOSURE_BLOBS_MAX { Err(too_many(root)) } else { Ok(()) }
+    }
+
     fn note_missing(&mut self, digests: &[Digest]) {
         self.found.missing_count += digests.len() as u64;
         let room = MISSING_NAMED_MAX.saturating_sub(self.found.missing.len());
         self.found.missing.extend(digests.iter().take(room));
     }
+}
+
+fn too_many(root: &Digest) -> Error {
+    Error::Invalid(format!("a closure of more than {CLOSURE_BLOBS_MAX} blobs, up to the tree {root}"))
 }

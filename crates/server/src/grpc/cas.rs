@@ -19,6 +19,19 @@ use super::Service;
 use crate::caller::Caller;
 use crate::status;
 
+/// The most blobs in one batch: their answers take memory whatever their sizes.
+const BATCH_BLOBS_MAX: usize = 200_000;
+
+/// Refuses a batch of absurdly many blobs.
+fn check_count(count: usize) -> millpond_cache::Result<()> {
+    if count > BATCH_BLOBS_MAX {
+        return Err(millpond_cache::Error::Invalid(format!(
+            "{count} blobs in one batch: give at most {BATCH_BLOBS_MAX}"
+        )));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl ContentAddressableStorage for Service {
     type GetTreeStream = Pin<Box<dyn Stream<Item = Result<GetTreeResponse, Status>> + Send>>;

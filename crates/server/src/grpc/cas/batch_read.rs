@@ -52,6 +52,7 @@ pub(super) async fn answer(
 }
 
 fn bounded(digests: &[reapi::Digest]) -> Result<()> {
+    super::check_count(digests.len())?;
     let sum = digests.iter().fold(0_i64, |sum, digest| sum.saturating_add(digest.size_bytes.max(0)));
     if sum > DATA_BYTES_MAX {
         return Err(Error::Invalid(format!(
