@@ -33,22 +33,29 @@ fn interrupt(server: &mut Server, command: &mut Running, end: End, text: &str, t
 }
 
 #[test]
-fn outages_in_push_and_pull_with_2_8_1() {
-    let Some(version) = Version::find("2.8.1") else { return };
+fn kill_in_push_and_pull_with_2_8_1() {
+    outage_in_push_and_pull("2.8.1", End::Killed);
+}
+
+#[test]
+fn restart_in_push_and_pull_with_2_8_1() {
+    outage_in_push_and_pull("2.8.1", End::Stopped);
+}
+
+fn outage_in_push_and_pull(number: &'static str, end: End) {
+    let Some(version) = Version::find(number) else { return };
     let mut server = Server::start();
     let project = Project::new(version.generation(), "outage");
     project.many_elements(ELEMENTS);
     let builder = Client::new(version, server.url(), Settings::pushing());
     let mut command = builder.spawn(&project, &["build", "many.bst", "all.bst"]);
-    interrupt(&mut server, &mut command, End::Killed, "Pushed artifact", 5);
-    interrupt(&mut server, &mut command, End::Stopped, "Pushed artifact", 40);
+    interrupt(&mut server, &mut command, end, "Pushed artifact", 5);
     command.wait().expect_success();
 
     project.take_sources_away();
     let user = Client::new(version, server.url(), Settings::default());
     let mut command = user.spawn(&project, &["artifact", "pull", "--deps", "all", "many.bst", "all.bst"]);
-    interrupt(&mut server, &mut command, End::Killed, "Pulled artifact", 5);
-    interrupt(&mut server, &mut command, End::Stopped, "Pulled artifact", 40);
+    interrupt(&mut server, &mut command, end, "Pulled artifact", 5);
     let output = command.wait().expect_success();
     assert!(!output.contains("does not have"), "lost in the outages:\n{output}");
     project.assert_has_many(&user.check_out(&project, "many.bst"), ELEMENTS);
