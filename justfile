@@ -13,8 +13,8 @@ quick:
 test *words:
     scripts/test {{words}}
 
-# Hours of the batteries that tests run for a minute: their figures belong into docs/batteries.md
-night kills="5000" cuts="500":
+# Hours: thousands of kills and hundreds of power cuts; the figures they print belong into docs/batteries.md
+night kills="3000" cuts="300":
     MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill_battery power_cut_battery -- \
         --release --profile night --no-capture
 
