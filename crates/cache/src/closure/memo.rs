@@ -124,4 +124,16 @@ mod tests {
         assert!(!state.entries.contains_key(&root(1)));
         assert_eq!(state.bytes, state.entries.values().map(|entry| entry.bytes).sum());
     }
+
+    #[test]
+    fn memo_that_nothing_was_learnt_for_takes_nothing() {
+        let memos = Memos::default();
+        for n in 0..1000_u64 {
+            let root = Digest::of(&n.to_le_bytes());
+            memos.of(&root);
+            memos.forget(&root);
+        }
+        let state = lock(&memos.state);
+        assert_eq!((state.bytes, state.entries.len()), (0, 0));
+    }
 }

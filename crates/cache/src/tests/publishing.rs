@@ -147,3 +147,60 @@ async fn action_result_comes_back_as_it_was_sent_with_fields_unknown_here() {
     update(exit.clone()).await.unwrap();
     assert_eq!(fixture.cache.action_result(&fixture.pull, action).await.unwrap(), exit);
 }
+
+#[tokio::test]
+async fn push_cannot_multiply_references_by_its_uris() {
+    let data = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(data.path()).await;
+    let blob = fixture.put("x").await.unwrap();
+    let uris: Vec<String> = (0..100).map(|number| format!("urn:{number}")).collect();
+    let mut push = asset(AssetKind::Blob, &[], blob);
+    push.uris = uris;
+    push.references_blobs = (0..2000_u32).map(|number| Digest::of(&number.to_le_bytes())).collect();
+    let pushed = fixture.cache.push_asset(&fixture.push, push.clone()).await;
+    assert!(matches!(pushed, Err(Error::Invalid(_))), "{pushed:?}");
+    // The same digest many times counts once.
+    push.references_blobs = vec![blob; 50_000];
+    assert_eq!(fixture.cache.push_asset(&fixture.push, push).await.unwrap(), Published::Whole);
+}
+
+#[tokio::test]
+async fn names_take_no_more_than_their_share_and_those_there_are_served() {
+    let data = tempfile::tempdir().unwrap();
+    let small = CacheOptions { max_size: Some(8 << 20), ..options(data.path()) };
+    let fixture = Fixture::of(Cache::open(small).await.unwrap().0);
+    let blob = fixture.put("x").await.unwrap();
+    let uris = |round: usize| (0..100).map(|number| format!("urn:{round}:{number}")).collect();
+    let mut rounds = 0;
+    let refused = loop {
+        let push = AssetPush { uris: uris(rounds), ..asset(AssetKind::Blob, &[], blob) };
+        match fixture.cache.push_asset(&fixture.push, push).await {
+            Ok(_) => rounds += 1,
+            Err(error) => break error,
+        }
+        assert!(rounds < 100, "never refused");
+    };
+    assert!(matches!(refused, Error::NoSpace { .. }) && rounds > 0, "{rounds}: {refused}");
+    assert_eq!(fixture.fetch_digest(AssetKind::Blob, "urn:0:7").await, Some(blob));
+    // BuildStream 2 has its build stopped by a refusal: its push is answered as one that waits.
+    let root = fixture.put_message(&directory(&[], &[])).await.unwrap();
+    let artifact = fixture.put_message(&artifact(root, None)).await.unwrap();
+    let uri = format!("{ARTIFACT}key");
+    assert_eq!(fixture.push(AssetKind::Blob, &[&uri], artifact).await.unwrap(), Published::Pending);
+    assert_eq!(fixture.fetch_digest(AssetKind::Blob, &uri).await, None);
+}
+
+#[tokio::test]
+async fn stop_while_closing_refuses_new_calls_and_the_next_start_is_clean() {
+    let data = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(data.path()).await;
+    let blob = fixture.put("x").await.unwrap();
+    fixture.push(AssetKind::Blob, &["urn:x"], blob).await.unwrap();
+    fixture.cache.close().await;
+    let late = fixture.push(AssetKind::Blob, &["urn:late"], blob).await;
+    assert!(matches!(late, Err(Error::Busy(_))), "{late:?}");
+    drop(fixture);
+    let (cache, opened) = Cache::open(options(data.path())).await.unwrap();
+    assert!(opened.clean);
+    assert_eq!(Fixture::of(cache).fetch_digest(AssetKind::Blob, "urn:x").await, Some(blob));
+}
