@@ -259,8 +259,8 @@ impl DiskFile for FaultyFile {
         self.inner.allocated()
     }
 
-    fn drop_cache(&self, offset: u64, len: u64) {
-        self.inner.drop_cache(offset, len);
+    fn drop_cache(&self) {
+        self.inner.drop_cache();
     }
 }
 
