@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** reserved before written; nothing is entered in the index before it is written whole.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::group_sync::GroupSync;
 use super::index::Inserted;
 use super::pack::{OpenPack, SingleWriter};
 use super::pack_set::Group;
+use super::poison::PoisonOnPanic;
 use super::shared::Shared;
 use super::space::Reservation;
 use super::unsealed::{Kind, Unsealed};
@@ -46,6 +48,7 @@ impl Shared {
     /// Takes in blobs whose contents match their digests and which are smaller than a single; each result stands
     /// where its blob stood. `claim` holds what they occupy.
     pub(super) fn append(self: &Arc<Self>, blobs: &[(Digest, Bytes)], claim: Reservation) -> Vec<Result<()>> {
+        let _guard = PoisonOnPanic::during(&self.poison, "appending to a pack");
         let batch_max = BATCH_BYTES_MAX.min(self.space.limits().pack_max / 2);
         let mut results = Vec::with_capacity(blobs.len());
         let mut rest = blobs;
@@ -212,6 +215,7 @@ impl Shared {
         digest: &Digest,
         claim: Reservation,
     ) -> Result<()> {
+        let _guard = PoisonOnPanic::during(&self.poison, "ending a large blob");
         let open = self.check_open();
         if open.is_err() {
             writer.abandon();
@@ -244,13 +248,16 @@ impl Shared {
     }
 }
 
-/// An error for each blob of a batch; errors of the system cannot be copied, so their sentence stands for them.
+/// An error for each blob of a batch. An error of the system cannot be copied; its kind and its sentence can.
 pub(super) fn repeat_error(error: &Error, count: usize) -> Vec<Result<()>> {
     (0..count)
         .map(|_| {
             Err(match error {
                 Error::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
                 Error::Poisoned(cause) => Error::Poisoned(cause.clone()),
+                Error::Io { doing, source } => {
+                    Error::io(doing.clone(), io::Error::new(source.kind(), source.to_string()))
+                }
                 other => Error::Busy(other.to_string()),
             })
         })

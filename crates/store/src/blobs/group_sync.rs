@@ -181,13 +181,21 @@ impl<T: Target> GroupSync<T> {
     }
 }
 
-/// Whoever has this is the one that may sync; dropped, it wakes those who wait, a panic included.
+/// Whoever has this is the one that may sync; dropped, it wakes those who wait. A panic is a
+/// failure of the target.
 #[derive(Debug)]
 pub(crate) struct Leader<T>(Arc<GroupSync<T>>);
 
 impl<T> Drop for Leader<T> {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).running = false;
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.running = false;
+        if std::thread::panicking() && state.failure.is_none() {
+            // Those who wait would begin it again, for ever.
+            state.failure =
+                Some(Failure::Other("a sync was broken off by a fault of this program".to_owned()));
+        }
+        drop(state);
         self.0.changed.notify_waiters();
         self.0.ended.notify_all();
     }
@@ -287,6 +295,26 @@ mod tests {
         assert!(matches!(group.wait(8).await, Err(Error::NoSpace { .. })));
         assert!(group.wait(0).await.is_ok(), "what was durable before stays so");
         assert_eq!(group.target.syncs.load(Ordering::SeqCst), 1);
+    }
+
+    /// Panics at each sync.
+    struct Panicking(AtomicU64);
+
+    impl Target for Panicking {
+        fn sync(&self) -> Result<u64> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sync_that_panics_fails_all_who_wait_and_is_not_repeated() {
+        let group = Arc::new(GroupSync::new(Panicking(AtomicU64::new(0)), 0));
+        for _ in 0..2 {
+            assert!(matches!(group.wait(8).await, Err(Error::Poisoned(_))));
+            assert!(matches!(group.sync_after_running(), Err(Error::Poisoned(_))));
+        }
+        assert_eq!(group.target.0.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -148,7 +148,8 @@ impl Blobs {
                 group.wait(*end).await?;
             }
         }
-        Ok(())
+        // The store may have been poisoned meanwhile by another pack.
+        self.shared.poison.check()
     }
 
     /// Reads all of a blob and compares every checksum. Blocks.
@@ -240,6 +241,11 @@ impl Blobs {
     /// Sets the waterline. That it only rises is the domain's to see to.
     pub fn set_waterline(&self, waterline: Level) {
         self.shared.waterline.store(waterline.seconds(), Ordering::SeqCst);
+    }
+
+    /// The largest blob that is taken, in bytes, as things are. No system call, no walk.
+    pub fn blob_max(&self) -> u64 {
+        self.shared.space.blob_max()
     }
 
     /// Figures, some of them by a walk over packs and shards.

@@ -1,6 +1,6 @@
 //! Whether the store still takes anything in. After a write or a sync failed, other than for lack of space, nobody
 //! knows what the disk holds of what was written since the last sync: nothing more is promised until a restart has
-//! read it back.
+//! read it back. So does a panic on the way of a write.
 //!
 //! **Invariant:** once set it stays set, with the first cause.
 
@@ -34,6 +34,28 @@ impl Poison {
     /// The error that says it, or `otherwise` if it is not set.
     pub(super) fn error(&self, otherwise: &str) -> Error {
         Error::Poisoned(self.cause().unwrap_or_else(|| otherwise.to_owned()))
+    }
+}
+
+/// Poisons the store if the work it stands over panics: nobody knows then what of it was written and what was noted.
+#[derive(Debug)]
+pub(super) struct PoisonOnPanic<'a> {
+    poison: &'a Poison,
+    work: &'static str,
+}
+
+impl<'a> PoisonOnPanic<'a> {
+    /// To be held for as long as the work goes on, which is named for the log.
+    pub(super) fn during(poison: &'a Poison, work: &'static str) -> Self {
+        Self { poison, work }
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.poison.set(&format!("this program failed while {}", self.work));
+        }
     }
 }
 

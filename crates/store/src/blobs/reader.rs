@@ -27,6 +27,8 @@ enum Rest {
     Whole(Bytes),
     Frames(Box<Frames>),
     Ended,
+    /// A call failed, or was dropped before it was through.
+    BrokenOff,
 }
 
 impl BlobReader {
@@ -58,11 +60,19 @@ impl BlobReader {
     /// The next piece, at most 1 MiB; `None` after the last.
     ///
     /// # Errors
-    /// [`Error::Missing`] if the record turns out to be bad, [`Error::Io`]. After an error there is nothing more.
+    /// [`Error::Missing`] if the record turns out to be bad, [`Error::Io`]. After an error, and after a call that was
+    /// dropped before it was through, there is nothing more but [`Error::Busy`].
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        match std::mem::replace(&mut self.rest, Rest::Ended) {
-            Rest::Ended => Ok(None),
-            Rest::Whole(content) => Ok(Some(content).filter(|content| !content.is_empty())),
+        match std::mem::replace(&mut self.rest, Rest::BrokenOff) {
+            Rest::BrokenOff => Err(Error::Busy("the read was broken off before".to_owned())),
+            Rest::Ended => {
+                self.rest = Rest::Ended;
+                Ok(None)
+            }
+            Rest::Whole(content) => {
+                self.rest = Rest::Ended;
+                Ok(Some(content).filter(|content| !content.is_empty()))
+            }
             Rest::Frames(mut frames) => {
                 if let Poll::Ready(piece) = frames.reader.try_next() {
                     self.rest = Rest::Frames(frames);

@@ -99,6 +99,21 @@ pub(crate) fn write(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(doing("making room for", error)),
         _ => {}
     }
+    let written = write_new(disk, file, content, entries);
+    if written.is_err() {
+        // What it occupies is in nobody's books. If it stays, the next snapshot removes it.
+        let _ = disk.remove(Path::new(TEMPORARY));
+    }
+    written
+}
+
+fn write_new(
+    disk: &dyn Disk,
+    file: &'static str,
+    content: &Content,
+    entries: impl FnOnce(&mut dyn FnMut(&Entry)),
+) -> Result<u64> {
+    let doing = |what: &str, error| crate::disk::write_error(disk, format!("{what} {file}"), error);
     let target = disk.create(Path::new(TEMPORARY)).map_err(|error| doing("creating", error))?;
     let mut writer = Writer::new(target.clone(), content.generation);
     writer.put(&Header::of(content).encode());

@@ -12,6 +12,7 @@ use super::group_sync::Target;
 use super::index::Key;
 use super::pack::{OpenPack, PackFile, Single};
 use super::pack_set::PackCounters;
+use super::poison::PoisonOnPanic;
 use super::shared::Shared;
 use crate::{Error, Result};
 
@@ -124,6 +125,7 @@ impl Target for Unsealed {
         let Some(shared) = self.shared.upgrade() else {
             return Err(Error::Busy("the store is closed".to_owned()));
         };
+        let _guard = PoisonOnPanic::during(&shared.poison, "syncing a pack");
         shared.poison.check()?;
         if self.is_given_up() {
             return Err(shared.poison.error("the pack was given up after an earlier fault"));

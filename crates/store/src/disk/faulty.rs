@@ -60,6 +60,8 @@ pub enum Effect {
     /// One bit of what it reads is flipped: this one of the first byte and counted on from there. Other calls than
     /// reads are made as they are.
     FlipBit(usize),
+    /// It is not made, and the thread unwinds as after a panic.
+    Unwind,
 }
 
 /// Which calls go wrong.
@@ -114,6 +116,7 @@ impl Faults {
                 std::thread::sleep(pause);
                 Some(Effect::Fail(errno))
             }
+            Some(Effect::Unwind) => std::panic::resume_unwind(Box::new("a fault that was asked for")),
             effect => effect,
         }
     }
@@ -140,7 +143,7 @@ impl Faults {
             Some(Effect::Fail(errno) | Effect::FailAfter(errno, _) | Effect::CutShort(errno)) => {
                 Err(errno.into())
             }
-            Some(Effect::FlipBit(_)) | None => Ok(()),
+            Some(Effect::FlipBit(_) | Effect::Unwind) | None => Ok(()),
         }
     }
 
@@ -215,7 +218,7 @@ impl FaultyFile {
                 }
                 Ok(len)
             }
-            None => read(self.inner.as_ref(), buffer),
+            Some(Effect::Unwind) | None => read(self.inner.as_ref(), buffer),
         }
     }
 }
@@ -236,7 +239,7 @@ impl DiskFile for FaultyFile {
                 self.inner.write_at(bytes.get(..bytes.len() / 2).unwrap_or_default(), offset)?;
                 Err(errno.into())
             }
-            Some(Effect::FlipBit(_)) | None => self.inner.write_at(bytes, offset),
+            Some(Effect::FlipBit(_) | Effect::Unwind) | None => self.inner.write_at(bytes, offset),
         }
     }
 
@@ -247,7 +250,7 @@ impl DiskFile for FaultyFile {
                 self.inner.sync()?;
                 Err(errno.into())
             }
-            Some(Effect::FlipBit(_)) | None => self.inner.sync(),
+            Some(Effect::FlipBit(_) | Effect::Unwind) | None => self.inner.sync(),
         }
     }
 
@@ -259,8 +262,8 @@ impl DiskFile for FaultyFile {
         self.inner.allocated()
     }
 
-    fn drop_cache(&self, offset: u64, len: u64) {
-        self.inner.drop_cache(offset, len);
+    fn drop_cache(&self) {
+        self.inner.drop_cache();
     }
 }
 

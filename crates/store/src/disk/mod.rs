@@ -64,9 +64,10 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     }
     /// The bytes that the file system gave to it: blocks, not length.
     fn allocated(&self) -> io::Result<u64>;
-    /// Asks for a range to be forgotten by the page cache, so that the next read comes from the device. Written but
-    /// unsynced bytes stay.
-    fn drop_cache(&self, offset: u64, len: u64);
+    /// Asks for all of the file to be forgotten by the page cache, so that the next read comes from the device. Written
+    /// but unsynced bytes stay. There is no asking for a range: pages that it covers in part would stay, and so would
+    /// large folios.
+    fn drop_cache(&self);
 }
 
 /// What a folder holds.

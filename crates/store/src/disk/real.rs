@@ -214,9 +214,9 @@ impl DiskFile for RealFile {
         Ok(blocks_to_bytes(rustix::fs::fstat(&self.0)?.st_blocks))
     }
 
-    fn drop_cache(&self, offset: u64, len: u64) {
-        // Advice only: if it is not taken, the next read may show the same bytes again.
-        let _ = rustix::fs::fadvise(&self.0, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
+    fn drop_cache(&self) {
+        // Advice only: if it is not taken, the next read may show the same bytes again. No length: to the file's end.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
         assert!(again.allocated().unwrap() >= 11);
-        again.drop_cache(0, 0);
+        again.drop_cache();
         assert_eq!((again.len().unwrap(), again.is_empty().unwrap()), (11, false));
         let space = disk.space().unwrap();
         assert!(0 < space.available && space.available <= space.total);

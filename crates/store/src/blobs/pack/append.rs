@@ -45,6 +45,15 @@ struct State {
     closed: Option<Closed>,
 }
 
+impl State {
+    /// It takes nothing more and never gets a footer.
+    fn give_up(&mut self, error: &Error) {
+        self.closed = Some(Closed::GivenUp(error.to_string()));
+        self.entries = Vec::new();
+        self.buffer = Vec::new();
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Closed {
     Sealed,
@@ -124,7 +133,7 @@ impl OpenPack {
             }
             Err(error) => {
                 if let Error::Io { .. } = error {
-                    state.closed = Some(Closed::GivenUp(error.to_string()));
+                    state.give_up(&error);
                 }
                 Err(error)
             }
@@ -183,7 +192,7 @@ impl OpenPack {
                 Ok(end)
             }
             Err(error) => {
-                state.closed = Some(Closed::GivenUp(error.to_string()));
+                state.give_up(&error);
                 Err(error)
             }
         }
@@ -201,7 +210,7 @@ impl OpenPack {
         let ending = self.ending();
         ending.write_footer(state.appended, &state.entries).inspect_err(|error| {
             if let Error::Io { .. } = error {
-                state.closed = Some(Closed::GivenUp(error.to_string()));
+                state.give_up(error);
             }
         })?;
         match ending.sync().and_then(|()| {
@@ -215,7 +224,7 @@ impl OpenPack {
                 Ok(())
             }
             Err(error) => {
-                state.closed = Some(Closed::GivenUp(error.to_string()));
+                state.give_up(&error);
                 Err(error)
             }
         }
@@ -269,5 +278,24 @@ impl OpenPack {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{append, blob, memory, open_pack};
+
+    #[test]
+    fn pack_given_up_keeps_nothing_in_memory_for_a_footer() {
+        for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::IO] {
+            let disk = memory();
+            let pack = open_pack(&disk);
+            append(&pack, &[blob(1, 500), blob(2, 500)]);
+            assert_eq!(pack.lock().entries.len(), 2);
+            disk.fail_next_sync(".open", errno, 0);
+            pack.sync().unwrap_err();
+            let state = pack.lock();
+            assert_eq!((state.entries.capacity(), state.buffer.capacity()), (0, 0));
+        }
     }
 }

@@ -106,7 +106,7 @@ impl PackFile {
             return self.read_frames(place, digest);
         }
         let read = || self.read_whole(place, digest, stored, DiskFile::read_at);
-        match self.twice(place.byte_offset(), stored + RecordHeader::LEN as u64, read) {
+        match self.twice(read) {
             Err(Trouble::OtherLength) => self.read_frames(place, digest),
             other => other.map_err(|trouble| self.error(place, trouble)),
         }
@@ -161,7 +161,7 @@ impl PackFile {
     pub fn frames(self: &Arc<Self>, place: Place, digest: &Digest, range: Range<u64>) -> Result<FrameReader> {
         let start = place.byte_offset();
         let header = self
-            .twice(start, RecordHeader::LEN as u64, || {
+            .twice(|| {
                 let bytes = self.read_exact(start, RecordHeader::LEN as u64)?;
                 self.check_header(&bytes, place, digest)
             })
@@ -170,7 +170,7 @@ impl PackFile {
         let table_len = header.table_len();
         let table_offset = body.saturating_add(header.stored - table_len);
         let table = self
-            .twice(table_offset, table_len, || {
+            .twice(|| {
                 let bytes = self.read_exact(table_offset, table_len)?;
                 FrameTable::decode(&bytes, &header)
                     .ok_or(Trouble::Bad("its frame table does not match its checksum"))
@@ -186,7 +186,7 @@ impl PackFile {
     pub fn footer(&self) -> Result<Vec<FooterEntry>> {
         let len = self.len()?;
         let start = len.saturating_sub(Trailer::LEN as u64);
-        self.twice(start, Trailer::LEN as u64, || {
+        self.twice(|| {
             let trailer = Trailer::decode(&self.read_exact(start, Trailer::LEN as u64)?)
                 .filter(|trailer| {
                     trailer.id == self.id && trailer.keys == self.keys && trailer.file_len() == len
@@ -222,15 +222,10 @@ impl PackFile {
     }
 
     /// Tries again once, past the page cache, when the bytes were bad.
-    fn twice<T>(
-        &self,
-        offset: u64,
-        len: u64,
-        attempt: impl Fn() -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+    fn twice<T>(&self, attempt: impl Fn() -> Result<T, Trouble>) -> Result<T, Trouble> {
         match attempt() {
             Err(Trouble::Bad(_)) => {
-                self.file.drop_cache(offset, len);
+                self.file.drop_cache();
                 attempt()
             }
             other => other,
@@ -295,7 +290,7 @@ impl FrameReader {
         let (offset, next) = (self.offset, self.next);
         let piece = self
             .pack
-            .twice(offset, stored, || self.check_frame(self.pack.read_exact(offset, stored)?, next))
+            .twice(|| self.check_frame(self.pack.read_exact(offset, stored)?, next))
             .map_err(|trouble| self.pack.error(self.place, trouble))?;
         Ok(Some(self.advance(stored, content, &piece)))
     }

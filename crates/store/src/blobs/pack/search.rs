@@ -35,6 +35,8 @@ pub struct Found {
     pub lost: u64,
     /// The length of the file.
     pub len: u64,
+    /// Whether what was read is what the disk has: false only if no sync before the search returned well.
+    pub synced: bool,
     header_is_good: bool,
 }
 
@@ -54,13 +56,13 @@ pub struct Sealed {
 ///
 /// # Errors
 /// [`Error::Missing`] if there is no such file, [`Error::Damaged`] if another volume made it, [`Error::NoSpace`] if
-/// there is no room for the footer, [`Error::Io`].
+/// there is no room for the footer, [`Error::Io`]. After the last two [`search_open`] says what may be relied on.
 pub fn search_and_seal(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result<Sealed> {
     let path = id.path(PackState::Open);
     let file = open(disk, id, PackState::Open)?;
     let failed = |error| write_error(disk, format!("syncing pack {id}"), error);
     file.sync().map_err(failed)?;
-    file.drop_cache(0, 0);
+    file.drop_cache();
     let found = search(file.as_ref(), keys, id)?;
     if found.entries.is_empty() {
         disk.remove(&path).and_then(|()| disk.sync_folder(&id.folder())).map_err(failed)?;
@@ -78,14 +80,23 @@ pub fn search_and_seal(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result
     Ok(Sealed { entries: found.entries, lost: found.lost, len })
 }
 
-/// Searches an `.open` pack, as the disk has it, where there is no room to seal it. Nothing is changed.
+/// Searches a pack that could not be sealed, as the disk has it, under whichever of the two names it has by now. It is
+/// not changed.
+///
+/// The sync that failed may have left written pages in the page cache that the disk does not have. A later one that
+/// returns well says that none waits to be written any more, so dropping the cache then shows the disk itself: what is
+/// read back is durable. If that one fails as well [`Found::synced`] says so, and nothing found may be relied on.
 ///
 /// # Errors
 /// [`Error::Missing`] if there is no such file, [`Error::Damaged`] if another volume made it, [`Error::Io`].
 pub fn search_open(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result<Found> {
-    let file = open(disk, id, PackState::Open)?;
-    file.drop_cache(0, 0);
-    search(file.as_ref(), keys, id)
+    let file = match open(disk, id, PackState::Open) {
+        Err(Error::Missing) => open(disk, id, PackState::Sealed)?,
+        other => other?,
+    };
+    let synced = file.sync().is_ok();
+    file.drop_cache();
+    Ok(Found { synced, ..search(file.as_ref(), keys, id)? })
 }
 
 /// Searches a sealed pack, whose footer is damaged, for what is good in it. Nothing is changed.
@@ -111,8 +122,14 @@ pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Resu
         return Err(Error::Damaged(format!("pack {id} is of another volume")));
     }
     let kind = header.map_or(PackKind::Mixed, |header| header.kind);
-    let mut found =
-        Found { kind, entries: Vec::new(), lost: 0, len: window.len, header_is_good: header.is_some() };
+    let mut found = Found {
+        kind,
+        entries: Vec::new(),
+        lost: 0,
+        len: window.len,
+        synced: true,
+        header_is_good: header.is_some(),
+    };
     let mut sequence = 0;
     let mut broken = false;
     let mut offset = PackHeader::LEN as u64;

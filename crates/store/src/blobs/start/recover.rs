@@ -25,6 +25,7 @@ pub(super) struct Recovered {
     pub(super) allocated: u64,
     pub(super) searched: bool,
     pub(super) lost: u64,
+    /// Why nothing of it is served: a sentence for the log.
     pub(super) set_aside: Option<String>,
 }
 
@@ -113,15 +114,38 @@ fn read_open(disk: &dyn Disk, keys: &VolumeKeys, recovered: &mut Recovered) -> R
             }
             Ok(sealed.entries)
         }
-        // No room for a footer: what is good in it, which is synced, is served from it as it lies.
-        Err(Error::NoSpace { .. }) => {
-            recovered.sealed_len = 0;
-            let found = search_open(disk, keys, recovered.id)?;
-            recovered.lost = found.lost;
-            Ok(found.entries)
+        Err(error @ (Error::NoSpace { .. } | Error::Io { .. })) => {
+            read_unsealed(disk, keys, recovered, &error)
         }
         Err(error) => Err(error),
     }
+}
+
+/// A pack without a footer that vouches for it: what the disk has of it is served from it as it lies. Its name stays,
+/// and the next start tries again to seal it.
+fn read_unsealed(
+    disk: &dyn Disk,
+    keys: &VolumeKeys,
+    recovered: &mut Recovered,
+    cause: &Error,
+) -> Result<Vec<FooterEntry>> {
+    recovered.sealed_len = 0;
+    let found = match search_open(disk, keys, recovered.id) {
+        // There was no record in it, and it was removed.
+        Err(Error::Missing) => {
+            recovered.allocated = 0;
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    if !found.synced {
+        let id = recovered.id;
+        recovered.set_aside = Some(format!("pack {id} was left out until it can be synced: {cause}"));
+        return Ok(Vec::new());
+    }
+    tracing::warn!(pack = %recovered.id, %cause, "a pack was not sealed and is served as it lies");
+    recovered.lost = found.lost;
+    Ok(found.entries)
 }
 
 /// Gives a file that cannot be read another name, and says so.

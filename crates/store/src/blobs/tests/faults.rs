@@ -182,3 +182,90 @@ async fn sync_without_durability_does_not_touch_the_disk() {
     let store = try_open(&disk, &options, Level::ZERO, &[]).unwrap();
     assert_eq!(missing(&store.blobs, &[one.0]), [one.0]);
 }
+
+/// Three blobs in packs that no footer vouches for, and one more that was written but never synced.
+async fn crashed_with_open_packs() -> (Arc<MemoryDisk>, Vec<(Digest, Bytes)>) {
+    let (memory, disk) = memory();
+    let store = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+    let durable = vec![blob(50, 4000), blob(51, 10), blob(52, 15_000)];
+    for one in &durable {
+        put(&store.blobs, one).await.unwrap();
+        make_durable(&store.blobs, &[one.0]).await.unwrap();
+    }
+    put(&store.blobs, &blob(53, 6000)).await.unwrap();
+    (memory, durable)
+}
+
+fn assert_no_pack_was_renamed(disk: &MemoryDisk, what: &str) {
+    for low_byte in 0..=u8::MAX {
+        for entry in disk.list(&format::pack_folder(low_byte)).unwrap() {
+            assert!(!entry.name.ends_with(".unreadable"), "{what}: {}", entry.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_while_a_pack_is_sealed_at_start_costs_nothing_that_was_promised() {
+    let (base, durable) = crashed_with_open_packs().await;
+    let mut struck = 0;
+    for call in [Call::Write, Call::Sync, Call::Rename, Call::SyncFolder] {
+        for errno in [Errno::IO, Errno::ROFS, Errno::NOSPC] {
+            for nth in 1.. {
+                let memory = Arc::new(base.crash(0));
+                let fault = Fault { call: Some(call), nth, effect: Effect::CutShort(errno), lasting: false };
+                let faulty = Arc::new(FaultyDisk::new(memory.clone(), fault));
+                let disk: Arc<dyn Disk> = faulty.clone();
+                let started = try_open(&disk, &small_options(), Level::ZERO, &[]);
+                if !faulty.has_struck() {
+                    break;
+                }
+                let what = format!("{call:?} {nth} {errno:?}");
+                // Before any pack is looked at, a fault in the volume's own files may refuse the start.
+                let Ok(store) = started else { continue };
+                struck += 1;
+                assert_eq!(store.started.set_aside, Vec::<String>::new(), "{what}");
+                all_are_read(&store.blobs, &durable, &what).await;
+                assert_no_pack_was_renamed(&memory, &what);
+                for seed in 0..3 {
+                    let disk: Arc<dyn Disk> = Arc::new(memory.crash(seed));
+                    let again = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+                    all_are_read(&again.blobs, &durable, &what).await;
+                }
+            }
+        }
+    }
+    assert!(struck >= 12, "{struck}");
+}
+
+/// The process was killed: the page cache has what was written, and the sync at start loses it.
+#[tokio::test]
+async fn what_the_sync_at_start_lost_is_missing_and_the_rest_is_there() {
+    for errno in [Errno::IO, Errno::NOSPC] {
+        let (memory, durable) = crashed_with_open_packs().await;
+        memory.fail_next_sync(".open", errno, 0);
+        let disk: Arc<dyn Disk> = memory.clone();
+        let store = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+        all_are_read(&store.blobs, &durable, "after the sync failed").await;
+        assert_eq!(missing(&store.blobs, &[blob(53, 6000).0]), [blob(53, 6000).0]);
+        let disk: Arc<dyn Disk> = Arc::new(memory.crash(0));
+        let again = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+        all_are_read(&again.blobs, &durable, "after a crash").await;
+    }
+}
+
+#[tokio::test]
+async fn a_pack_that_no_sync_vouches_for_is_left_out_until_the_next_start() {
+    for errno in [Errno::IO, Errno::NOSPC] {
+        let (memory, durable) = crashed_with_open_packs().await;
+        memory.fail_next_sync(".open", errno, 0);
+        memory.fail_next_sync(".open", errno, 0);
+        let disk: Arc<dyn Disk> = memory.clone();
+        let store = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+        let digests: Vec<Digest> = durable.iter().map(|(digest, _)| *digest).collect();
+        assert_eq!(missing(&store.blobs, &digests), digests);
+        assert_eq!(store.started.set_aside.len(), 1, "{:?}", store.started.set_aside);
+        assert_no_pack_was_renamed(&memory, "left out");
+        let again = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
+        all_are_read(&again.blobs, &durable, "the next start").await;
+    }
+}

@@ -48,7 +48,8 @@ async fn full_store_refuses_blobs_and_goes_on_reading() {
 async fn blob_above_half_of_what_packs_may_hold_is_refused_before_it_is_sent() {
     let (_, disk) = memory();
     let store = try_open(&disk, &options_of(8_000_000), Level::ZERO, &[]).unwrap();
-    let limit = store.blobs.figures().blob_max;
+    let limit = store.blobs.blob_max();
+    assert_eq!(limit, store.blobs.figures().blob_max);
     for size in [limit + 1, 5 << 30, i64::MAX as u64] {
         let digest = Digest::from_parts(crate::DigestFunction::Sha256, [1; 32], size).unwrap();
         let refused = store.blobs.create(digest).await;

@@ -86,7 +86,7 @@ impl DiskFile for MemoryFile {
         self.len().map(allocated)
     }
 
-    fn drop_cache(&self, _offset: u64, _len: u64) {
+    fn drop_cache(&self) {
         let _ = self.with(Content::drop_cache);
     }
 }

@@ -143,7 +143,7 @@ fn failed_sync_loses_what_the_cache_goes_on_showing() {
     assert_eq!(content(&disk, "a").unwrap(), b"new");
     file.sync().unwrap();
     assert_eq!(images(&disk, "a"), BTreeSet::from([Some(b"old".to_vec())]));
-    file.drop_cache(0, 0);
+    file.drop_cache();
     assert_eq!(content(&disk, "a").unwrap(), b"old");
 }
 

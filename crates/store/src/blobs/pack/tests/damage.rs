@@ -217,7 +217,7 @@ impl crate::disk::DiskFile for BadSector {
         self.inner.allocated()
     }
 
-    fn drop_cache(&self, offset: u64, len: u64) {
-        self.inner.drop_cache(offset, len);
+    fn drop_cache(&self) {
+        self.inner.drop_cache();
     }
 }

@@ -76,7 +76,7 @@ impl DiskFile for Sparse {
         Ok((self.0.lock().unwrap().pages.len() * PAGE) as u64)
     }
 
-    fn drop_cache(&self, _offset: u64, _len: u64) {}
+    fn drop_cache(&self) {}
 }
 
 impl Disk for Sparse {
