@@ -323,7 +323,7 @@ impl Writer {
 
     fn rebuild_now(&mut self) -> Result<()> {
         self.refuse_if_poisoned()?;
-        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?)?;
+        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?, self.journal.is_behind())?;
         self.shared.readers.suspend();
         let exchanged = self.exchange();
         self.shared.readers.resume();
@@ -332,7 +332,7 @@ impl Writer {
         self.head = built.head;
         self.shared.count(&self.head);
         self.copying = None;
-        if !built.seen.complete || built.seen.bad > 0 {
+        if built.is_journal_behind() || self.journal.is_behind() {
             self.rewrite_journal();
         }
         tracing::warn!(records = built.seen.records, "the catalog was rebuilt from its journal");

@@ -176,6 +176,11 @@ impl Journal {
         self.copying = false;
     }
 
+    /// Whether changes are known to be missing from the files.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
     /// Whether the files hold all that was committed.
     pub(super) fn is_complete(&self) -> bool {
         !self.behind && !self.copying
