@@ -4,6 +4,7 @@
 //! on the disk. Only the writer's connection changes it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -15,6 +16,9 @@ pub(super) const DATABASE: &str = "catalog.db";
 /// An extended code of SQLite that the bindings have no name for: the index of the write-ahead log, a file in the
 /// same folder, could not be made larger.
 const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+
+/// How long the writer's connection waits for a lock, but where it must not.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the writer's connection keeps its changes until they are committed.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,7 @@ pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(32);
         connection.execute_batch(
             "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
@@ -59,7 +64,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(1))?;
+        connection.busy_timeout(Duration::from_secs(1))?;
         connection.execute_batch(
             "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
              PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;",
