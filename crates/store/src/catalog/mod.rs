@@ -52,7 +52,7 @@ use crate::{Error, Level, Result};
 /// The largest content of a [`Target::Inline`], in bytes.
 pub const INLINE_MAX: usize = 64 << 10;
 
-/// The most that a value holds with its name, in bytes.
+/// The most that a value holds with its name, and all values of one [`Catalog::publish`] together, in bytes.
 pub const VALUE_MAX: usize = 16 << 20;
 /// Requests that wait for the writer at most; whoever comes then waits for a place first.
 const WAITING_MAX: usize = 4096;
@@ -105,6 +105,11 @@ impl Catalog {
     pub async fn publish(&self, values: Vec<NewValue>) -> Result<Vec<Arc<Value>>> {
         for value in &values {
             value.check_size()?;
+        }
+        // The writer keeps all of it in memory, once more for the journal, and commits it at one go.
+        let size: usize = values.iter().map(NewValue::size).sum();
+        if size > VALUE_MAX {
+            return Err(Error::NoSpace { used: size as u64, limit: VALUE_MAX as u64 });
         }
         match self.request(Request::Publish(values)).await? {
             Outcome::Published(values) => Ok(values),

@@ -29,8 +29,19 @@ pub(super) struct Rebuilt {
     pub(super) seen: Seen,
 }
 
-/// Builds the new database beside the old one, which goes on serving meanwhile.
-pub(super) fn build(folder: &Path, files: &[(File, u64)]) -> Result<Rebuilt> {
+impl Rebuilt {
+    /// Whether the journal does not hold all that the new database does.
+    pub(super) fn is_journal_behind(&self) -> bool {
+        !self.seen.complete || self.seen.bad > 0 || self.seen.last_seq < self.head.last_seq
+    }
+}
+
+/// Builds the new database beside the old one, which goes on serving meanwhile. `behind` says that changes are known
+/// to be missing from the journal, whatever its own numbers say.
+///
+/// A journal without a gap may still end early: its tail was not synced before a power cut, or could not be written.
+/// What the old database has beyond that end is taken over too.
+pub(super) fn build(folder: &Path, files: &[(File, u64)], behind: bool) -> Result<Rebuilt> {
     discard(folder)?;
     let path = folder.join(UNFINISHED);
     let mut connection = sqlite::open_writer(&path, Durability::None)?;
@@ -40,10 +51,17 @@ pub(super) fn build(folder: &Path, files: &[(File, u64)]) -> Result<Rebuilt> {
     let needed = files.get(seen.first..).unwrap_or_default();
     let transaction = connection.transaction().map_err(failed)?;
     let mut head = Head::default();
-    if !seen.complete {
-        salvage(&folder.join(DATABASE), &transaction, &mut head);
+    let old = open_old(&folder.join(DATABASE))?;
+    let all = !seen.complete || behind;
+    if let (true, Some(old)) = (all, &old) {
+        salvage(old, &transaction, &mut head, None)?;
     }
     survey(needed, |seq, change| replay(&transaction, &mut head, seq, change))?;
+    if let (false, Some(old)) = (all, &old) {
+        // After the replay, since these are newer than all of it.
+        salvage(old, &transaction, &mut head, Some(seen.last_seq))?;
+    }
+    drop(old);
     head.write(&transaction)?;
     transaction.commit().map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(error))?;
@@ -140,27 +158,65 @@ fn replay(connection: &Connection, head: &mut Head, seq: u64, change: Change) ->
     Ok(())
 }
 
-/// Takes over each row of the damaged database that can be reached and passes its checksum: from the front as far as
-/// that goes, then from the end. Errors only end it.
-fn salvage(old: &Path, connection: &Connection, head: &mut Head) {
-    let Ok(old) = sqlite::open_reader(old) else { return };
-    if let Ok(Some(read)) = Head::read(&old) {
-        *head =
-            Head { waterline: read.waterline, last_time: read.last_time, last_seq: read.last_seq, ..*head };
+/// Opens the damaged database; `None` if there is none, or if nothing of it can be read.
+///
+/// # Errors
+/// What may pass: to go on without the database would throw away what only it has.
+fn open_old(path: &Path) -> Result<Option<Connection>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("looking for the damaged catalog", error)),
+        Ok(file) if file.len() == 0 => return Ok(None),
+        Ok(_) => {}
     }
-    let (mut rows, mut after, mut before) = (0_u64, -1_i64, i64::MAX);
+    let open = || {
+        let old = sqlite::open_reader(path)?;
+        // Files are opened at the first read only.
+        migrations::format(&old)?;
+        Ok(old)
+    };
+    unless_damaged(open())
+}
+
+/// Nothing where damage was met, which is to be expected here.
+fn unless_damaged<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if sqlite::is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes over each row of the damaged database that can be reached and passes its checksum: from the front as far as
+/// that goes, then from the end. With `after`, only the rows with a higher number. Damage only ends it.
+fn salvage(old: &Connection, connection: &Connection, head: &mut Head, after: Option<u64>) -> Result<()> {
+    let read = unless_damaged(Head::read(old))?.flatten().unwrap_or_default();
+    head.waterline = head.waterline.max(read.waterline);
+    head.last_time = head.last_time.max(read.last_time);
+    head.last_seq = head.last_seq.max(read.last_seq);
+    let end_of_journal = after.map_or(-1, u64::cast_signed);
+    let (mut rows, mut after, mut before) = (0_u64, end_of_journal, i64::MAX);
     for (end, forward) in [("min", true), ("max", false)] {
         let query = format!("SELECT {end}(seq) FROM name WHERE seq > ?1 AND seq < ?2");
         let next = |after: i64, before: i64| {
-            let mut statement = old.prepare_cached(&query)?;
-            statement.query_row((after, before), |row| row.get::<_, Option<i64>>(0))
+            let read = || {
+                let mut statement = old.prepare_cached(&query)?;
+                statement.query_row((after, before), |row| row.get::<_, Option<i64>>(0))
+            };
+            unless_damaged(read().map_err(|error| sql_error("reading the damaged catalog", error)))
         };
-        while let Ok(Some(seq)) = next(after, before) {
-            let taken = names::read(&old, "WHERE seq = ?1", [seq], |value| {
-                head.last_seq = head.last_seq.max(value.seq);
-                names::apply(connection, head, &value)
+        while let Some(seq) = next(after, before)?.flatten() {
+            let mut found = None;
+            let read = names::read(old, "WHERE seq = ?1", [seq], |value| {
+                found = Some(value);
+                Ok(())
             });
-            rows += u64::from(taken.is_ok());
+            if let (Some(()), Some(value)) = (unless_damaged(read)?, found) {
+                head.last_seq = head.last_seq.max(value.seq);
+                head.last_time = head.last_time.max(value.touched());
+                names::apply(connection, head, &value)?;
+                rows += 1;
+            }
             if forward {
                 after = seq;
             } else {
@@ -168,12 +224,18 @@ fn salvage(old: &Path, connection: &Connection, head: &mut Head) {
             }
         }
     }
-    for (pack, offset) in damage::all(&old).unwrap_or_default() {
-        // Forgetting one costs that a bad record is found again when it is next read.
-        let _ = damage::insert(connection, head, pack, offset);
+    // A journal that goes as far as the database holds each of them that was not forgotten since.
+    if end_of_journal < read.last_seq.cast_signed() {
+        // Losing one costs that a bad record is found again when it is next read.
+        for (pack, offset) in unless_damaged(damage::all(old))?.unwrap_or_default() {
+            damage::insert(connection, head, pack, offset)?;
+        }
     }
-    tracing::warn!(
-        rows,
-        "rows were taken over from the damaged catalog, since its journal does not hold all"
-    );
+    if rows > 0 {
+        tracing::warn!(
+            rows,
+            "rows were taken over from the damaged catalog, since its journal does not hold all"
+        );
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! on the disk. Only the writer's connection changes it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -15,6 +16,9 @@ pub(super) const DATABASE: &str = "catalog.db";
 /// An extended code of SQLite that the bindings have no name for: the index of the write-ahead log, a file in the
 /// same folder, could not be made larger.
 const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+
+/// How long the writer's connection waits for a lock, but where it must not.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the writer's connection keeps its changes until they are committed.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,7 @@ pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(32);
         connection.execute_batch(
             "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
@@ -59,7 +64,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(1))?;
+        connection.busy_timeout(Duration::from_secs(1))?;
         connection.execute_batch(
             "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
              PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;",
@@ -94,19 +99,34 @@ pub(super) fn sql_error(doing: impl Into<String>, error: rusqlite::Error) -> Err
     }
 }
 
-/// Whether a rebuild of the database would cure it: what was read is not what was written, or cannot be read.
+/// Extended codes of SQLite: what was read is not what was written, or cannot be read.
+const IOERR_READ: i32 = 10 | 1 << 8;
+const IOERR_SHORT_READ: i32 = 10 | 2 << 8;
+const IOERR_DATA: i32 = 10 | 32 << 8;
+/// Memory, or memory of the operating system for a file, ran out.
+const IOERR_NOMEM: i32 = 10 | 12 << 8;
+/// `SQLITE_ERROR`: of our own statements, only that a table or a column is not there.
+const ERROR: i32 = 1;
+
+/// Whether a rebuild of the database would cure it: what was read is not what was written, or cannot be read. All
+/// else may pass, as do too many open files, lack of memory, a lock, missing rights.
 pub(super) fn is_damage(error: &Error) -> bool {
     match error {
         Error::Damaged(_) => true,
         Error::Sql { source, .. } => match source.sqlite_error_code() {
             Some(
-                ErrorCode::OutOfMemory
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::OperationInterrupted,
-            ) => false,
-            _ => !is_fault(error),
+                ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                // A row or an index whose bad bytes SQLite itself took for good.
+                | ErrorCode::TooBig
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch,
+            ) => true,
+            Some(ErrorCode::SystemIoFailure) => matches!(
+                source.sqlite_extended_error_code(),
+                Some(IOERR_READ | IOERR_SHORT_READ | IOERR_DATA)
+            ),
+            _ => source.sqlite_extended_error_code().is_some_and(|code| code & 0xff == ERROR),
         },
         _ => false,
     }
@@ -114,13 +134,36 @@ pub(super) fn is_damage(error: &Error) -> bool {
 
 /// Whether a write or sync may have failed halfway: nothing is known of the disk then.
 pub(super) fn is_fault(error: &Error) -> bool {
-    const READ: i32 = 10 | 1 << 8;
-    const SHORT_READ: i32 = 10 | 2 << 8;
     match error {
         Error::Sql { source, .. } => {
             source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
-                && !matches!(source.sqlite_extended_error_code(), Some(READ | SHORT_READ))
+                && !is_damage(error)
+                && source.sqlite_extended_error_code() != Some(IOERR_NOMEM)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_no_damage() {
+        let of = |code: i32| {
+            sql_error("trying", rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+        };
+        // CORRUPT, NOTADB, and of IOERR: READ, SHORT_READ, DATA.
+        for code in [11, 26, IOERR_READ, IOERR_SHORT_READ, IOERR_DATA] {
+            assert!(is_damage(&of(code)) && !is_fault(&of(code)), "{code}");
+        }
+        // PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, CANTOPEN, PROTOCOL, NOLFS, AUTH, FULL.
+        for code in [3, 5, 6, 7, 8, 9, 14, 15, 22, 23, 13, IOERR_NOMEM] {
+            assert!(!is_damage(&of(code)) && !is_fault(&of(code)), "{code}");
+        }
+        // Of IOERR: WRITE, FSYNC, TRUNCATE.
+        for code in [3, 4, 6].map(|kind| 10 | kind << 8) {
+            assert!(!is_damage(&of(code)) && is_fault(&of(code)), "{code}");
+        }
     }
 }

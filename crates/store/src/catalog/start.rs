@@ -5,6 +5,7 @@
 //! never repaired, only replaced. Nothing here stops a start but lack of space, a disk that does not write, or a newer
 //! format.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::readers::Readers;
 use super::shared::Shared;
 use super::sqlite::{self, DATABASE, Durability, is_damage, sql_error};
 use super::writer::Writer;
-use super::{CatalogOptions, CatalogStarted, migrations, rebuild};
+use super::{CatalogOptions, CatalogStarted, damage, migrations, rebuild};
 use crate::disk::Disk;
 use crate::{Error, Result};
 
@@ -56,7 +57,11 @@ pub(super) fn start(
         Agreed::Go(connection, head) => (connection, head),
         Agreed::Rebuild(old) => {
             drop(old);
-            let built = rebuild::build(folder, &journal.snapshot()?)?;
+            // Where the journal ends early, the numbers in the old database say so.
+            let built = rebuild::build(folder, &journal.snapshot()?, false)?;
+            if built.is_journal_behind() {
+                journal.set_behind();
+            }
             set_aside.extend(rebuild::exchange(folder)?);
             replayed = Some(built.seen.records);
             (sqlite::open_writer(&path, durability(options))?, built.head)
@@ -140,6 +145,7 @@ fn open(path: &Path, options: &CatalogOptions, set_aside: &mut Vec<String>) -> R
 }
 
 fn open_existing(path: &Path, options: &CatalogOptions) -> Result<(Connection, Head)> {
+    check_version(path)?;
     let mut connection = sqlite::open_writer(path, durability(options))?;
     let head = Head::read(&connection)?;
     migrations::migrate(&mut connection)?;
@@ -155,5 +161,16 @@ fn open_existing(path: &Path, options: &CatalogOptions) -> Result<(Connection, H
             Head::default()
         }
     };
+    // Whoever starts the store reads this table next, and cannot go on without it.
+    damage::all(&connection)?;
     Ok((connection, head))
+}
+
+/// SQLite takes a higher version in the byte at 18 for a database that it may only read: here that is damage.
+fn check_version(path: &Path) -> Result<()> {
+    let mut header = [0; 20];
+    let mut read = || std::fs::File::open(path)?.read_at(&mut header, 0);
+    read().map_err(|error| Error::io("reading the catalog's header", error))?;
+    let [.., write, _] = header;
+    if write > 2 { Err(Error::Damaged("the catalog's header has no known version".into())) } else { Ok(()) }
 }

@@ -96,12 +96,19 @@ pub struct UseOf {
 }
 
 impl NewValue {
+    /// The bytes that it holds with its name.
+    pub(super) fn size(&self) -> usize {
+        let name = self.name.text.len() + self.name.qualifiers.len() + self.name.instance.len();
+        self.inline() + name + self.references.len() + self.pusher.len() + self.address.len()
+    }
+
+    fn inline(&self) -> usize {
+        if let Target::Inline(content) = &self.target { content.len() } else { 0 }
+    }
+
     /// [`Error::TooLarge`] if a row cannot hold it.
     pub(super) fn check_size(&self) -> Result<()> {
-        let inline = if let Target::Inline(content) = &self.target { content.len() } else { 0 };
-        let name = self.name.text.len() + self.name.qualifiers.len() + self.name.instance.len();
-        let all = inline + name + self.references.len() + self.pusher.len() + self.address.len();
-        for (size, limit) in [(inline, INLINE_MAX), (all, VALUE_MAX)] {
+        for (size, limit) in [(self.inline(), INLINE_MAX), (self.size(), VALUE_MAX)] {
             if size > limit {
                 return Err(Error::TooLarge { size: size as u64, limit: limit as u64 });
             }

@@ -246,11 +246,18 @@ impl Writer {
         self.poisoned.get_or_insert_with(|| error.to_string());
     }
 
-    /// What is committed stays committed; the journal is behind until another file is begun.
+    /// What is committed stays committed; the journal is behind until another file is begun. Only a write or sync that
+    /// failed for good ends it all.
     fn journal_failed(&mut self, error: &Error) {
         self.journal.set_behind();
         self.copying = None;
-        if matches!(error, Error::NoSpace { .. }) {
+        let passes = match error {
+            Error::NoSpace { .. } | Error::Busy(_) => true,
+            // Met in reading what is to be copied.
+            Error::Sql { .. } => !is_fault(error),
+            _ => false,
+        };
+        if passes {
             tracing::warn!(%error, "the catalog's journal is behind");
         } else {
             self.poison(error);
@@ -301,8 +308,10 @@ impl Writer {
         if length < self.shared.wal_bytes || self.checkpoint_after > Instant::now() {
             return;
         }
+        let written_back = self.connection().and_then(truncate_log_without_waiting);
+        // Counted from the end of the attempt, however long that took.
         self.checkpoint_after = Instant::now() + RETRY;
-        match self.connection().and_then(truncate_log) {
+        match written_back {
             Ok(true) => self.checkpoint_after = Instant::now(),
             Ok(false) => {}
             Err(error) if is_fault(&error) => self.poison(&error),
@@ -323,7 +332,7 @@ impl Writer {
 
     fn rebuild_now(&mut self) -> Result<()> {
         self.refuse_if_poisoned()?;
-        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?)?;
+        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?, self.journal.is_behind())?;
         self.shared.readers.suspend();
         let exchanged = self.exchange();
         self.shared.readers.resume();
@@ -332,7 +341,7 @@ impl Writer {
         self.head = built.head;
         self.shared.count(&self.head);
         self.copying = None;
-        if !built.seen.complete || built.seen.bad > 0 {
+        if built.is_journal_behind() || self.journal.is_behind() {
             self.rewrite_journal();
         }
         tracing::warn!(records = built.seen.records, "the catalog was rebuilt from its journal");
@@ -374,6 +383,17 @@ impl Writer {
     }
 }
 
+/// As [`truncate_log`], but whoever waits for a COMMIT does not wait for a reader too.
+fn truncate_log_without_waiting(connection: &Connection) -> Result<bool> {
+    let wait = |time| {
+        connection.busy_timeout(time).map_err(|error| sql_error("setting how long the catalog waits", error))
+    };
+    wait(Duration::ZERO)?;
+    let result = truncate_log(connection);
+    wait(sqlite::BUSY_TIMEOUT)?;
+    result
+}
+
 /// Writes SQLite's log back and cuts it; false if a reader was in the way.
 fn truncate_log(connection: &Connection) -> Result<bool> {
     connection
@@ -384,11 +404,44 @@ fn truncate_log(connection: &Connection) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
     use crate::Level;
     use crate::catalog::image::tests::example;
     use crate::catalog::{CatalogOptions, NewValue, names, start};
     use crate::disk::RealDisk;
+
+    #[test]
+    fn reader_in_the_way_does_not_keep_the_writer_from_going_on() {
+        static WAITED: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
+        let options = CatalogOptions { wal_bytes: 1, ..CatalogOptions::default() };
+        let (mut writer, shared, _) = start::start(folder.path(), disk, &options).unwrap();
+        let wait = |_| {
+            WAITED.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        let length = || std::fs::metadata(folder.path().join("catalog.db-wal")).unwrap().len();
+        shared
+            .readers
+            .with(|reader| {
+                reader.execute_batch("BEGIN; SELECT count(*) FROM name").unwrap();
+                writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+                writer.connection.as_mut().unwrap().busy_handler(Some(wait)).unwrap();
+                writer.checkpoint();
+                assert!(length() > 0 && writer.checkpoint_after > Instant::now());
+                reader.execute_batch("COMMIT").unwrap();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(WAITED.load(Ordering::Relaxed), 0);
+        writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+        writer.checkpoint_after = Instant::now();
+        writer.checkpoint();
+        assert_eq!(length(), 0);
+    }
 
     #[test]
     fn full_database_refuses_that_transaction_whole_and_takes_the_next_when_there_is_room() {

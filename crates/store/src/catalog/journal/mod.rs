@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(super) use format::Change;
 pub(super) use survey::{Seen, survey};
 
+use rustix::io::Errno;
+
 use self::format::{FIRST_RECORD, FileHeader, VERSION};
 use self::scan::Scan;
 use crate::disk::{Disk, DiskFile, write_error};
@@ -176,6 +178,11 @@ impl Journal {
         self.copying = false;
     }
 
+    /// Whether changes are known to be missing from the files.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
     /// Whether the files hold all that was committed.
     pub(super) fn is_complete(&self) -> bool {
         !self.behind && !self.copying
@@ -187,10 +194,13 @@ impl Journal {
     }
 
     /// Begins a new file, after change number `base`. Without room for it all stays as it was.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]; [`Error::Busy`] if no file could be opened just now; else a write or sync failed.
     pub(super) fn begin_file(&mut self, base: u64) -> Result<()> {
         self.sync()?;
         let number = self.last_number + 1;
-        let salt = random_salt().map_err(|error| Error::io("reading random bytes", error))?;
+        let salt = random_salt().map_err(|error| Error::Busy(format!("reading random bytes: {error}")))?;
         let header = FileHeader { version: VERSION, number, base, salt };
         self.last_number = number;
         let path = path(number);
@@ -198,6 +208,9 @@ impl Journal {
         let file = made.map_err(|error| {
             // What lies there is of no use, and at the next start would only be set aside.
             let _ = self.disk.remove(&path);
+            if may_pass(&error) {
+                return Error::Busy(format!("beginning a journal file: {error}"));
+            }
             write_error(&*self.disk, "beginning a journal file", error)
         })?;
         self.files.push(File { header, file });
@@ -269,20 +282,35 @@ fn make_file(disk: &dyn Disk, path: &Path, header: &FileHeader) -> io::Result<Ar
     Ok(file)
 }
 
-/// Opens a file; `None` if neither copy of its header can be read.
+/// Whether a file could not be opened for a reason that says nothing about it: too many open ones, lack of memory.
+fn may_pass(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::ACCESS | Errno::PERM)
+    )
+}
+
+/// Opens a file; `None` if neither copy of its header can be read. An error that may pass is one: set aside, the file
+/// would be lost to the next start too.
 fn open_file(disk: &dyn Disk, number: u64) -> Result<Option<File>> {
     let file = match disk.open(&path(number)) {
         Ok(file) => file,
+        Err(error) if may_pass(&error) => return Err(Error::io("opening a journal file", error)),
         Err(error) => {
             tracing::warn!(%error, number, "a journal file cannot be opened");
             return Ok(None);
         }
     };
     let mut bytes = vec![0; usize::try_from(FIRST_RECORD).unwrap_or(0)];
-    let read = file.read_at(&mut bytes, 0).unwrap_or_else(|error| {
-        tracing::warn!(%error, number, "the header of a journal file cannot be read");
-        0
-    });
+    let read = match file.read_at(&mut bytes, 0) {
+        Ok(read) => read,
+        Err(error) if may_pass(&error) => return Err(Error::io("reading a journal file's header", error)),
+        Err(error) => {
+            tracing::warn!(%error, number, "the header of a journal file cannot be read");
+            0
+        }
+    };
     let header = FileHeader::decode(bytes.get(..read).unwrap_or_default());
     match header {
         Some(header) if header.version > VERSION => {

@@ -267,3 +267,68 @@ async fn flipped_bit_in_each_copy_of_a_key_is_found() {
     }
     assert!(found >= 2, "the row and the index");
 }
+
+#[tokio::test]
+async fn flipped_bit_in_the_table_of_damage_does_not_stop_a_start() {
+    let volume = volume(true).await;
+    let database = rusqlite::Connection::open(volume.folder.path().join("catalog.db")).unwrap();
+    assert_eq!(database.execute("UPDATE damage SET pack_offset = pack_offset + 1", ()).unwrap(), 1);
+    database.close().unwrap();
+    let (catalog, started) = open(volume.folder.path());
+    assert!(started.rebuilt);
+    volume.assert_nothing_lost(&catalog).await;
+}
+
+#[tokio::test]
+async fn flipped_bit_in_the_write_version_of_the_database_does_not_stop_a_start() {
+    let volume = volume(true).await;
+    flip(&volume.folder.path().join("catalog.db"), 18, 3);
+    let started = volume.assert_heals(volume.folder.path()).await;
+    assert!(started.rebuilt);
+}
+
+#[tokio::test]
+async fn rebuild_keeps_what_was_published_after_the_end_of_a_journal_without_gaps() {
+    for while_running in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalog, _) = open(folder.path());
+        for number in 0..5 {
+            publish(&catalog, new_value(number, 1)).await;
+        }
+        let before = copy(folder.path());
+        publish(&catalog, new_value(0, 3)).await;
+        for number in 5..9 {
+            publish(&catalog, new_value(number, 1)).await;
+        }
+        catalog.record_damage(7, 8).unwrap();
+        catalog.commit_waterline(Level::from_seconds(66), Vec::new()).await.unwrap();
+        let last = publish(&catalog, new_value(9, 1)).await.seq;
+        let after = copy(folder.path());
+        fs::remove_dir_all(after.path().join("journal")).unwrap();
+        fs::create_dir(after.path().join("journal")).unwrap();
+        copy_into(&before.path().join("journal"), &after.path().join("journal"));
+        let database = rusqlite::Connection::open(after.path().join("catalog.db")).unwrap();
+        let statement = if while_running {
+            "UPDATE name SET pusher = 'eve' WHERE seq = (SELECT min(seq) FROM name)"
+        } else {
+            "INSERT INTO damage VALUES (1, 1, 1)"
+        };
+        assert_eq!(database.execute(statement, ()).unwrap(), 1);
+        database.close().unwrap();
+        let (catalog, started) = open(after.path());
+        assert_eq!(started.rebuilt, !while_running);
+        // The rebuild may have been begun already by the copying of the journal, which reads the row too.
+        catalog.check().unwrap();
+        assert!(after.path().join("catalog.db.damaged").exists());
+        assert_serves(&catalog, &new_value(0, 3)).await;
+        for number in 1..10 {
+            assert_serves(&catalog, &new_value(number, 1)).await;
+        }
+        assert!(publish(&catalog, new_value(10, 1)).await.seq > last);
+        catalog.close().unwrap();
+        drop(catalog);
+        let (catalog, started) = open(after.path());
+        assert!(started.waterline.seconds() == 66 && !started.rebuilt);
+        assert_serves(&catalog, &new_value(10, 1)).await;
+    }
+}

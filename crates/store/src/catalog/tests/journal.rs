@@ -167,3 +167,39 @@ async fn unreadable_journal_file_is_set_aside_and_written_anew() {
     catalog.close().unwrap();
     assert_journal_holds(&disk, &[new_value(1, 1)]).await;
 }
+
+#[tokio::test]
+async fn too_many_open_files_keep_the_journal_behind_only_until_one_can_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(MemoryDisk::default());
+    let below: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&disk);
+    let fault =
+        Fault { call: Some(Call::Create), nth: 2, effect: Effect::Fail(Errno::MFILE), lasting: false };
+    let faulty = Arc::new(FaultyDisk::new(below, fault));
+    let (catalog, _) = open_on(folder.path(), &faulty);
+    let acknowledged = publish_many(&catalog).await;
+    while !faulty.has_struck() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    settled(&catalog).await;
+    assert!(!catalog.figures().poisoned && acknowledged.len() == 24);
+    catalog.close().unwrap();
+    assert_journal_holds(&disk, &acknowledged).await;
+}
+
+#[tokio::test]
+async fn journal_file_that_cannot_be_opened_just_now_fails_the_start_and_stays_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(MemoryDisk::default());
+    let (catalog, _) = open_on(folder.path(), &disk);
+    publish(&catalog, new_value(1, 1)).await;
+    catalog.close().unwrap();
+    for call in [Call::Open, Call::Read] {
+        let below: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&disk);
+        let fault = Fault { call: Some(call), nth: 1, effect: Effect::Fail(Errno::NOMEM), lasting: false };
+        let faulty: Arc<dyn Disk> = Arc::new(FaultyDisk::new(below, fault));
+        let error = Catalog::open(folder.path(), faulty, &CatalogOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+    }
+    assert_journal_holds(&disk, &[new_value(1, 1)]).await;
+}

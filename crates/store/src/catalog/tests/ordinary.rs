@@ -217,3 +217,17 @@ async fn log_and_journal_are_cut_while_the_same_names_are_published_over_and_ove
         assert_eq!(value.pushed, 299);
     }
 }
+
+#[tokio::test]
+async fn values_too_large_together_are_refused_and_each_alone_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    let large = |number| NewValue { references: vec![7; VALUE_MAX / 2].into(), ..new_value(number, 1) };
+    let error = catalog.publish(vec![large(1), large(2)]).await.unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    for number in [1, 2] {
+        assert!(catalog.look_up(&name(number)).await.unwrap().is_none());
+        publish(&catalog, large(number)).await;
+        assert_serves(&catalog, &large(number)).await;
+    }
+}
