@@ -147,7 +147,7 @@ impl Cache {
 
     /// The largest blob that is taken, in bytes.
     pub fn largest_blob(&self) -> u64 {
-        self.inner.blobs.figures().blob_max
+        self.inner.blobs.blob_max()
     }
 
     /// Ends the background work, writes down what lay in memory only, and lets the volume go. Calls still in flight
