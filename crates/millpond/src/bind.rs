@@ -94,7 +94,7 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
             Code::AddressInUse,
             format!("something else listens on {address}"),
             format!(
-                "end it (`ss -ltnp 'sport = :{}'` names it), or give another address with --listen",
+                "end it (`ss -ltnp 'sport = :{}'` names it), or give another address with --listen, or --metrics for metrics",
                 address.port()
             ),
         ),

@@ -108,6 +108,7 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
 
 async fn close(cache: &Cache) -> Result<(), Failure> {
     if timeout(CLOSE, cache.close()).await.is_ok() {
+        tracing::info!("ended: the volume is closed");
         return Ok(());
     }
     Err(Failure::new(

@@ -106,9 +106,10 @@ pub(super) fn start(
             index.restore(key, super::index::Location { place, stored }, level);
         }
     })?;
-    let clean = clean.is_some_and(|generation| {
-        from_snapshot.summary.is_some_and(|summary| summary.generation == generation)
-    });
+    let clean = volume.is_new
+        || clean.is_some_and(|generation| {
+            from_snapshot.summary.is_some_and(|summary| summary.generation == generation)
+        });
     if !clean {
         // Either garbage that is back, or raised after the snapshot: nobody can tell.
         index.raise_every(waterline);

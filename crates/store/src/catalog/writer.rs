@@ -249,6 +249,7 @@ impl Writer {
     /// What is committed stays committed; the journal is behind until another file is begun. Only a write or sync that
     /// failed for good ends it all.
     fn journal_failed(&mut self, error: &Error) {
+        self.rewrite_after = Instant::now() + RETRY;
         self.journal.set_behind();
         self.copying = None;
         let passes = match error {
@@ -279,7 +280,6 @@ impl Writer {
     }
 
     fn begin_journal_file(&mut self) {
-        self.rewrite_after = Instant::now() + RETRY;
         match self.journal.begin_file(self.head.last_seq) {
             Ok(()) => self.copying = Some(copy::Copying::new(&self.head)),
             Err(error) => self.journal_failed(&error),
