@@ -35,7 +35,11 @@ fn copy_into(from: &Path, to: &Path) {
             fs::create_dir(&target).unwrap();
             copy_into(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            match fs::copy(entry.path(), target) {
+                // A catalog that is still closing takes its log away.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
