@@ -9,6 +9,7 @@ mod config;
 mod exit;
 mod greeting;
 mod logging;
+mod memory;
 mod open_files;
 mod panic_report;
 mod size;

@@ -18,6 +18,7 @@ use crate::bind::{self, Bound};
 use crate::config::Settings;
 use crate::exit::{Code, Failure};
 use crate::greeting::Greeting;
+use crate::memory;
 use crate::open_files;
 use crate::size::Size;
 use crate::stop::StopSignals;
@@ -45,7 +46,10 @@ async fn serve_from(settings: &Settings, cache: &Arc<Cache>) -> Result<(), Failu
     let bound = bind::all(&settings.listeners)?;
     let mut signals = StopSignals::catch()?;
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
-    let options = Options { drain: DRAIN, ..Options::default() };
+    let request_memory = settings.request_memory.map_or_else(memory::for_requests, |size| size.0);
+    let options = Options::default();
+    let connections_max = open_files::connections_max(options.connections_max);
+    let options = Options { connections_max, drain: DRAIN, request_memory, ..options };
     let server = Server::start(listen(bound)?, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
         let _ = asked_to_stop.await;

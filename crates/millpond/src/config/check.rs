@@ -1,6 +1,6 @@
 //! What goes together: sizes that can work, and listeners that nobody can reach by accident.
 
-use super::{Listener, MAX_SIZE_LEAST, Settings, usage};
+use super::{Listener, MAX_SIZE_LEAST, REQUEST_MEMORY_LEAST, Settings, usage};
 use crate::exit::Failure;
 
 /// Refuses settings that cannot work or that open the cache to others without somebody having decided so.
@@ -9,6 +9,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         return Err(usage(
             format!("a volume of at most {size} ({} bytes) is too small to work", size.0),
             format!("give --max-size at least {MAX_SIZE_LEAST}"),
+        ));
+    }
+    if let Some(size) = settings.request_memory.filter(|size| *size < REQUEST_MEMORY_LEAST) {
+        return Err(usage(
+            format!("{size} ({} bytes) of memory for requests is too little for the largest of them", size.0),
+            "give --request-memory at least 64MiB",
         ));
     }
     for listener in settings.listeners.iter().chain(&settings.metrics) {
@@ -45,6 +51,7 @@ mod tests {
             lease: Span { seconds: 0 },
             listeners: vec![Listener { address: address.parse().unwrap(), insecure, optional: false }],
             instances: Vec::new(),
+            request_memory: None,
             metrics: None,
         }
     }
@@ -76,5 +83,8 @@ mod tests {
         let small = Settings { max_size: Some(Size(7_999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("7999999"));
         check(&Settings { max_size: Some(MAX_SIZE_LEAST), ..small }).unwrap();
+        let little = Settings { request_memory: Some(Size(1 << 20)), ..settings("[::1]:1", false) };
+        assert!(check(&little).unwrap_err().to_string().contains("1048576"));
+        check(&Settings { request_memory: Some(REQUEST_MEMORY_LEAST), ..little }).unwrap();
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct File {
     pub(crate) instance: Vec<Instance>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
+    /// What clients may take up.
+    pub(crate) limits: Limits,
 }
 
 /// `[store]`
@@ -66,6 +68,14 @@ pub(crate) struct Metrics {
     pub(crate) address: Option<flags::Metrics>,
     /// May be reached by others.
     pub(crate) insecure: bool,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// How much of requests is held in memory, by all together: `"1GiB"`.
+    pub(crate) request_memory: Option<Size>,
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
@@ -120,12 +130,15 @@ mod tests {
             [metrics]
             address = "127.0.0.1:9000"
             insecure = false
+            [limits]
+            request_memory = "1GiB"
         "#;
         let file = parse(Path::new("pond.toml"), text).unwrap();
         assert_eq!(file.store.max_size, Some(Size(60_000_000)));
         assert_eq!(file.store.lease, Some(Span { seconds: 5400 }));
         assert!(file.listener[0].insecure);
         assert_eq!(file.instance[0].name, "main");
+        assert_eq!(file.limits.request_memory, Some(Size(1 << 30)));
     }
 
     #[test]
@@ -168,7 +181,9 @@ mod tests {
         let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let file = parse(Path::new("docs/configuration.md"), example).unwrap();
         // Taken apart here, so that a new setting that is not documented does not compile or is seen missing.
-        let File { store: Store { data, max_size, lease }, listener, instance, metrics } = file;
+        let File { store: Store { data, max_size, lease }, listener, instance, metrics, limits } = file;
+        let Limits { request_memory } = limits;
+        assert!(request_memory.is_some());
         assert!(data.is_some() && max_size.is_some() && lease.is_some());
         assert!(listener.iter().any(|listener| listener.insecure) && !instance.is_empty());
         assert!(metrics.address.is_some() && example.contains("[metrics]") && !metrics.insecure);

@@ -35,6 +35,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TIME")]
     pub(crate) lease: Option<Span>,
 
+    /// Hold about this much of requests in memory, all of them together [default: an eighth of the memory]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) request_memory: Option<Size>,
+
     /// Serve this instance name beside the empty one; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Vec<String>,

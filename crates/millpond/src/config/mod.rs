@@ -35,9 +35,14 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<Listener>,
     /// The instance names beside the empty one.
     pub(crate) instances: Vec<String>,
+    /// About how much of requests may be held in memory; without it, an eighth of the machine's.
+    pub(crate) request_memory: Option<Size>,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics: Option<Listener>,
 }
+
+/// The least memory for requests: below it the largest messages could not be taken.
+const REQUEST_MEMORY_LEAST: Size = Size(64 * 1024 * 1024);
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,7 @@ impl Settings {
             } else {
                 flags.instance
             },
+            request_memory: flags.request_memory.or(file.limits.request_memory),
             metrics: metrics(flags.metrics.or(file.metrics.address), insecure || file.metrics.insecure),
         }
     }
