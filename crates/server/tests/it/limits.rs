@@ -155,7 +155,9 @@ async fn slow_request_gives_way_to_one_that_waits() {
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     quick.write(vec![large_upload()]).await.unwrap();
-    is_for_the_client(&slow.await.unwrap(), Code::DeadlineExceeded);
+    let slow = slow.await.unwrap();
+    is_for_the_client(&slow, Code::DeadlineExceeded);
+    assert!(slow.message().contains("for 5 seconds"), "{slow:?}");
     server.stop().await;
 }
 
