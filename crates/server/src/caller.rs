@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::Extensions;
 use millpond_cache::{Access, Cache, Client, Permit, Pull, Push, Result};
-use tonic::Request;
 
 use crate::quirks::Generation;
 
@@ -53,8 +53,8 @@ impl Caller {
     }
 
     /// Whoever sent this request. Who came past the layers may only pull.
-    pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let known = request.extensions().get::<Self>();
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        let known = extensions.get::<Self>();
         known.cloned().unwrap_or_else(|| Self::new(Access::PullOnly, None, Generation::Other))
     }
 

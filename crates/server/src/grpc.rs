@@ -1,6 +1,7 @@
 //! The gRPC services: each parses, asks the domain, answers.
 
 mod action_cache;
+mod answer;
 mod asset_fetch;
 mod asset_push;
 mod bytestream;
@@ -10,7 +11,9 @@ mod capabilities;
 mod cas;
 mod digests;
 mod health;
+mod messages;
 mod reference_storage;
+mod write_request;
 
 use std::sync::Arc;
 
@@ -69,7 +72,6 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
     let mut routes = Routes::builder();
     routes
         .add_service(server!(ActionCacheServer))
-        .add_service(server!(ByteStreamServer))
         .add_service(server!(CapabilitiesServer))
         .add_service(server!(ContentAddressableStorageServer))
         .add_service(server!(FetchServer))
@@ -77,7 +79,8 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
         .add_service(server!(ReferenceStorageServer))
         .add_service(HealthServer::new(health));
     add_reflection(&mut routes);
-    (routes.routes().into_axum_router().fallback(nothing_here).with_state(()), reporter)
+    let routes = routes.routes().into_axum_router().merge(bytestream::routes(Arc::clone(cache)));
+    (routes.fallback(nothing_here).with_state(()), reporter)
 }
 
 /// Both versions of reflection: most tools still ask for the older one.

@@ -118,15 +118,25 @@ pub(crate) fn blame_the_request(headers: &mut HeaderMap) {
     let is_ours = |words: &HeaderValue| words.as_bytes().starts_with(b"internal%20error");
     let internal = headers.get("grpc-status").is_some_and(|code| code == "13");
     if internal && !headers.get("grpc-message").is_some_and(is_ours) {
-        let words =
-            "the request is not a message that this method takes: encode it whole, as the .proto files say";
-        headers.extend(Status::invalid_argument(words).into_http::<()>().into_parts().0.headers);
+        headers.extend(malformed().into_http::<()>().into_parts().0.headers);
     }
 }
 
-/// The end of an answer whose begin is on the wire already.
+/// A request that is no message.
+pub(crate) fn malformed() -> Status {
+    Status::invalid_argument(
+        "the request is not a message that this method takes: encode it whole, as the .proto files say",
+    )
+}
+
+/// The end of an answer whose begin is on the wire already, in which our code panicked.
 pub(crate) fn panicked_trailers(request: RequestId) -> HeaderMap {
-    let mut trailers = panicked::<()>(request).into_parts().0.headers;
+    trailers(failed(Error::internal("a panic"), request))
+}
+
+/// The end of an answer whose begin is on the wire already.
+pub(crate) fn trailers(status: Status) -> HeaderMap {
+    let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(http::header::CONTENT_TYPE);
     trailers
 }

@@ -17,7 +17,7 @@ impl ActionCache for Service {
         &self,
         request: Request<GetActionResultRequest>,
     ) -> std::result::Result<Response<EncodedActionResult>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let found = self.look_up(&caller, request.get_ref()).await;
         found.map(Response::new).map_err(|error| status::pull(error, caller.request))
     }
@@ -26,7 +26,7 @@ impl ActionCache for Service {
         &self,
         request: Request<UpdateActionResultRequest>,
     ) -> std::result::Result<Response<EncodedActionResult>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let kept = self.update(&caller, request.into_inner()).await;
         kept.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }

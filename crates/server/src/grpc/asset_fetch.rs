@@ -21,7 +21,7 @@ impl Fetch for Service {
         &self,
         request: Request<FetchBlobRequest>,
     ) -> std::result::Result<Response<FetchBlobResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let query = AssetQuery {
             kind: AssetKind::Blob,
@@ -45,7 +45,7 @@ impl Fetch for Service {
         &self,
         request: Request<FetchDirectoryRequest>,
     ) -> std::result::Result<Response<FetchDirectoryResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let query = AssetQuery {
             kind: AssetKind::Directory,

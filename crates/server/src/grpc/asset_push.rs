@@ -25,7 +25,7 @@ impl Push for Service {
         &self,
         request: Request<PushBlobRequest>,
     ) -> std::result::Result<Response<PushBlobResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let pushed = self.push(&caller, PushRequest::from(request.into_inner())).await;
         pushed
             .map(|_| Response::new(PushBlobResponse {}))
@@ -36,7 +36,7 @@ impl Push for Service {
         &self,
         request: Request<PushDirectoryRequest>,
     ) -> std::result::Result<Response<PushDirectoryResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         if request.get_ref().uris.is_empty() && !caller.access.may_push() {
             return Err(status::unimplemented("this address serves pulls only"));
         }

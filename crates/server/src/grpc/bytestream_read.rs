@@ -4,17 +4,22 @@
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream;
 use millpond_cache::{Cache, Error, Result};
-use millpond_proto::bytestream::{ReadRequest, ReadResponse};
+use millpond_proto::bytestream::ReadRequest;
 use tonic::Status;
 
+use super::answer;
 use crate::caller::Caller;
 use crate::resource_name::parse_read;
 use crate::{deadline, status};
 
-type Pieces = Pin<Box<dyn Stream<Item = std::result::Result<ReadResponse, Status>> + Send>>;
+type Pieces = Pin<Box<dyn Stream<Item = std::result::Result<[Bytes; 2], Status>> + Send>>;
+
+/// The number of `data` in `google.bytestream.ReadResponse`.
+const DATA: u8 = 10;
 
 /// The messages of the answer. What the client asked for wrongly, or what is not there, is an error before the first.
 pub(super) async fn pieces(cache: &Cache, caller: &Caller, request: &ReadRequest) -> Result<Pieces> {
@@ -31,6 +36,6 @@ pub(super) async fn pieces(cache: &Cache, caller: &Caller, request: &ReadRequest
     Ok(Box::pin(stream::try_unfold((reader, cache.clone()), move |(mut reader, cache)| async move {
         let piece = deadline::look_up(&cache, reader.next()).await;
         let piece = piece.map_err(|error| status::pull(error, request))?;
-        Ok(piece.map(|data| (ReadResponse { data }, (reader, cache))))
+        Ok(piece.map(|data| (answer::of_bytes::<DATA>(data), (reader, cache))))
     })))
 }

@@ -3,10 +3,12 @@
 //! **Invariant:** bytes count from the first message's 0 on without gaps, and only `finish_write` makes a blob of them.
 //! A stream that ends before that, for whatever reason, leaves nothing behind.
 
+use bytes::Buf;
 use millpond_cache::{Cache, Creation, Error, Result, Upload};
-use millpond_proto::bytestream::WriteRequest;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use super::messages::Messages;
+use super::write_request::WriteRequest;
 use crate::caller::Caller;
 use crate::resource_name::parse_write;
 use crate::status;
@@ -15,10 +17,10 @@ use crate::status;
 pub(super) async fn write(
     cache: &Cache,
     caller: &Caller,
-    mut stream: Streaming<WriteRequest>,
+    mut messages: Messages,
 ) -> std::result::Result<i64, Status> {
     let failed = |error| status::failed(error, caller.request);
-    let Some(mut message) = stream.message().await? else {
+    let Some(mut message) = next(&mut messages).await? else {
         return Err(failed(invalid("the stream has no message: name the blob in the first")));
     };
     let name = std::mem::take(&mut message.resource_name);
@@ -32,7 +34,7 @@ pub(super) async fn write(
             upload.finish().await.map_err(failed)?;
             return Ok(size);
         }
-        message = match stream.message().await? {
+        message = match next(&mut messages).await? {
             Some(message) => message,
             None => {
                 let words = "the stream ended without finish_write: set it on the last message";
@@ -40,6 +42,10 @@ pub(super) async fn write(
             }
         };
     }
+}
+
+async fn next(messages: &mut Messages) -> std::result::Result<Option<WriteRequest>, Status> {
+    messages.next().await?.map(WriteRequest::decode).transpose()
 }
 
 async fn begin(cache: &Cache, caller: &Caller, name: &str, first: &WriteRequest) -> Result<(i64, Creation)> {
@@ -61,9 +67,9 @@ async fn append(upload: &mut Upload, written: u64, name: &str, message: WriteReq
         let offset = message.write_offset;
         return Err(Error::Invalid(format!("write_offset is {offset} where {written} bytes were written")));
     }
-    let bytes = message.data.len() as u64;
-    if bytes > 0 {
-        upload.write(message.data).await?;
+    let bytes = message.data.remaining() as u64;
+    for piece in message.data {
+        upload.write(piece).await?;
     }
     Ok(written + bytes)
 }

@@ -20,7 +20,7 @@ impl Capabilities for Service {
         &self,
         request: Request<GetCapabilitiesRequest>,
     ) -> Result<Response<ServerCapabilities>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         caller
             .pull(&self.cache, &request.get_ref().instance_name)
             .map_err(|error| status::failed(error, caller.request))?;

@@ -40,7 +40,7 @@ impl ContentAddressableStorage for Service {
         &self,
         request: Request<FindMissingBlobsRequest>,
     ) -> Result<Response<FindMissingBlobsResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let answer = find_missing::answer(&self.cache, &caller, request.into_inner());
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
@@ -49,7 +49,7 @@ impl ContentAddressableStorage for Service {
         &self,
         request: Request<BatchUpdateBlobsRequest>,
     ) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let answer = batch_update::answer(&self.cache, &caller, request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
@@ -58,7 +58,7 @@ impl ContentAddressableStorage for Service {
         &self,
         request: Request<BatchReadBlobsRequest>,
     ) -> Result<Response<BatchReadBlobsResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let answer = batch_read::answer(&self.cache, &caller, request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status::pull(error, caller.request))
     }
@@ -67,7 +67,7 @@ impl ContentAddressableStorage for Service {
         &self,
         request: Request<GetTreeRequest>,
     ) -> Result<Response<Self::GetTreeStream>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let pages = get_tree::pages(&self.cache, &caller, &request.into_inner()).await;
         pages.map(Response::new).map_err(|error| status::pull(error, caller.request))
     }

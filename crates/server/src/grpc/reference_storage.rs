@@ -19,7 +19,7 @@ impl ReferenceStorage for Service {
         &self,
         request: Request<GetReferenceRequest>,
     ) -> std::result::Result<Response<GetReferenceResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let digest = self.reference(&caller, request.get_ref()).await;
         let digest = digest.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(GetReferenceResponse { digest: Some(digests::to_wire(&digest)) }))
@@ -29,7 +29,7 @@ impl ReferenceStorage for Service {
         &self,
         request: Request<UpdateReferenceRequest>,
     ) -> std::result::Result<Response<UpdateReferenceResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         let updated = self.set_reference(&caller, request.get_ref()).await;
         updated
             .map(|_| Response::new(UpdateReferenceResponse {}))
@@ -40,7 +40,7 @@ impl ReferenceStorage for Service {
         &self,
         request: Request<StatusRequest>,
     ) -> std::result::Result<Response<StatusResponse>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(request.extensions());
         caller
             .pull(&self.cache, &request.get_ref().instance_name)
             .map_err(|error| status::failed(error, caller.request))?;
