@@ -94,7 +94,7 @@ fn asset(kind: AssetKind, uris: &[&str], digest: Digest) -> AssetPush {
 }
 
 fn wire(digest: Digest) -> reapi::Digest {
-    reapi::Digest { hash: digest.hash_hex(), size_bytes: digest.size_i64() }
+    reapi::Digest { hash: digest.hash_hex().into(), size_bytes: digest.size_i64() }
 }
 
 fn directory(files: &[(&str, Digest)], directories: &[(&str, Digest)]) -> reapi::Directory {

@@ -168,12 +168,12 @@ impl Client {
 
 pub fn digest(content: &[u8]) -> reapi::Digest {
     let digest = millpond_cache::Digest::of(content);
-    reapi::Digest { hash: digest.hash_hex(), size_bytes: digest.size_i64() }
+    reapi::Digest { hash: digest.hash_hex().into(), size_bytes: digest.size_i64() }
 }
 
 /// A digest of the right form that nobody has.
 pub fn unknown_digest() -> reapi::Digest {
-    reapi::Digest { hash: "0f".repeat(32), size_bytes: 4 }
+    reapi::Digest { hash: "0f".repeat(32).into(), size_bytes: 4 }
 }
 
 pub fn update(blobs: &[&[u8]]) -> reapi::BatchUpdateBlobsRequest {
