@@ -43,6 +43,7 @@ impl Bench {
         let options = CacheOptions {
             data: volume.path().to_owned(),
             max_size: Some(4 << 30),
+            max_blob_size: None,
             lease: Duration::from_secs(3 * 3600),
             instances: Vec::new(),
         };

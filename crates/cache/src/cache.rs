@@ -17,7 +17,7 @@ use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
-use crate::{InstanceName, Result};
+use crate::{InstanceName, InstanceOptions, Result};
 
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
@@ -31,10 +31,12 @@ pub struct CacheOptions {
     /// The most bytes that everything below the data directory may take. `None`: 90 % of the volume, leaving the
     /// smaller of 2 GB and 5 % free.
     pub max_size: Option<u64>,
+    /// The largest blob that is taken, in bytes, where that is less than half of what there is room for.
+    pub max_blob_size: Option<u64>,
     /// For how long what was looked up stays.
     pub lease: Duration,
-    /// Instances beside the empty one.
-    pub instances: Vec<String>,
+    /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
+    pub instances: Vec<InstanceOptions>,
 }
 
 /// What opening found, for the log.

@@ -28,6 +28,6 @@ pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, referen
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};
 pub use error::{Error, OpenError, Result};
-pub use instance::InstanceName;
+pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::{Digest, DigestError, DigestFunction, Level};
 pub use tree::{TreePage, TreeWalk};

@@ -14,7 +14,7 @@ use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::UriForm;
 use crate::publish::promotion;
-use crate::{AssetKind, Error, Published, Result};
+use crate::{AssetKind, Error, InstanceKind, Published, Result};
 
 /// A look-up that takes longer is a miss: a sick cache must not be worse than none. The client builds.
 const LOOK_UP_TIME_MAX: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ impl Inner {
         if value.level().max(value.raised_to()) < waterline {
             return Ok(None);
         }
-        let walked = self.walk_all(vec![subject(&value)?], ticket.time()).await?;
+        let walked = self.walk_all(vec![self.subject(&value)?], ticket.time()).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
@@ -89,7 +89,7 @@ impl Inner {
         if !self.blobs.contains(&first) {
             return Ok(());
         }
-        match self.publish(promotion(&value, subject(&value)?)).await {
+        match self.publish(promotion(&value, self.subject(&value)?)).await {
             Ok(Published::Whole) => {
                 tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole")
             }
@@ -102,8 +102,21 @@ impl Inner {
     }
 }
 
-/// What the closure of a stored value is.
-pub(crate) fn subject(value: &Value) -> Result<Subject> {
+impl Inner {
+    /// What the closure of a stored value is.
+    pub(crate) fn subject(&self, value: &Value) -> Result<Subject> {
+        if self.instances.kind(&value.name.instance) == InstanceKind::IndexOnly {
+            let blob = match (value.name.kind, &value.target) {
+                (NameKind::ActionResult, Target::Blob(digest)) => Some(*digest),
+                _ => None,
+            };
+            return Ok(Subject::Elsewhere { blob });
+        }
+        subject(value)
+    }
+}
+
+fn subject(value: &Value) -> Result<Subject> {
     let kind = match value.name.kind {
         NameKind::AssetBlob => AssetKind::Blob,
         NameKind::AssetDirectory => AssetKind::Directory,

@@ -15,7 +15,6 @@ use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
-use crate::lookup::subject;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
 use crate::{Cache, CacheOptions, OpenError, Opened};
@@ -68,7 +67,7 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
     let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
     let (blobs, started) = Blobs::open(
         disk,
-        &BlobsOptions { limit: options.max_size, ..BlobsOptions::default() },
+        &BlobsOptions { limit: options.max_size, blob_max: options.max_blob_size, ..BlobsOptions::default() },
         Arc::clone(&clock),
         catalog_started.waterline,
         damaged,
@@ -146,7 +145,7 @@ fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64>
         if inner.gate.is_closed() {
             return;
         }
-        match subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
+        match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
             Ok(()) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }

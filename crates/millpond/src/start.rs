@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Access, Cache, CacheOptions, OpenError};
+use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions, OpenError};
 use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -70,8 +70,13 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     let options = CacheOptions {
         data: settings.data.clone(),
         max_size: settings.max_size.map(|size| size.0),
+        max_blob_size: None,
         lease: Duration::from_secs(settings.lease.seconds.into()),
-        instances: settings.instances.clone(),
+        instances: settings
+            .instances
+            .iter()
+            .map(|name| InstanceOptions { name: name.clone(), ..InstanceOptions::default() })
+            .collect(),
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(&settings.data, &error))?;
     for finding in opened.findings {

@@ -92,7 +92,7 @@ pub(super) fn start(
     on_damage: Box<dyn Fn(Damage) + Send + Sync>,
 ) -> Result<(Arc<Shared>, Started)> {
     let volume = Volume::open(&*disk, clock.now())?;
-    let space = Arc::new(Space::new(disk.clone(), options.limit)?);
+    let space = Arc::new(Space::new(disk.clone(), options.limit, options.blob_max)?);
     let clean = take_clean(&*disk)?;
     let damage = KnownDamage::new(damaged);
     let found = list_packs(&*disk)?;
