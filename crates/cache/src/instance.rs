@@ -17,6 +17,17 @@ impl InstanceName {
         &self.0
     }
 
+    /// Whether an instance may have that name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which and why not.
+    pub fn check(name: &str) -> Result<()> {
+        match malformed(name) {
+            Some(reason) => Err(Error::Invalid(format!("instance name {name:?}: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -49,9 +60,7 @@ impl Instances {
     pub(crate) fn new(names: &[String]) -> Result<Self> {
         let mut instances = vec![InstanceName("".into())];
         for name in names.iter().filter(|name| !name.is_empty()) {
-            if let Some(reason) = malformed(name) {
-                return Err(Error::Invalid(format!("instance name {name:?}: {reason}")));
-            }
+            InstanceName::check(name)?;
             instances.push(InstanceName(name.as_str().into()));
         }
         Ok(Self(instances))
@@ -68,6 +77,9 @@ impl Instances {
 }
 
 fn malformed(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("it is empty, and the empty instance always exists".into());
+    }
     if name.len() > 200 {
         return Some("longer than 200 bytes".into());
     }
