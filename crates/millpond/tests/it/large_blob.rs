@@ -19,20 +19,24 @@ const FREE_NEEDED: u64 = 8_000_000_000;
 /// What the server may take of memory, in kB: less than a tenth of the blob.
 const MEMORY_MAX: u64 = 400_000;
 
-/// The content, a piece at a time: each begins with its number, so that none can stand for another.
-struct Content(Vec<u8>);
+/// The content, a piece at a time: pieces of one random text, each from another place in it, so that none can stand for
+/// another.
+#[derive(Clone)]
+struct Content(Bytes);
 
 impl Content {
+    fn new() -> Self {
+        Self(Random::new(4).bytes(2 * STEP).into())
+    }
+
     fn piece(&self, number: u64) -> Bytes {
-        let mut piece = self.0.clone();
-        piece[..8].copy_from_slice(&number.to_le_bytes());
-        piece.truncate((SIZE - number * STEP).min(STEP) as usize);
-        piece.into()
+        let (from, length) = (number as usize, (SIZE - number * STEP).min(STEP) as usize);
+        self.0.slice(from..from + length)
     }
 
     fn from(&self, offset: u64) -> Vec<u8> {
-        let pieces = (offset / STEP..=SIZE / STEP).flat_map(|number| self.piece(number));
-        pieces.skip((offset % STEP) as usize).collect()
+        let pieces: Vec<_> = (offset / STEP..=SIZE / STEP).map(|number| self.piece(number)).collect();
+        pieces.concat().split_off((offset % STEP) as usize)
     }
 
     fn hash(&self) -> String {
@@ -58,13 +62,13 @@ fn blob_above_4_gib_is_written_and_its_end_read_in_little_memory() {
         ));
     }
     let server = Server::start_with(&["--max-size", "12GB"]);
-    let content = Content(Random::new(4).bytes(STEP));
+    let content = Content::new();
     let hash = content.hash();
     Runtime::new().unwrap().block_on(async {
         let mut client = Client::connect(server.url()).await.unwrap();
         let message = {
             let name = format!("uploads/5e1f0a52-8f0a-4d3f-9d0a-0a4f6e1c2b3d/blobs/{hash}/{SIZE}");
-            let content = Content(content.0.clone());
+            let content = content.clone();
             move |number: u64| WriteRequest {
                 resource_name: if number == 0 { name.clone() } else { String::new() },
                 write_offset: (number * STEP) as i64,
