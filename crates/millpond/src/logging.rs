@@ -13,7 +13,7 @@ const VARIABLE: &str = "MILLPOND_LOG";
 pub(crate) const HELP: &str = "\
 Environment:
   MILLPOND_LOG  what is logged: error, warn, info, debug, trace, or a list such as info,millpond_store=debug
-  NO_COLOR      no colours, whatever its value";
+  NO_COLOR      if it is set to anything, no colours";
 
 /// Starts logging for the process.
 pub(crate) fn start() -> Result<(), Failure> {

@@ -102,20 +102,25 @@ pub(crate) fn parse(path: &Path, text: impl Into<String>) -> Result<Read, Failur
     let text = text.into();
     let file = parse_text(&text).map_err(|misfit| {
         let line = line_of(&text, misfit.offset);
-        usage(format!("{}, line {line}: {}", path.display(), misfit.sentence), misfit.hint)
+        let key = misfit.key.map_or(String::new(), |key| format!(", {key}"));
+        usage(format!("{}, line {line}{key}: {}", path.display(), misfit.sentence), misfit.hint)
     })?;
     Ok(Read { file, path: path.to_owned(), text })
 }
 
 fn parse_text(text: &str) -> Result<File, keys::Misfit> {
-    let table = DeTable::parse(text).map_err(|error| misfit(&error))?;
+    let table = DeTable::parse(text).map_err(|error| misfit(&error, None))?;
     keys::check(table.get_ref())?;
-    File::deserialize(Deserializer::from(table)).map_err(|error| misfit(&error))
+    let file = File::deserialize(Deserializer::from(table.clone()));
+    file.map_err(|error| misfit(&error, Some(table.get_ref())))
 }
 
-fn misfit(error: &toml::de::Error) -> keys::Misfit {
+/// What the parser says; `file` has the key of a value that it does not take.
+fn misfit(error: &toml::de::Error, file: Option<&DeTable<'_>>) -> keys::Misfit {
+    let offset = error.span().map_or(0, |span| span.start);
     keys::Misfit {
-        offset: error.span().map_or(0, |span| span.start),
+        offset,
+        key: file.and_then(|file| keys::key_at(file, offset)).map(str::to_owned),
         sentence: error.message().replace('\n', ", "),
         hint: "correct that line; docs/configuration.md lists every setting".into(),
     }
@@ -172,11 +177,13 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_line_and_what_to_write() {
         for (text, line, remedy) in [
-            ("[store]\nmax_size = \"12 parsecs\"", 2, "KiB"),
-            ("[store]\nmax_size = -5", 2, "500GB"),
-            ("[store]\nlease = \"3\"", 2, "3h or 90m"),
-            ("[[listener]]\naddress = \"localhost:1\"", 2, "[::1]:11001"),
-            ("[store\nlease = \"3h\"", 1, "]"),
+            ("[store]\nmax_size = \"12 parsecs\"", "2, max_size", "KiB"),
+            ("[store]\nmax_size = -5", "2, max_size", "500GB"),
+            ("[store]\nlease = \"3\"", "2, lease", "3h or 90m"),
+            ("[store]\n\nlease = 3", "3, lease", "expected a string"),
+            ("[[listener]]\naddress = \"localhost:1\"", "2, address", "[::1]:11001"),
+            ("[[listener]]\naddress = \"[::1]:1\"\n\n[[listener]]\naddress = 1", "5, address", "a string"),
+            ("[store\nlease = \"3h\"", "1", "]"),
         ] {
             let said = refused(text);
             assert!(said.contains(&format!("line {line}: ")), "{said}");

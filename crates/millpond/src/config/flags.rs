@@ -93,9 +93,15 @@ impl TryFrom<String> for Metrics {
 
 /// An IP address and a port. Host names are not looked up: what one stands for may differ from one start to the next.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let address: SocketAddr = text.parse().map_err(|_| {
         format!("\"{text}\" is no address and port: write 127.0.0.1:11001, [::1]:11001 or [::]:11001")
-    })
+    })?;
+    // No socket of IPv6 alone takes it, and ours are, except for [::].
+    let ip = address.ip().to_canonical();
+    if ip == address.ip() {
+        return Ok(address);
+    }
+    Err(format!("\"{text}\" is an address of IPv4 written as one of IPv6: write {ip}:{}", address.port()))
 }
 
 #[cfg(test)]
@@ -109,6 +115,7 @@ mod tests {
         for bad in ["localhost:11001", ":11001", "11001", "127.0.0.1", "::1:11001", "127.0.0.1:70000"] {
             assert!(address(bad).unwrap_err().contains("[::1]:11001"), "{bad}");
         }
+        assert!(address("[::ffff:127.0.0.1]:7").unwrap_err().ends_with("write 127.0.0.1:7"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ impl Section {
 pub(super) struct Misfit {
     /// Where in the text, in bytes.
     pub(super) offset: usize,
+    /// The key whose value it is about, if it is about one.
+    pub(super) key: Option<String>,
     /// What is wrong.
     pub(super) sentence: String,
     /// What to do.
@@ -41,7 +43,7 @@ pub(super) struct Misfit {
 
 impl Misfit {
     fn new(span: Range<usize>, sentence: String, hint: String) -> Self {
-        Self { offset: span.start, sentence, hint }
+        Self { offset: span.start, key: None, sentence, hint }
     }
 }
 
@@ -60,6 +62,19 @@ pub(super) fn check(file: &DeTable<'_>) -> Result<(), Misfit> {
         }
     }
     Ok(())
+}
+
+/// The key whose value this byte of the text belongs to.
+pub(super) fn key_at<'f>(file: &'f DeTable<'_>, offset: usize) -> Option<&'f str> {
+    file.values().find_map(|section| match section.get_ref() {
+        DeValue::Table(table) => key_in(table, offset),
+        DeValue::Array(tables) => tables.iter().find_map(|table| key_in(table.get_ref().as_table()?, offset)),
+        _ => None,
+    })
+}
+
+fn key_in<'f>(table: &'f DeTable<'_>, offset: usize) -> Option<&'f str> {
+    table.iter().find(|(_, value)| value.span().contains(&offset)).map(|(key, _)| &**key.get_ref())
 }
 
 fn check_section(section: &Section, key: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
