@@ -6,6 +6,9 @@ use millpond_cache::InstanceName;
 use super::{Listener, MAX_SIZE_LEAST, Place, Settings, usage};
 use crate::exit::Failure;
 
+/// What to do about something given twice.
+const TAKE_OUT: &str = "take one of the two out";
+
 /// Refuses settings that cannot work or that open the cache to others without somebody having decided so.
 pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if settings.data.value.as_os_str().is_empty() {
@@ -28,7 +31,11 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);
     check_twice(&listeners)?;
-    for instance in &settings.instances {
+    for (number, instance) in settings.instances.iter().enumerate() {
+        if settings.instances.iter().take(number).any(|known| known.value == instance.value) {
+            let sentence = format!("{}: the instance \"{}\" is given twice", instance.place, instance.value);
+            return Err(usage(sentence, TAKE_OUT));
+        }
         InstanceName::check(&instance.value).map_err(|error| {
             usage(
                 format!("{}: {error}", instance.place),
@@ -74,7 +81,7 @@ fn check_twice(listeners: &[&Listener]) -> Result<(), Failure> {
             } else {
                 format!("{} and {}", first.place, second.place)
             };
-            return Err(usage(format!("{places}: {twice}"), "take one of the two out"));
+            return Err(usage(format!("{places}: {twice}"), TAKE_OUT));
         }
     }
     Ok(())
@@ -181,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_data_directory_and_malformed_instances_are_refused() {
+    fn empty_data_directory_and_malformed_or_repeated_instances_are_refused() {
         let data = Given::by_flag("--data", "".into());
         let said = check(&Settings { data, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.starts_with("error: --data: the path"), "{said}");
@@ -190,5 +197,8 @@ mod tests {
             let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
             assert!(said.starts_with("error: --instance: "), "{said}");
         }
+        let instances = vec![Given::by_flag("--instance", "main".to_owned()); 2];
+        let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
+        assert!(said.contains("the instance \"main\" is given twice"), "{said}");
     }
 }
