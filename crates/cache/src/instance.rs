@@ -48,6 +48,17 @@ impl InstanceName {
         self.kind
     }
 
+    /// Whether an instance may have that name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which and why not.
+    pub fn check(name: &str) -> Result<()> {
+        match malformed(name) {
+            Some(reason) => Err(Error::Invalid(format!("instance name {name:?}: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
@@ -101,12 +112,11 @@ impl Instances {
     pub(crate) fn new(options: &[InstanceOptions]) -> Result<Self> {
         let mut instances: Vec<InstanceName> = Vec::with_capacity(options.len() + 1);
         for InstanceOptions { name, kind } in options {
-            let refuse = |reason: &str| Err(Error::Invalid(format!("instance name {name:?}: {reason}")));
-            if let Some(reason) = malformed(name).filter(|_| !name.is_empty()) {
-                return refuse(&reason);
+            if !name.is_empty() {
+                InstanceName::check(name)?;
             }
             if instances.iter().any(|known| known.as_str() == name) {
-                return refuse("given twice");
+                return Err(Error::Invalid(format!("instance name {name:?}: given twice")));
             }
             instances.push(InstanceName { name: name.as_str().into(), kind: *kind });
         }
@@ -135,6 +145,9 @@ impl Instances {
 }
 
 fn malformed(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("it is empty, and the empty instance always exists".into());
+    }
     if name.len() > 200 {
         return Some("longer than 200 bytes".into());
     }

@@ -47,11 +47,18 @@ pub struct Options {
     pub streams_max: u32,
     /// For how long calls under way may go on after the shutdown began.
     pub drain: Duration,
+    /// The data directory, as metrics name it.
+    pub data: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections_max: 10_000, streams_max: 1_000, drain: Duration::from_secs(10) }
+        Self {
+            connections_max: 10_000,
+            streams_max: 1_000,
+            drain: Duration::from_secs(10),
+            data: String::new(),
+        }
     }
 }
 
@@ -74,7 +81,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let counts = Arc::new(Metrics::default());
+        let counts = Arc::new(Metrics::new(&options.data));
         let (router, health) = grpc::router(&cache);
         let settings = Settings::new(options, stopped);
         let permits = Arc::new(Semaphore::new(options.connections_max));

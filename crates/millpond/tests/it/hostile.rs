@@ -44,7 +44,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = Server::start_with(&["--max-size", "1GB", "--metrics", "off"]);
+        let server = Server::start_with(&["--max-size", "1GB"]);
         let runtime = Runtime::new().unwrap();
         let attacker = runtime.block_on(Client::connect(server.url())).unwrap();
         let files = beside(server.data());
