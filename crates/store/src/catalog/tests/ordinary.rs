@@ -192,6 +192,42 @@ async fn closed_catalog_refuses_and_does_not_hang() {
     assert!(matches!(catalog.close(), Err(Error::Busy(_))));
 }
 
+/// The files of a data directory and who may do what with each.
+fn modes(folder: &Path) -> Vec<(std::path::PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files.map(|entry| (entry.path(), entry.metadata().unwrap().permissions().mode() & 0o777)).collect()
+}
+
+#[tokio::test]
+async fn nobody_but_the_owner_may_read_any_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    publish(&catalog, new_value(1, 1)).await;
+    catalog.blocking(Command::Rebuild).unwrap();
+    publish(&catalog, new_value(1, 2)).await;
+    let modes = modes(folder.path());
+    assert!(modes.len() >= 5 && modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
+#[tokio::test]
+async fn files_that_others_may_read_are_closed_to_them_at_the_next_start() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    publish(&catalog, new_value(1, 1)).await;
+    let killed = copy(folder.path());
+    for (path, _) in modes(killed.path()) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let (catalog, _) = open(killed.path());
+    assert_serves(&catalog, &new_value(1, 1)).await;
+    let modes = modes(killed.path());
+    let ours = modes.iter().filter(|(path, _)| !path.ends_with("lock"));
+    assert!(ours.clone().count() >= 3 && ours.clone().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
 #[tokio::test]
 async fn log_and_journal_are_cut_while_the_same_names_are_published_over_and_over() {
     let folder = tempfile::tempdir().unwrap();
