@@ -73,6 +73,8 @@ struct Inner {
     shared: Arc<Shared>,
     commands: Sender<Command>,
     places: Arc<Semaphore>,
+    /// As many as there are connections that read: more would only keep threads waiting that others need.
+    look_ups: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -94,7 +96,8 @@ impl Catalog {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| Error::io("starting the catalog's thread", error))?;
         let places = Arc::new(Semaphore::new(WAITING_MAX));
-        let inner = Inner { shared, commands, places, thread: Mutex::new(Some(thread)) };
+        let look_ups = Arc::new(Semaphore::new(options.readers.max(1)));
+        let inner = Inner { shared, commands, places, look_ups, thread: Mutex::new(Some(thread)) };
         Ok((Self { inner: Arc::new(inner) }, started))
     }
 
@@ -282,7 +285,9 @@ impl Catalog {
             return Ok(entry);
         }
         let (shared, name) = (Arc::clone(&self.inner.shared), name.clone());
+        let Ok(turn) = Arc::clone(&self.inner.look_ups).acquire_owned().await else { return shared.ended() };
         let read = move || {
+            let _turn = turn;
             let before = shared.cache.generation(&name);
             let found = shared.readers.with(|connection| names::find(connection, &name))?;
             Ok(shared.cache.fill(&name, before, found))

@@ -229,6 +229,26 @@ async fn files_that_others_may_read_are_closed_to_them_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn look_ups_that_cannot_be_answered_yet_leave_threads_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    let suspended = catalog.inner.shared.readers.suspend();
+    let mut look_ups = tokio::task::JoinSet::new();
+    for number in 0..600 {
+        let catalog = catalog.clone();
+        look_ups.spawn(async move { catalog.look_up(&name(number)).await });
+    }
+    tokio::task::yield_now().await;
+    let other = tokio::task::spawn_blocking(|| ());
+    let done = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
+    drop(suspended);
+    assert!(done.is_ok(), "the pool was full");
+    while let Some(found) = look_ups.join_next().await {
+        assert!(found.unwrap().unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn log_and_journal_are_cut_while_the_same_names_are_published_over_and_over() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
