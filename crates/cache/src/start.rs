@@ -133,6 +133,7 @@ fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
         }
         match inner.catalog.check() {
             Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
+            Err(StoreError::Busy(why)) => tracing::info!(why, "the check of the catalog was broken off"),
             Err(error) => tracing::error!(%error, "the catalog could not be checked"),
         }
         if inner.levels_are_true.load(Ordering::Acquire) {

@@ -1,5 +1,7 @@
 //! Calls that fail while the power stays on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rustix::io::Errno;
 
 use super::*;
@@ -288,15 +290,18 @@ fn reads_go_on_while_every_write_hangs() {
         let disk: Arc<dyn Disk> = faulty.clone();
         let store = open(&disk);
         let mut puts = tokio::task::JoinSet::new();
+        let begun = Arc::new(AtomicU64::new(0));
         for number in 0..CLIENTS {
-            let blobs = store.blobs.clone();
-            puts.spawn(async move { put(&blobs, &blob(1000 + number, 50)).await });
+            let (blobs, begun) = (store.blobs.clone(), begun.clone());
+            puts.spawn(async move {
+                let blob = blob(1000 + number, 50);
+                begun.fetch_add(1, Ordering::SeqCst);
+                put(&blobs, &blob).await
+            });
         }
-        while !faulty.has_struck() {
+        while !faulty.has_struck() || begun.load(Ordering::SeqCst) < CLIENTS {
             tokio::task::yield_now().await;
         }
-        // Each has had its turn to run by now.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         assert_eq!(read(&store.blobs, &large.0).await.unwrap(), large.1);
         assert!(puts.try_join_next().is_none(), "the read waited for the writes");
         while let Some(result) = puts.join_next().await {

@@ -234,11 +234,17 @@ async fn look_ups_that_cannot_be_answered_yet_leave_threads_to_others() {
     let (catalog, _) = open(folder.path());
     let suspended = catalog.inner.shared.readers.suspend();
     let mut look_ups = tokio::task::JoinSet::new();
+    let begun = Arc::new(std::sync::atomic::AtomicU32::new(0));
     for number in 0..600 {
-        let catalog = catalog.clone();
-        look_ups.spawn(async move { catalog.look_up(&name(number)).await });
+        let (catalog, begun) = (catalog.clone(), Arc::clone(&begun));
+        look_ups.spawn(async move {
+            begun.fetch_add(1, Ordering::Relaxed);
+            catalog.look_up(&name(number)).await
+        });
     }
-    tokio::task::yield_now().await;
+    while begun.load(Ordering::Relaxed) < 600 {
+        tokio::task::yield_now().await;
+    }
     let other = tokio::task::spawn_blocking(|| ());
     let done = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
     drop(suspended);
