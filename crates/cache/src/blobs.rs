@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use millpond_store::Digest;
 use millpond_store::blobs as store;
+use millpond_store::now_and_then;
 
 use crate::{Cache, Error, Permit, Pull, Push, Result};
 
@@ -55,7 +56,7 @@ fn as_miss(error: millpond_store::Error, digest: &Digest) -> Error {
         Store::Busy(what) => Error::Busy(what),
         Store::Missing => not_found(digest),
         fault => {
-            tracing::error!(%digest, %fault, "a blob cannot be read, and is a miss");
+            now_and_then!(error, %digest, %fault, "a blob cannot be read, and is a miss");
             not_found(digest)
         }
     }

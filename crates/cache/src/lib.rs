@@ -6,6 +6,7 @@
 mod access;
 mod action_result;
 mod asset;
+mod bad_records;
 mod blobs;
 mod cache;
 mod closure;
@@ -29,5 +30,5 @@ pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};
 pub use error::{Error, OpenError, Result};
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
-pub use millpond_store::{Digest, DigestError, DigestFunction, Level};
+pub use millpond_store::{Digest, DigestError, DigestFunction, Level, now_and_then};
 pub use tree::{TreePage, TreeWalk};

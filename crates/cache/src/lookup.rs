@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_store::Clock;
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
+use millpond_store::{Clock, now_and_then};
 
 use crate::cache::Inner;
 use crate::closure::{References, Subject};
@@ -27,14 +27,14 @@ impl Inner {
             None => {
                 tokio::time::timeout(LOOK_UP_TIME_MAX, self.look_up_slowly(name)).await.unwrap_or_else(|_| {
                     self.counters.lookups_timed_out.add(1);
-                    tracing::warn!(name = &*name.text, "a look-up took too long, and is a miss");
+                    now_and_then!(warn, name = &*name.text, "a look-up took too long, and is a miss");
                     Ok(None)
                 })
             }
         };
         let found = found.unwrap_or_else(|error| {
             self.counters.lookup_faults.add(1);
-            tracing::error!(name = &*name.text, %error, "a look-up failed, and is a miss");
+            now_and_then!(error, name = &*name.text, %error, "a look-up failed, and is a miss");
             None
         });
         match found.filter(|value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds())) {
@@ -65,7 +65,8 @@ impl Inner {
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
-            tracing::warn!(
+            now_and_then!(
+                warn,
                 name = &*name.text,
                 missing = walked.missing_count,
                 first,
@@ -89,15 +90,29 @@ impl Inner {
         if !self.blobs.contains(&first) {
             return Ok(());
         }
-        match self.publish(promotion(&value, self.subject(&value)?)).await {
+        let promoted = match self.subject(&value) {
+            Ok(subject) => self.publish(promotion(&value, subject)).await,
+            Err(error) => Err(error),
+        };
+        let failed = match promoted {
             Ok(Published::Whole) => {
-                tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole")
+                tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole");
+                return Ok(());
             }
-            Ok(Published::Pending) => {}
-            Err(error) => {
-                tracing::warn!(name = &*name.text, %error, "a name that waits for its blobs stays so")
-            }
-        }
+            Ok(Published::Pending) => return Ok(()),
+            // It will never be whole: its blobs are there, and are not what they should be.
+            Err(error @ Error::Invalid(_)) => match self.catalog.remove(name, value.seq).await {
+                Ok(removed) => {
+                    if removed {
+                        tracing::warn!(name = &*name.text, %error, "a name that waited for its blobs is given up");
+                    }
+                    return Ok(());
+                }
+                Err(error) => error.into(),
+            },
+            Err(error) => error,
+        };
+        now_and_then!(warn, name = &*name.text, error = %failed, "a name that waits for its blobs stays so");
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use millpond_cache::{Error, Result};
+use millpond_cache::{Error, Result, now_and_then};
 use tokio::time::timeout;
 
 /// A look-up walks a tree in tens of milliseconds; a sick disk may take minutes.
@@ -19,7 +19,7 @@ pub(crate) async fn look_up<T>(asked: impl Future<Output = Result<T>>) -> Result
 
 /// What a look-up that took too long is answered with.
 pub(crate) fn late() -> Error {
-    tracing::warn!(seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
+    now_and_then!(warn, seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
     Error::NotFound(format!("what could not be looked up within {} seconds", LOOK_UP.as_secs()))
 }
 

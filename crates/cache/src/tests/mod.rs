@@ -1,6 +1,7 @@
 //! The domain over real files, and over the memory disk where the power goes.
 
 mod closures;
+mod faults;
 mod instances;
 mod power_cut;
 mod publishing;

@@ -70,16 +70,6 @@ pub struct Blobs {
     shared: Arc<Shared>,
 }
 
-/// Runs on the blocking pool.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Busy("the work was broken off".to_owned())),
-    }
-}
-
 impl Blobs {
     /// Opens the blobs of a volume, whose lock the caller holds, making the volume if it is empty. `waterline` and
     /// `damaged` are what the catalog remembers. `on_damage` is called on a blocking thread when a bad record is found:
@@ -188,7 +178,7 @@ impl Blobs {
             return results;
         }
         let shared = self.shared.clone();
-        let read = blocking(move || {
+        let read = self.shared.turns.read(move || {
             Ok(slow
                 .into_iter()
                 .map(|(position, digest)| (position, shared.read_small(&digest)))
@@ -215,7 +205,7 @@ impl Blobs {
     pub async fn put_many(&self, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
         let shared = self.shared.clone();
         let count = blobs.len();
-        match blocking(move || Ok(shared.put_many(&blobs))).await {
+        match self.shared.turns.write(move || Ok(shared.put_many(&blobs))).await {
             Ok(results) => results,
             Err(error) => super::appending::repeat_error(&error, count),
         }
