@@ -149,6 +149,11 @@ impl Cache {
         }
     }
 
+    /// A look-up that somebody gave up, because it took too long.
+    pub fn count_late_look_up(&self) {
+        self.inner.counters.lookups_timed_out.add(1);
+    }
+
     /// The largest blob that is taken, in bytes.
     pub fn largest_blob(&self) -> u64 {
         self.inner.blobs.blob_max()

@@ -5,7 +5,6 @@
 //! build.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
 use millpond_store::{Clock, now_and_then};
@@ -16,21 +15,12 @@ use crate::name::UriForm;
 use crate::publish::promotion;
 use crate::{AssetKind, Error, InstanceKind, Published, Result};
 
-/// A look-up that takes longer is a miss: a sick cache must not be worse than none. The client builds.
-const LOOK_UP_TIME_MAX: Duration = Duration::from_secs(30);
-
 impl Inner {
     /// The value of a name, whole and raised for the lease, or a miss.
     pub(crate) async fn look_up(self: &Arc<Self>, name: &Name) -> Result<Arc<Value>> {
         let found = match self.fresh(name) {
             Some(value) => Ok(Some(value)),
-            None => {
-                tokio::time::timeout(LOOK_UP_TIME_MAX, self.look_up_slowly(name)).await.unwrap_or_else(|_| {
-                    self.counters.lookups_timed_out.add(1);
-                    now_and_then!(warn, name = &*name.text, "a look-up took too long, and is a miss");
-                    Ok(None)
-                })
-            }
+            None => self.look_up_slowly(name).await,
         };
         let found = found.unwrap_or_else(|error| {
             self.counters.lookup_faults.add(1);

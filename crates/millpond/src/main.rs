@@ -10,6 +10,7 @@ mod directory;
 mod exit;
 mod greeting;
 mod logging;
+mod memory;
 mod open_files;
 mod panic_report;
 mod size;

@@ -21,6 +21,7 @@ use crate::config::{Given, Settings};
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
 use crate::greeting::Greeting;
+use crate::memory;
 use crate::open_files;
 use crate::size::Size;
 use crate::stop::StopSignals;
@@ -62,8 +63,12 @@ async fn serve_from(
     mut signals: StopSignals,
 ) -> Result<(), Failure> {
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
+    let request_memory =
+        settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
     let data = absolute(&settings.data.value).display().to_string();
-    let options = Options { drain: DRAIN, data, ..Options::default() };
+    let options = Options::default();
+    let connections_max = open_files::connections_max(options.connections_max);
+    let options = Options { connections_max, drain: DRAIN, request_memory, data, ..options };
     let listeners = listen(bound)?;
     let metrics = bind::listen_for_metrics(metrics)?;
     let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
@@ -244,6 +249,7 @@ mod tests {
         let settings = Settings {
             data: Given::by_flag("--data", "/srv/pond".into()),
             max_size: None,
+            request_memory: None,
             lease: Span { seconds: 0 },
             listeners: Vec::new(),
             instances: Vec::new(),

@@ -6,30 +6,69 @@
 use std::future::Future;
 use std::time::Duration;
 
-use millpond_cache::{Error, Result, now_and_then};
+use millpond_cache::{Cache, Error, Result, now_and_then};
 use tokio::time::timeout;
 
 /// A look-up walks a tree in tens of milliseconds; a sick disk may take minutes.
 const LOOK_UP: Duration = Duration::from_secs(30);
 
 /// `asked` within the time of a look-up.
-pub(crate) async fn look_up<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(LOOK_UP, asked).await.unwrap_or_else(|_| Err(late()))
+pub(crate) async fn look_up<T>(cache: &Cache, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(LOOK_UP, asked).await.unwrap_or_else(|_| {
+        note_late(cache);
+        Err(miss())
+    })
 }
 
-/// What a look-up that took too long is answered with.
-pub(crate) fn late() -> Error {
+fn note_late(cache: &Cache) {
+    cache.count_late_look_up();
     now_and_then!(warn, seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
+}
+
+fn miss() -> Error {
     Error::NotFound(format!("what could not be looked up within {} seconds", LOOK_UP.as_secs()))
 }
 
 /// As [`look_up`], for several things with an outcome each.
 pub(crate) async fn look_up_many<T>(
+    cache: &Cache,
     count: usize,
     asked: impl Future<Output = Vec<Result<T>>>,
 ) -> Vec<Result<T>> {
     match timeout(LOOK_UP, asked).await {
         Ok(outcomes) => outcomes,
-        Err(_) => (0..count).map(|_| Err(late())).collect(),
+        Err(_) => {
+            note_late(cache);
+            (0..count).map(|_| Err(miss())).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_cache::CacheOptions;
+    use std::future::pending;
+
+    #[tokio::test]
+    async fn late_look_ups_are_misses_and_counted_once_a_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let options = CacheOptions {
+            data,
+            max_size: Some(1 << 30),
+            max_blob_size: None,
+            lease: LOOK_UP,
+            instances: Vec::new(),
+        };
+        let (cache, _) = Cache::open(options).await.unwrap();
+        tokio::time::pause();
+        let one = look_up(&cache, pending::<Result<()>>()).await;
+        assert!(matches!(one, Err(Error::NotFound(_))), "{one:?}");
+        let two = look_up_many(&cache, 2, pending::<Vec<Result<()>>>()).await;
+        assert!(matches!(two[..], [Err(Error::NotFound(_)), Err(Error::NotFound(_))]), "{two:?}");
+        assert_eq!(cache.figures().failed_lookups, 2);
+        tokio::time::resume();
+        cache.close().await;
     }
 }

@@ -9,6 +9,7 @@ mod bytestream_write;
 mod capabilities;
 mod cas;
 mod digests;
+mod health;
 mod reference_storage;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use millpond_proto::reapi::content_addressable_storage_server::ContentAddressabl
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::{layers, status};
 
@@ -62,7 +64,8 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
                 .max_encoding_message_size(usize::MAX)
         };
     }
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let reporter = HealthReporter::new();
+    let health = health::UntilNotServing(HealthService::from_health_reporter(reporter.clone()));
     let mut routes = Routes::builder();
     routes
         .add_service(server!(ActionCacheServer))
@@ -72,7 +75,7 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
         .add_service(server!(FetchServer))
         .add_service(server!(PushServer))
         .add_service(server!(ReferenceStorageServer))
-        .add_service(health);
+        .add_service(HealthServer::new(health));
     add_reflection(&mut routes);
     (routes.routes().into_axum_router().fallback(nothing_here).with_state(()), reporter)
 }

@@ -4,8 +4,12 @@
 //! **Invariant:** a panic in a call ends that call alone, with INTERNAL; the other calls of its connection, which may be
 //! all that a client has under way, do not notice.
 
+mod activity;
+mod fields;
 mod framing;
+mod hold;
 pub(crate) mod method;
+mod pace;
 mod received;
 mod record;
 mod sent;
@@ -16,7 +20,6 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -27,11 +30,14 @@ use http::{HeaderMap, Request, Response};
 use millpond_cache::Access;
 use tower::{BoxError, Service};
 
+use self::activity::Activity;
+use self::hold::Hold;
 use self::method::Method;
 use self::received::Received;
 use self::record::{Record, UnderWay};
 use self::sent::Sent;
 use crate::caller::Caller;
+use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
 use crate::status;
@@ -42,13 +48,15 @@ pub(crate) struct Calls {
     router: Router,
     access: Access,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     connection: Option<Arc<Connection>>,
 }
 
 /// One connection: counted as long as it is there.
 struct Connection {
     peer: SocketAddr,
-    asked: AtomicBool,
+    activity: Arc<Activity>,
+    share: Arc<Share>,
     metrics: Arc<Metrics>,
 }
 
@@ -60,8 +68,8 @@ impl Drop for Connection {
 
 impl Calls {
     /// For a listener.
-    pub(crate) fn new(router: Router, access: Access, metrics: Arc<Metrics>) -> Self {
-        Self { router, access, metrics, connection: None }
+    pub(crate) fn new(router: Router, access: Access, metrics: Arc<Metrics>, memory: Arc<Memory>) -> Self {
+        Self { router, access, metrics, memory, connection: None }
     }
 
     /// The same for one connection of it.
@@ -69,13 +77,14 @@ impl Calls {
         self.metrics.connections.inc();
         self.metrics.connections_accepted.inc();
         let metrics = Arc::clone(&self.metrics);
-        let connection = Connection { peer, asked: AtomicBool::new(false), metrics };
+        let share = Share::new(Arc::clone(&self.memory));
+        let connection = Connection { peer, activity: Activity::new(), share, metrics };
         Self { connection: Some(Arc::new(connection)), ..self.clone() }
     }
 
-    /// Whether any call came on this connection.
-    pub(crate) fn has_been_asked(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.asked.load(Ordering::Relaxed))
+    /// What this connection is busy with.
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        self.connection.as_ref().map_or_else(Activity::new, |connection| Arc::clone(&connection.activity))
     }
 }
 
@@ -93,19 +102,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Call {
-        let peer = self.connection.as_ref().map(|connection| {
-            connection.asked.store(true, Ordering::Relaxed);
-            connection.peer
-        });
+        let peer = self.connection.as_ref().map(|connection| connection.peer);
+        let busy = self.connection.as_ref().map(|connection| connection.activity.call());
         let caller = Caller::new(self.access, peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
         request.extensions_mut().insert(caller);
-        let grpc = is_grpc(request.headers());
-        let request = request.map(|body| Received::new(body, grpc, Arc::clone(&record)));
-        let under_way = Some(UnderWay::new(record));
+        let hold = Arc::new(Hold::new(method.takes_many()));
+        let share = self.connection.as_ref().map(|connection| Arc::clone(&connection.share));
+        let share = share.filter(|_| is_grpc(request.headers()));
+        let request = request.map(|body| match share {
+            Some(share) => Received::messages(body, Arc::clone(&record), share, Arc::clone(&hold)),
+            None => Received::new(body, Arc::clone(&record)),
+        });
+        let under_way = Some(UnderWay::new(record, busy));
         // What panics here is the routing, before anything of the call exists.
-        Call { answer: Box::pin(self.router.call(request)), under_way }
+        Call { answer: Box::pin(self.router.call(request)), under_way, hold }
     }
 }
 
@@ -113,6 +125,7 @@ where
 pub(crate) struct Call {
     answer: Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
     under_way: Option<UnderWay>,
+    hold: Arc<Hold>,
 }
 
 impl Future for Call {
@@ -129,8 +142,10 @@ impl Future for Call {
                 None => Response::new(Body::empty()),
             },
         };
+        self.hold.give_back();
         let under_way = self.under_way.take();
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        status::blame_the_request(&mut parts.headers);
         let body = Sent::new(body, under_way, &parts);
         Poll::Ready(Ok(Response::from_parts(parts, body)))
     }

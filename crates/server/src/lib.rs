@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod layers;
 mod listener;
+mod memory;
 mod metrics;
 mod quirks;
 mod resource_name;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::layers::Calls;
 use crate::listener::connection::Settings;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 
 /// A bound socket, and what may be done there at most.
@@ -49,6 +51,12 @@ pub struct Options {
     pub drain: Duration,
     /// The data directory, as metrics name it.
     pub data: String,
+    /// For how long a client may take nothing of an answer.
+    pub unread: Duration,
+    /// For how long a connection may ask nothing. Longer than clients that come back to one keep it.
+    pub idle: Duration,
+    /// About how many bytes of requests may be held in memory, by all calls together. At least 64 MiB.
+    pub request_memory: u64,
 }
 
 impl Default for Options {
@@ -58,6 +66,9 @@ impl Default for Options {
             streams_max: 1_000,
             drain: Duration::from_secs(10),
             data: String::new(),
+            unread: Duration::from_secs(300),
+            idle: Duration::from_secs(30 * 60),
+            request_memory: 256 * 1024 * 1024,
         }
     }
 }
@@ -84,19 +95,20 @@ impl Server {
         let counts = Arc::new(Metrics::new(&options.data));
         let (router, health) = grpc::router(&cache);
         let settings = Settings::new(options, stopped);
+        let memory = Arc::new(Memory::new(options.request_memory));
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
         for Listener { socket, access } in listeners {
             addresses.push(socket.local_addr()?);
-            let calls = Calls::new(router.clone(), access, Arc::clone(&counts));
+            let calls = Calls::new(router.clone(), access, Arc::clone(&counts), Arc::clone(&memory));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(socket, calls, settings.clone(), Arc::clone(&permits)));
         }
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(socket) = metrics {
             let pages = http::metrics::router(Arc::clone(&cache), Arc::clone(&counts));
-            let calls = Calls::new(pages, Access::PullOnly, Arc::new(Metrics::default()));
+            let calls = Calls::new(pages, Access::PullOnly, Arc::new(Metrics::default()), memory);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(socket, calls, settings.clone(), permits));

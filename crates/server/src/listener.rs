@@ -3,4 +3,5 @@
 //! HTTP/2 with prior knowledge and HTTP/1 share each port; what comes first on a connection tells them apart.
 
 pub(crate) mod accept;
+pub(crate) mod answers;
 pub(crate) mod connection;

@@ -22,7 +22,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use millpond_cache::{Error, now_and_then};
 use millpond_proto::rpc;
 use tonic::{Code, Status};
@@ -40,6 +40,16 @@ pub(crate) fn pull(error: Error, request: RequestId) -> Status {
     failed(as_miss(error, request), request)
 }
 
+/// The status of one blob in a batch with which all went well.
+pub(crate) fn blob_is_well() -> rpc::Status {
+    rpc::Status::default()
+}
+
+/// The status of one blob in a batch that is not there, without words.
+pub(crate) fn blob_is_missing() -> rpc::Status {
+    rpc::Status { code: Code::NotFound as i32, ..Default::default() }
+}
+
 /// The status of one blob in a batch that was uploaded.
 pub(crate) fn of_blob(error: Error, request: RequestId) -> rpc::Status {
     let (code, message) = translate(error, request);
@@ -50,7 +60,9 @@ pub(crate) fn of_blob(error: Error, request: RequestId) -> rpc::Status {
 /// there can be many in one answer.
 pub(crate) fn of_pulled_blob(error: Error, request: RequestId) -> rpc::Status {
     let (code, message) = translate(as_miss(error, request), request);
-    let message = if code == Code::NotFound { String::new() } else { message };
+    if code == Code::NotFound {
+        return blob_is_missing();
+    }
     rpc::Status { code: code as i32, message, details: Vec::new() }
 }
 
@@ -65,6 +77,30 @@ pub(crate) fn idle(limit: Duration) -> Status {
     Status::deadline_exceeded(format!("no byte came within {seconds} seconds: send the request again"))
 }
 
+/// A request that holds memory and does not get on.
+pub(crate) fn too_slow(time: Duration) -> Status {
+    let seconds = time.as_secs();
+    Status::deadline_exceeded(format!(
+        "the request brought less than 16 KiB/s for {seconds} seconds: send it again on a faster line, or in smaller parts"
+    ))
+}
+
+/// A request that came when memory for requests was taken, and room to wait for it as well.
+pub(crate) fn overloaded() -> Status {
+    let words = "requests have all the memory that they may: send fewer at a time, or try again later";
+    Status::resource_exhausted(words)
+}
+
+/// A message with more fields than any client has reason for.
+pub(crate) fn too_many_fields(limit: u32) -> Status {
+    Status::invalid_argument(format!("a message has more than {limit} entries: send smaller batches"))
+}
+
+/// A request that goes on after its only message.
+pub(crate) fn second_message() -> Status {
+    Status::invalid_argument("the request has a second message: this method takes one")
+}
+
 /// A message that is too large; the code is the one with which gRPC's own libraries refuse it.
 pub(crate) fn message_too_large(bytes: u64, limit: u32) -> Status {
     let words = "send smaller batches, or use ByteStream";
@@ -74,6 +110,18 @@ pub(crate) fn message_too_large(bytes: u64, limit: u32) -> Status {
 /// A call in which our code panicked.
 pub(crate) fn panicked<B: Default>(request: RequestId) -> Response<B> {
     failed(Error::internal("a panic"), request).into_http()
+}
+
+/// An error that the gRPC library found while it read the request: it says INTERNAL for what the client sent wrongly, and
+/// names its own parts. Ours with that code begin otherwise.
+pub(crate) fn blame_the_request(headers: &mut HeaderMap) {
+    let is_ours = |words: &HeaderValue| words.as_bytes().starts_with(b"internal%20error");
+    let internal = headers.get("grpc-status").is_some_and(|code| code == "13");
+    if internal && !headers.get("grpc-message").is_some_and(is_ours) {
+        let words =
+            "the request is not a message that this method takes: encode it whole, as the .proto files say";
+        headers.extend(Status::invalid_argument(words).into_http::<()>().into_parts().0.headers);
+    }
 }
 
 /// The end of an answer whose begin is on the wire already.

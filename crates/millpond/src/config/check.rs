@@ -3,7 +3,7 @@
 
 use millpond_cache::InstanceName;
 
-use super::{Listener, MAX_SIZE_LEAST, Place, Settings, usage};
+use super::{Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
 use crate::exit::Failure;
 
 /// What to do about something given twice.
@@ -22,6 +22,16 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         return Err(usage(
             format!("{place}: a volume of at most {size} ({} bytes) is too small to work", size.0),
             format!("give at least {MAX_SIZE_LEAST}"),
+        ));
+    }
+    if let Some(size) = settings.request_memory.as_ref().filter(|size| size.value < REQUEST_MEMORY_LEAST) {
+        let (place, size) = (&size.place, size.value);
+        return Err(usage(
+            format!(
+                "{place}: {size} ({} bytes) of memory for requests is too little for the largest of them",
+                size.0
+            ),
+            "give at least 64MiB",
         ));
     }
     let mut listeners: Vec<_> = settings.listeners.iter().chain(&settings.metrics).collect();
@@ -122,6 +132,7 @@ mod tests {
             lease: Span { seconds: 0 },
             listeners: vec![listener(address, insecure)],
             instances: Vec::new(),
+            request_memory: None,
             metrics: None,
         }
     }
@@ -200,5 +211,9 @@ mod tests {
         let instances = vec![Given::by_flag("--instance", "main".to_owned()); 2];
         let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.contains("the instance \"main\" is given twice"), "{said}");
+        let memory = |size| Some(Given::by_flag("--request-memory", size));
+        let little = Settings { request_memory: memory(Size(1 << 20)), ..settings("[::1]:1", false) };
+        assert!(check(&little).unwrap_err().to_string().contains("1048576"));
+        check(&Settings { request_memory: memory(REQUEST_MEMORY_LEAST), ..little }).unwrap();
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct File {
     pub(crate) instance: Vec<Instance>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
+    /// What clients may take up.
+    pub(crate) limits: Limits,
 }
 
 /// `[store]`
@@ -84,6 +86,14 @@ pub(crate) struct Metrics {
     pub(crate) address: Option<Spanned<flags::Metrics>>,
     /// May be reached by others.
     pub(crate) insecure: bool,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// How much of requests is held in memory, by all together: `"1GiB"`.
+    pub(crate) request_memory: Option<Spanned<Size>>,
 }
 
 /// Reads the file at `path`.
@@ -149,6 +159,8 @@ mod tests {
             [metrics]
             address = "127.0.0.1:9000"
             insecure = false
+            [limits]
+            request_memory = "1GiB"
         "#;
         let read = parse(Path::new("pond.toml"), text).unwrap();
         let File { store, listener, instance, .. } = &read.file;
@@ -159,6 +171,8 @@ mod tests {
         assert!(listener[0].insecure);
         let instance = read.given(&instance[0].name, "name");
         assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 10"));
+        let memory = read.given(read.file.limits.request_memory.as_ref().unwrap(), "request_memory");
+        assert_eq!(memory.value, Size(1 << 30));
     }
 
     #[test]
@@ -218,7 +232,9 @@ mod tests {
         let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let file = parse(Path::new("docs/configuration.md"), example).unwrap().file;
         // Taken apart here, so that a new setting that is not documented does not compile or is seen missing.
-        let File { store: Store { data, max_size, lease }, listener, instance, metrics } = file;
+        let File { store: Store { data, max_size, lease }, listener, instance, metrics, limits } = file;
+        let Limits { request_memory } = limits;
+        assert!(request_memory.is_some());
         assert!(data.is_some() && max_size.is_some() && lease.is_some());
         assert!(listener.iter().any(|listener| listener.insecure) && !instance.is_empty());
         assert!(metrics.address.is_some() && example.contains("[metrics]") && !metrics.insecure);

@@ -38,6 +38,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TIME")]
     pub(crate) lease: Option<Span>,
 
+    /// Hold about this much of requests in memory, all of them together [default: an eighth of the memory]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) request_memory: Option<Size>,
+
     /// Serve this instance name beside the empty one; may be given several times. Letters, digits and any of - _ . / make
     /// a name
     #[arg(long, value_name = "NAME")]

@@ -39,9 +39,14 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<Listener>,
     /// The instance names beside the empty one.
     pub(crate) instances: Vec<Given<String>>,
+    /// About how much of requests may be held in memory; without it, an eighth of the machine's.
+    pub(crate) request_memory: Option<Given<Size>>,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics: Option<Listener>,
 }
+
+/// The least memory for requests: below it the largest messages could not be taken.
+const REQUEST_MEMORY_LEAST: Size = Size(64 * 1024 * 1024);
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +91,7 @@ impl Settings {
             Some(Given { value: beside(flags.config.as_deref(), given.value), ..given })
         };
         let max_size = flags.max_size.map(|size| Given::by_flag("--max-size", size));
+        let request_memory = flags.request_memory.map(|size| Given::by_flag("--request-memory", size));
         let metrics_at = flags.metrics.map(|metrics| Given::by_flag(METRICS, metrics));
         let file_metrics = || file.metrics.address.as_ref().map(|metrics| read.given(metrics, "address"));
         Self {
@@ -101,6 +107,9 @@ impl Settings {
             } else {
                 flags.instance.into_iter().map(|name| Given::by_flag("--instance", name)).collect()
             },
+            request_memory: request_memory.or_else(|| {
+                file.limits.request_memory.as_ref().map(|size| read.given(size, "request_memory"))
+            }),
             metrics: metrics(metrics_at.or_else(file_metrics), insecure || file.metrics.insecure),
         }
     }

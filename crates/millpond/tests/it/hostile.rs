@@ -2,6 +2,7 @@
 //! ours is named in it, nothing panics, and another client's push and pull go on.
 
 mod digests;
+mod memory;
 mod paths;
 mod trees;
 
@@ -44,7 +45,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = Server::start_with(&["--max-size", "1GB"]);
+        Self::with(&[])
+    }
+
+    /// A scene whose server has more arguments.
+    fn with(arguments: &[&str]) -> Self {
+        let server = Server::start_with(&[&["--max-size", "1GB"], arguments].concat());
         let runtime = Runtime::new().unwrap();
         let attacker = runtime.block_on(Client::connect(server.url())).unwrap();
         let files = beside(server.data());

@@ -66,6 +66,32 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Connections take descriptors, but never those that the store needs.
+#[test]
+fn connections_beyond_what_may_be_open_wait() {
+    const FILES: usize = 400;
+    let mut server = Server::start_with(&["--metrics", "off"]);
+    server.stop();
+    server.start_again_with_open_files(FILES);
+    let address = listening(&server, 2)[1];
+    let connections: Vec<TcpStream> = (0..FILES / 2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let sockets = || {
+        let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
+        let names = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sockets() < FILES / 4 {
+        assert!(Instant::now() < deadline, "{} sockets", sockets());
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(300));
+    // A listener, and a pair for signals, beside the connections.
+    assert!(sockets() <= FILES / 4 + 5, "{} sockets", sockets());
+    drop(connections);
+    answers(address);
+}
+
 /// A call over the network; that it is answered is what counts.
 fn answers(address: SocketAddr) {
     Runtime::new().unwrap().block_on(async {

@@ -5,6 +5,7 @@
 //! instead of this build's `millpond`, with the same arguments and the same line when it is ready.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ pub(crate) struct Server {
     url: String,
     /// What it listens on after the first start, so that it comes back where its clients look for it.
     listen: String,
+    program: OsString,
+    /// What comes before the arguments of the program.
+    before: Vec<OsString>,
     arguments: Vec<String>,
     data: PathBuf,
     child: Option<Child>,
@@ -58,6 +62,8 @@ impl Server {
         let mut server = Self {
             url: String::new(),
             listen: "127.0.0.1:0".to_owned(),
+            program: env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into()),
+            before: Vec::new(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             data,
             child: None,
@@ -79,6 +85,11 @@ impl Server {
     /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("a server of the test's own, running").id()
     }
 
     /// Starts the server again where it was, after [`Server::stop`] or [`Server::kill`].
@@ -104,6 +115,14 @@ impl Server {
         }
     }
 
+    /// The same, with so many files that it may have open.
+    pub(crate) fn start_again_with_open_files(&mut self, count: usize) {
+        let program = std::mem::replace(&mut self.program, "/bin/sh".into());
+        let limit = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
+        self.before = vec!["-c".into(), limit.into(), program];
+        self.start_again();
+    }
+
     /// Starts the server again and kills it, ready or not, after something else is done.
     pub(crate) fn start_and_kill(&mut self, between: impl FnOnce()) {
         drop(self.launch());
@@ -113,9 +132,9 @@ impl Server {
 
     fn launch(&mut self) -> Receiver<SocketAddr> {
         assert!(self.child.is_none(), "the server is running");
-        let program = env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into());
         let metrics = self.arguments.iter().any(|argument| argument == "--metrics");
-        let mut child = Command::new(program)
+        let mut child = Command::new(&self.program)
+            .args(&self.before)
             .args(["serve", "--data"])
             .arg(&self.data)
             .args(["--listen", &self.listen])

@@ -41,7 +41,7 @@ impl Service {
         let permit = caller.pull(&self.cache, &request.instance_name)?;
         digests::function(request.digest_function)?;
         let action = digests::required(request.action_digest.as_ref(), "action_digest")?;
-        Ok(deadline::look_up(self.cache.action_result(&permit, action)).await?.into())
+        Ok(deadline::look_up(&self.cache, self.cache.action_result(&permit, action)).await?.into())
     }
 
     async fn update(

@@ -76,7 +76,7 @@ impl Service {
     ) -> Result<FoundAsset> {
         let permit = caller.pull(&self.cache, instance)?;
         digests::function(function)?;
-        deadline::look_up(self.cache.fetch_asset(&permit, query)).await
+        deadline::look_up(&self.cache, self.cache.fetch_asset(&permit, query)).await
     }
 }
 

@@ -26,11 +26,11 @@ pub(super) async fn pieces(cache: &Cache, caller: &Caller, request: &ReadRequest
         Ok(limit) => Some(limit).filter(|limit| *limit > 0),
         Err(_) => return Err(Error::Invalid("read_limit is below 0; 0 reads to the end".into())),
     };
-    let reader = deadline::look_up(cache.read_blob(&permit, &name.digest, offset, limit)).await?;
+    let reader = deadline::look_up(cache, cache.read_blob(&permit, &name.digest, offset, limit)).await?;
     let request = caller.request;
-    Ok(Box::pin(stream::try_unfold(reader, move |mut reader| async move {
-        let piece = deadline::look_up(reader.next()).await;
+    Ok(Box::pin(stream::try_unfold((reader, cache.clone()), move |(mut reader, cache)| async move {
+        let piece = deadline::look_up(&cache, reader.next()).await;
         let piece = piece.map_err(|error| status::pull(error, request))?;
-        Ok(piece.map(|data| (ReadResponse { data }, reader)))
+        Ok(piece.map(|data| (ReadResponse { data }, (reader, cache))))
     })))
 }

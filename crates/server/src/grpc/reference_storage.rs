@@ -57,7 +57,7 @@ impl Service {
             qualifiers: Vec::new(),
             oldest_content_accepted: None,
         };
-        Ok(deadline::look_up(self.cache.fetch_asset(&permit, query)).await?.digest)
+        Ok(deadline::look_up(&self.cache, self.cache.fetch_asset(&permit, query)).await?.digest)
     }
 
     async fn set_reference(&self, caller: &Caller, request: &UpdateReferenceRequest) -> Result<Published> {

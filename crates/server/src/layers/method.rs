@@ -29,6 +29,11 @@ impl Method {
         Self { service, name }
     }
 
+    /// Whether a request may have many messages: those of ByteStream.Write, and of what we do not know.
+    pub(crate) fn takes_many(self) -> bool {
+        matches!(self.name, "Write" | "other")
+    }
+
     fn of_storage(path: &str) -> Self {
         const CAS: &str = "ContentAddressableStorage";
         let (service, name) = match path {

@@ -1,48 +1,166 @@
-//! A request's body: counted as it passes, and ended with a reason if a message is too large or nothing comes any more.
+//! A request's body: counted as it passes, held back until there is memory for the message that comes, and ended with a
+//! reason if a message is too large or comes too slowly.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
 use tower::BoxError;
 
+use super::fields::{FIELDS_MAX, Fields};
 use super::framing::Framing;
+use super::hold::Hold;
+use super::pace::{Late, Pace};
 use super::record::Record;
+use crate::memory::{MESSAGE_BYTES_MAX, Overloaded, Room, Share, Window};
 use crate::status;
 
-/// The largest message that is taken. Clients send batches of 4 MiB and a little more; gRPC's own limit is 4 MiB sharp.
-const MESSAGE_BYTES_MAX: u32 = 16 * 1024 * 1024;
-
-/// How long a request may go on without a byte.
-const IDLE: Duration = Duration::from_secs(300);
+type Waiting = Pin<Box<dyn Future<Output = Result<(Option<Room>, Option<Window>), Overloaded>> + Send>>;
 
 /// A request's body.
 pub(crate) struct Received<B> {
     body: B,
-    framing: Option<Framing>,
-    /// Set while there is nothing to read.
-    idle: Option<Pin<Box<Sleep>>>,
     record: Arc<Record>,
+    messages: Option<Messages>,
+}
+
+/// The messages of a body that is framed as gRPC does.
+struct Messages {
+    share: Arc<Share>,
+    hold: Arc<Hold>,
+    framing: Framing,
+    fields: Fields,
+    pace: Pace,
+    /// What came and was not handed on, of which [`Framing`] has followed `followed` bytes.
+    rest: Bytes,
+    followed: usize,
+    /// The length of a message that there was no room for yet. Its head ends where `followed` is.
+    begins: Option<u32>,
+    waiting: Option<Waiting>,
+}
+
+/// What to do with what came.
+enum Next {
+    HandOn(Bytes),
+    Wait(Waiting),
 }
 
 impl<B> Received<B> {
-    /// Watches `body`, which is framed as gRPC does or not, for `record`.
-    pub(crate) fn new(body: B, grpc: bool, record: Arc<Record>) -> Self {
-        Self { body, framing: grpc.then(Framing::default), idle: None, record }
+    /// Watches `body` for `record`.
+    pub(crate) fn new(body: B, record: Arc<Record>) -> Self {
+        Self { body, record, messages: None }
     }
 
-    fn take(&mut self, data: &[u8]) -> Result<(), BoxError> {
-        self.record.add_received(data.len());
-        let longest = self.framing.as_mut().map_or(0, |framing| framing.longest(data));
-        if longest > MESSAGE_BYTES_MAX {
-            return Err(status::message_too_large(longest.into(), MESSAGE_BYTES_MAX).into());
+    /// The same for a body that is framed as gRPC does, and takes memory from `share` into `hold`.
+    pub(crate) fn messages(body: B, record: Arc<Record>, share: Arc<Share>, hold: Arc<Hold>) -> Self {
+        let messages = Messages {
+            share,
+            hold,
+            framing: Framing::default(),
+            fields: Fields::default(),
+            pace: Pace::default(),
+            rest: Bytes::new(),
+            followed: 0,
+            begins: None,
+            waiting: None,
+        };
+        Self { body, record, messages: Some(messages) }
+    }
+}
+
+impl Messages {
+    /// Whoever asks for more has done with what came whole.
+    fn asked_for_more(&mut self) {
+        self.hold.asked_for_more(self.framing.in_message() && self.begins.is_none());
+    }
+
+    fn came(&mut self, data: Bytes) {
+        self.pace.brought(data.len(), self.hold.state().0);
+        self.rest = data;
+        self.followed = 0;
+    }
+
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if let Some(waiting) = &mut self.waiting {
+            let granted = ready!(waiting.as_mut().poll(context));
+            self.waiting = None;
+            let (room, window) = granted.map_err(|Overloaded| status::overloaded())?;
+            if let Some(room) = room {
+                self.begins = None;
+                self.hold.take(room);
+            }
+            self.hold.read_by(window);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands on what came as far as there is room for the messages in it.
+    fn next(&mut self) -> Result<Next, BoxError> {
+        if let Some(length) = self.begins {
+            match self.share.room(length) {
+                Some(room) => self.hold.take(room),
+                None => return Ok(self.wait(Some(length))),
+            }
+            self.begins = None;
+        }
+        if self.hold.needs_window() {
+            match self.share.window() {
+                Some(window) => self.hold.read_by(Some(window)),
+                None => return Ok(self.wait(None)),
+            }
+        }
+        while let Some(piece) = self.rest.get(self.followed..).filter(|piece| !piece.is_empty()) {
+            let of_message = piece.get(..self.framing.message_left()).unwrap_or(piece);
+            if self.fields.count(of_message) > FIELDS_MAX {
+                return Err(status::too_many_fields(FIELDS_MAX).into());
+            }
+            let (followed, begins) = self.framing.next(piece);
+            self.followed += followed;
+            let Some(length) = begins else { break };
+            self.check(length)?;
+            self.fields = Fields::default();
+            match self.share.room(length) {
+                Some(room) => self.hold.take(room),
+                None => return Ok(self.without_room(length)),
+            }
+        }
+        Ok(Next::HandOn(std::mem::take(&mut self.rest)))
+    }
+
+    fn check(&self, length: u32) -> Result<(), BoxError> {
+        if length > MESSAGE_BYTES_MAX {
+            return Err(status::message_too_large(length.into(), MESSAGE_BYTES_MAX).into());
+        }
+        if self.hold.is_full() {
+            return Err(status::second_message().into());
         }
         Ok(())
+    }
+
+    /// Hands on what comes before the message. Its head's last byte stays, so that nobody makes room for it.
+    fn without_room(&mut self, length: u32) -> Next {
+        self.begins = Some(length);
+        let before = self.rest.split_to(self.followed.saturating_sub(1));
+        self.followed -= before.len();
+        if before.is_empty() { self.wait(Some(length)) } else { Next::HandOn(before) }
+    }
+
+    fn wait(&mut self, length: Option<u32>) -> Next {
+        self.hold.read_by(None);
+        Next::Wait(Box::pin(Arc::clone(&self.share).wait(length, self.hold.needs_window())))
+    }
+
+    /// All that came was handed on.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<BoxError> {
+        self.hold.read_by(None);
+        let (holds, wanted) = self.hold.state();
+        self.pace.poll_late(context, holds, wanted).map(|late| match late {
+            Late::Idle => status::idle(super::pace::IDLE).into(),
+            Late::Slow(time) => status::too_slow(time).into(),
+        })
     }
 }
 
@@ -58,28 +176,45 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => {
-                let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(IDLE)));
-                idle.as_mut().poll(context).map(|()| Some(Err(status::idle(IDLE).into())))
-            }
-            Poll::Ready(frame) => {
-                self.idle = None;
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    self.take(data)?;
+        let Self { body, record, messages } = &mut *self;
+        if let Some(messages) = messages {
+            messages.asked_for_more();
+        }
+        loop {
+            if let Some(messages) = messages {
+                ready!(messages.poll_waiting(context))?;
+                if !messages.rest.is_empty() {
+                    match messages.next()? {
+                        Next::HandOn(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                        Next::Wait(waiting) => messages.waiting = Some(waiting),
+                    }
+                    continue;
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            let frame = match (Pin::new(&mut *body).poll_frame(context), &mut *messages) {
+                (Poll::Ready(frame), _) => frame,
+                (Poll::Pending, Some(messages)) => {
+                    return messages.poll_late(context).map(|error| Some(Err(error)));
+                }
+                (Poll::Pending, None) => return Poll::Pending,
+            };
+            let Some(Ok(frame)) = frame else { return Poll::Ready(frame.map(|end| end.map_err(Into::into))) };
+            if let Some(data) = frame.data_ref() {
+                record.add_received(data.len());
+            }
+            let Some(messages) = messages else { return Poll::Ready(Some(Ok(frame))) };
+            match frame.into_data() {
+                Ok(data) => messages.came(data),
+                Err(other) => return Poll::Ready(Some(Ok(other))),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.messages.as_ref().is_none_or(|messages| messages.rest.is_empty()) && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.messages.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::activity::Busy;
 use crate::caller::RequestId;
 use crate::layers::method::Method;
 use crate::metrics::Metrics;
@@ -56,13 +57,14 @@ impl Record {
 pub(crate) struct UnderWay {
     record: Arc<Record>,
     code: &'static str,
+    _busy: Option<Busy>,
 }
 
 impl UnderWay {
-    /// The call of `record`.
-    pub(crate) fn new(record: Arc<Record>) -> Self {
+    /// The call of `record`, with which its connection is `busy`.
+    pub(crate) fn new(record: Arc<Record>, busy: Option<Busy>) -> Self {
         record.metrics.calls_in_flight.inc();
-        Self { record, code: "CANCELLED" }
+        Self { record, code: "CANCELLED", _busy: busy }
     }
 
     /// Its figures so far.

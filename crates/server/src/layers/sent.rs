@@ -1,4 +1,5 @@
-//! An answer's body: counted as it passes, and the end of the call as the body knows it.
+//! An answer's body: counted as it passes, cut into pieces of which the client has to take one after the other, and the
+//! end of the call as the body knows it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -12,11 +13,18 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Code;
 
 use super::record::UnderWay;
+use crate::listener::answers::Reader;
 use crate::status;
+
+/// HTTP/2 keeps a piece as a whole until the client takes it, and longer than the call if it is the last.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// An answer's body.
 pub(crate) struct Sent {
     body: Body,
+    /// What of a frame is still to go out.
+    rest: Bytes,
+    reader: Reader,
     /// Taken when the call ends.
     under_way: Option<UnderWay>,
     /// The code if nothing else comes.
@@ -27,7 +35,7 @@ impl Sent {
     /// The body of an answer with these headers. An answer without a body ends its call here.
     pub(crate) fn new(body: Body, under_way: Option<UnderWay>, parts: &Parts) -> Self {
         let code = code_of(&parts.headers).unwrap_or_else(|| code_of_http(parts));
-        let mut sent = Self { body, under_way, code };
+        let mut sent = Self { body, rest: Bytes::new(), reader: Reader::of_this_call(), under_way, code };
         if code_of(&parts.headers).is_some() || sent.body.is_end_stream() {
             sent.end(code);
         }
@@ -40,9 +48,22 @@ impl Sent {
         }
     }
 
+    fn next_piece(&mut self) -> Option<Bytes> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        if let Some(under_way) = &self.under_way {
+            under_way.record().add_sent(piece.len());
+        }
+        self.reader.gets();
+        Some(piece)
+    }
+
     /// The last frame of an answer whose making panicked.
     fn after_panic(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
         self.body = Body::empty();
+        self.rest = Bytes::new();
         let request = self.under_way.as_ref()?.record().request();
         self.end("INTERNAL");
         Some(Ok(Frame::trailers(status::panicked_trailers(request))))
@@ -52,7 +73,7 @@ impl Sent {
 impl Drop for Sent {
     /// Whoever sends a body of known length does not ask for its end.
     fn drop(&mut self) {
-        if self.body.is_end_stream() {
+        if self.is_end_stream() {
             let code = self.code;
             self.end(code);
         }
@@ -67,16 +88,28 @@ impl HttpBody for Sent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.reader.asks();
+        if let Some(piece) = self.next_piece() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.body).poll_frame(context)));
         let Ok(polled) = polled else { return Poll::Ready(self.after_panic()) };
-        let frame = ready!(polled);
+        let frame = match ready!(polled) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    let piece = self.next_piece().unwrap_or_default();
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Err(mut other) => {
+                    other.trailers_mut().into_iter().for_each(status::blame_the_request);
+                    Some(Ok(other))
+                }
+            },
+            end => end,
+        };
         match &frame {
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref()
-                    && let Some(under_way) = &self.under_way
-                {
-                    under_way.record().add_sent(data.len());
-                }
                 if let Some(code) = frame.trailers_ref().and_then(code_of) {
                     self.end(code);
                 }
@@ -91,9 +124,10 @@ impl HttpBody for Sent {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
+    /// Asked for before the first piece only.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

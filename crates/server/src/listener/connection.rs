@@ -1,30 +1,36 @@
 //! One connection: HTTP settings, and how it ends.
 //!
 //! **Invariant:** a client's pings are answered and never punished: BuildStream 1.6 sends one each 60 s, BuildStream 2
-//! as often as its user says, and gRPC's own bandwidth probes come in quick succession. A connection that never asks
-//! anything ends; one that was told to end does so within the drain time.
+//! as often as its user says, and gRPC's own bandwidth probes come in quick succession.
+//!
+//! **Nobody stays by being slow.** A connection that asks nothing is told to go, after a minute if it never asked
+//! anything; one that was told to go ends within the drain time. A client that takes nothing of an answer loses the call
+//! (`answers`), one that takes nothing at all from its socket loses the connection.
 
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::answers::Executor;
 use crate::Options;
 use crate::layers::Calls;
+use crate::memory::WINDOW_BYTES;
 
-/// What a client may send on one stream before we have taken it in. HTTP/2's own 64 KiB would make a fast link wait.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// The same on all streams of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// HTTP/2's own 16 KiB would cut a message of 1 MiB into 64 frames.
-const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// What a client may send on one stream before we have taken it in, and on all. HTTP/2's own 64 KiB would make a fast
+/// link wait; `memory` says what it costs.
+const STREAM_WINDOW_BYTES: u32 = WINDOW_BYTES;
+const CONNECTION_WINDOW_BYTES: u32 = WINDOW_BYTES;
+/// HTTP/2's own 16 KiB would cut a message of 1 MiB into 64 frames; but each connection may hold one that is not whole.
+const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// What one stream may hold that is not sent yet.
 const SEND_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// More than the longest token and metadata.
@@ -32,16 +38,18 @@ const HEADER_BYTES_MAX: u32 = 32 * 1024;
 /// How often we ask whether a quiet HTTP/2 client is still there, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(120);
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long after connecting the first request may come.
-const FIRST_REQUEST: Duration = Duration::from_secs(60);
+/// What an HTTP/1 client may send that is not read yet, its headers included.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 /// How long an HTTP/1 client may take for its headers, and idle between requests.
 const HTTP1_HEADERS: Duration = Duration::from_secs(60);
 
 /// What all connections of a server share.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    http: Arc<Builder<TokioExecutor>>,
+    http: Arc<Builder<Executor>>,
     drain: Duration,
+    unread: Duration,
+    idle: Duration,
     /// Becomes true when the server is to end.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -49,8 +57,11 @@ pub(crate) struct Settings {
 impl Settings {
     /// Settings for a server with these limits.
     pub(crate) fn new(options: &Options, stopped: watch::Receiver<bool>) -> Self {
-        let mut http = Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HTTP1_HEADERS);
+        let mut http = Builder::new(Executor { patience: options.unread });
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HTTP1_HEADERS)
+            .max_buf_size(HTTP1_BUFFER_BYTES);
         http.http2()
             .timer(TokioTimer::new())
             .adaptive_window(false)
@@ -62,21 +73,20 @@ impl Settings {
             .max_concurrent_streams(options.streams_max)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { http: Arc::new(http), drain: options.drain, stopped }
+        let Options { drain, unread, idle, .. } = *options;
+        Self { http: Arc::new(http), drain, unread, idle, stopped }
     }
 }
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Settings) {
     let Ok(peer) = stream.peer_addr() else { return };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
-    }
+    prepare(&stream, settings.unread);
     let calls = calls.on_connection(peer);
     let service = TowerToHyperService::new(calls.clone());
     let mut connection = pin!(settings.http.serve_connection(TokioIo::new(stream), service));
-    let first_request = Instant::now() + FIRST_REQUEST;
-    let mut asked = false;
+    let activity = calls.activity();
+    let mut stay = activity.may_stay_until(settings.idle);
     let mut end: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -90,9 +100,9 @@ pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Setting
                 connection.as_mut().graceful_shutdown();
                 end = Some(Instant::now() + settings.drain);
             }
-            () = sleep_until(first_request), if !asked && end.is_none() => {
-                asked = calls.has_been_asked();
-                if !asked {
+            () = sleep_until(stay), if end.is_none() => {
+                stay = activity.may_stay_until(settings.idle);
+                if stay <= Instant::now() {
                     connection.as_mut().graceful_shutdown();
                     end = Some(Instant::now() + settings.drain);
                 }
@@ -102,6 +112,15 @@ pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Setting
                 return;
             }
         }
+    }
+}
+
+/// Answers are many small packets; and the kernel ends a connection whose other side takes nothing for so long.
+fn prepare(stream: &TcpStream, unread: Duration) {
+    let milliseconds = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX);
+    let prepared = stream.set_nodelay(true).and_then(|()| Ok(set_tcp_user_timeout(stream, milliseconds)?));
+    if let Err(error) = prepared {
+        tracing::debug!(%error, "an option of a socket could not be set");
     }
 }
 

@@ -9,8 +9,9 @@
 use std::collections::HashSet;
 
 use millpond_proto::reapi::batch_read_blobs_response::Response;
-use millpond_proto::rpc;
 use prost::Message;
+
+use crate::status;
 
 /// What we name as `max_batch_total_size_bytes`.
 pub(crate) const BATCH_BYTES: i64 = 256 * 1024;
@@ -54,8 +55,7 @@ pub(crate) fn fit(responses: Vec<Response>) -> Vec<Response> {
 }
 
 fn miss(response: Response) -> Response {
-    let status = rpc::Status { code: tonic::Code::NotFound as i32, ..Default::default() };
-    Response { digest: response.digest, status: Some(status), ..Default::default() }
+    Response { digest: response.digest, status: Some(status::blob_is_missing()), ..Default::default() }
 }
 
 /// With the key and the length in front of it in the whole answer.

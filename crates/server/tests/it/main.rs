@@ -13,6 +13,7 @@ mod assets;
 mod batches;
 mod connections;
 mod instances;
+mod limits;
 mod pages;
 mod probes;
 mod read;

@@ -3,7 +3,6 @@
 use millpond_cache::{Cache, Error, Result};
 use millpond_proto::reapi::batch_read_blobs_response::Response;
 use millpond_proto::reapi::{self, BatchReadBlobsRequest, BatchReadBlobsResponse};
-use millpond_proto::rpc;
 
 use crate::caller::Caller;
 use crate::grpc::digests;
@@ -25,22 +24,22 @@ pub(super) async fn answer(
     let mut wanted = Vec::with_capacity(request.digests.len());
     let mut responses = Vec::with_capacity(request.digests.len());
     for digest in request.digests {
-        let parsed = digests::parse(&digest);
-        let status = parsed.as_ref().err().map(|error| rpc::Status {
-            code: tonic::Code::InvalidArgument as i32,
-            message: error.to_string(),
-            details: Vec::new(),
-        });
-        wanted.extend(parsed);
+        let status = match digests::parse(&digest) {
+            Ok(parsed) => {
+                wanted.push(parsed);
+                None
+            }
+            Err(error) => Some(status::of_pulled_blob(error, caller.request)),
+        };
         responses.push(Response { digest: Some(digest), status, ..Default::default() });
     }
-    let read = deadline::look_up_many(wanted.len(), cache.read_blobs(&permit, &wanted)).await;
+    let read = deadline::look_up_many(cache, wanted.len(), cache.read_blobs(&permit, &wanted)).await;
     let open = responses.iter_mut().filter(|response| response.status.is_none());
     for (response, outcome) in open.zip(read) {
         match outcome {
             Ok(data) => {
                 response.data = data;
-                response.status = Some(rpc::Status::default());
+                response.status = Some(status::blob_is_well());
             }
             Err(error) => response.status = Some(status::of_pulled_blob(error, caller.request)),
         }

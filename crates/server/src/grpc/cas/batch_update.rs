@@ -73,7 +73,7 @@ async fn store(
 /// A blob's status; or the call's error, which is how BuildStream 1 has to be told that there is no room.
 fn refuse(caller: &Caller, outcome: Result<()>) -> Result<rpc::Status> {
     match outcome {
-        Ok(()) => Ok(rpc::Status::default()),
+        Ok(()) => Ok(status::blob_is_well()),
         Err(error) if caller.generation == Generation::BuildStream1 && status::is_refusal(&error) => {
             Err(error)
         }

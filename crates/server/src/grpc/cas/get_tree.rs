@@ -27,12 +27,12 @@ pub(super) async fn pages(cache: &Cache, caller: &Caller, request: &GetTreeReque
             Error::Invalid("page_token is none of ours; leave it empty to begin at the root".into())
         })?,
     };
-    let walk = deadline::look_up(cache.tree(&permit, root, skip, page_size)).await?;
+    let walk = deadline::look_up(cache, cache.tree(&permit, root, skip, page_size)).await?;
     let request = caller.request;
-    Ok(Box::pin(stream::try_unfold(walk, move |mut walk| async move {
-        let page = deadline::look_up(walk.next_page()).await;
+    Ok(Box::pin(stream::try_unfold((walk, cache.clone()), move |(mut walk, cache)| async move {
+        let page = deadline::look_up(&cache, walk.next_page()).await;
         let page = page.map_err(|error| status::pull(error, request))?;
-        Ok(page.map(|page| (message(page), walk)))
+        Ok(page.map(|page| (message(page), (walk, cache))))
     })))
 }
 
