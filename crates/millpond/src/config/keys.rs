@@ -15,11 +15,12 @@ struct Section {
     required: Option<&'static str>,
 }
 
-const SECTIONS: [Section; 4] = [
+const SECTIONS: [Section; 5] = [
     Section { name: "store", many: false, keys: &["data", "max_size", "lease"], required: None },
     Section { name: "listener", many: true, keys: &["address", "insecure"], required: Some("address") },
     Section { name: "instance", many: true, keys: &["name"], required: Some("name") },
     Section { name: "metrics", many: false, keys: &["address", "insecure"], required: None },
+    Section { name: "limits", many: false, keys: &["request_memory"], required: None },
 ];
 
 impl Section {
