@@ -18,6 +18,10 @@ night kills="3000" cuts="300":
     MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill_battery power_cut_battery -- \
         --release --profile night --no-capture
 
+# The benchmarks of the hot pieces, measured; words select some
+bench *words:
+    cargo bench --workspace --bench '*' -- {{words}}
+
 # What a change must pass
 ci:
     .ci/run

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .bytes(".")
         .extern_path(format!(".{PACKAGE}.EncodedActionResult"), "crate::EncodedActionResult")
+        .extern_path(format!(".{PACKAGE}.Digest"), "crate::Digest")
         .compile_fds(descriptors)?;
     Ok(())
 }

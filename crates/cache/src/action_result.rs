@@ -8,7 +8,7 @@ use millpond_store::catalog::{INLINE_MAX, Target};
 
 use crate::closure::{MESSAGE_BYTES_MAX, Subject, outputs};
 use crate::publish::Publication;
-use crate::{Cache, Error, Permit, Pull, Push, Result, name};
+use crate::{Cache, Error, InstanceKind, Permit, Pull, Push, Result, name};
 
 impl Cache {
     /// Publishes an action result, serialised as it was sent. Contents that stand in it become blobs first.
@@ -18,25 +18,31 @@ impl Cache {
         action: Digest,
         result: Bytes,
     ) -> Result<()> {
+        permit.instance().takes_names()?;
         if result.len() as u64 > MESSAGE_BYTES_MAX {
             return Err(Error::Invalid(format!(
                 "an action result of {} bytes: at most {MESSAGE_BYTES_MAX} are taken",
                 result.len()
             )));
         }
+        let elsewhere = permit.instance().kind() == InstanceKind::IndexOnly;
         let mut to_store = outputs(&result)?.inline;
-        let (target, subject) = if result.len() <= INLINE_MAX {
-            (Target::Inline(result.clone()), Subject::ActionResult { blob: None, content: Some(result) })
-        } else {
-            let blob = Digest::of(&result);
-            to_store.push((blob, result.clone()));
-            (Target::Blob(blob), Subject::ActionResult { blob: Some(blob), content: Some(result) })
-        };
+        if elsewhere {
+            to_store.clear();
+        }
+        let blob = (result.len() > INLINE_MAX).then(|| Digest::of(&result));
+        to_store.extend(blob.map(|blob| (blob, result.clone())));
+        let target = blob.map_or_else(|| Target::Inline(result.clone()), Target::Blob);
         if !to_store.is_empty() {
-            for outcome in self.put_blobs(permit, to_store).await {
+            for outcome in self.inner.blobs.put_many(to_store).await {
                 outcome?;
             }
         }
+        let subject = if elsewhere {
+            Subject::Elsewhere { blob }
+        } else {
+            Subject::ActionResult { blob, content: Some(result) }
+        };
         let publication = Publication {
             names: vec![(name::action_result(permit.instance(), &action), subject)],
             target,

@@ -8,7 +8,7 @@ use millpond_store::catalog::Target;
 use crate::closure::{References, Subject};
 use crate::name::{self, UriForm};
 use crate::publish::Publication;
-use crate::{Cache, Error, Permit, Pull, Push, Result};
+use crate::{Cache, Error, InstanceKind, Permit, Pull, Push, Result};
 
 /// Digests that one push may declare beside its own.
 const REFERENCES_MAX: usize = 100_000;
@@ -94,6 +94,7 @@ impl Cache {
     /// Publishes an asset: durable once it answers `Whole`.
     pub async fn push_asset(&self, permit: &Permit<Push>, push: AssetPush) -> Result<Published> {
         name::check_uris(&push.uris)?;
+        permit.instance().takes_names()?;
         let qualifiers = name::canonical_qualifiers(&push.qualifiers)?;
         let AssetPush { kind, uris, digest, references_blobs, references_directories, .. } = push;
         let references = Arc::new(References {
@@ -108,8 +109,13 @@ impl Cache {
         }
         let forms = uris.iter().map(|uri| UriForm::of(kind, uri));
         let may_wait = forms.clone().all(UriForm::may_wait_for_blobs);
+        let elsewhere = permit.instance().kind() == InstanceKind::IndexOnly;
         let named = uris.iter().zip(forms).map(|(uri, form)| {
-            let subject = Subject::Asset { form, kind, digest, references: Arc::clone(&references) };
+            let subject = if elsewhere {
+                Subject::Elsewhere { blob: None }
+            } else {
+                Subject::Asset { form, kind, digest, references: Arc::clone(&references) }
+            };
             (name::asset(permit.instance(), kind, uri, &qualifiers), subject)
         });
         let target = match kind {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use millpond_store::Digest;
 use millpond_store::blobs as store;
+use millpond_store::now_and_then;
 
 use crate::{Cache, Error, Permit, Pull, Push, Result};
 
@@ -55,7 +56,7 @@ fn as_miss(error: millpond_store::Error, digest: &Digest) -> Error {
         Store::Busy(what) => Error::Busy(what),
         Store::Missing => not_found(digest),
         fault => {
-            tracing::error!(%digest, %fault, "a blob cannot be read, and is a miss");
+            now_and_then!(error, %digest, %fault, "a blob cannot be read, and is a miss");
             not_found(digest)
         }
     }
@@ -112,13 +113,17 @@ impl Cache {
     }
 
     /// Stores small blobs, each with its own outcome, in the order given.
-    pub async fn put_blobs(&self, _permit: &Permit<Push>, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
+    pub async fn put_blobs(&self, permit: &Permit<Push>, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
+        if permit.instance().takes_blobs().is_err() {
+            return blobs.iter().map(|_| permit.instance().takes_blobs()).collect();
+        }
         let stored = self.inner.blobs.put_many(blobs).await;
         stored.into_iter().map(|outcome| outcome.map_err(Error::from)).collect()
     }
 
     /// Begins an upload. Larger than the cache takes: `TooLarge`, at once.
     pub async fn create_blob(&self, permit: &Permit<Push>, digest: Digest) -> Result<Creation> {
+        permit.instance().takes_blobs()?;
         if self.has_blob(&permit.to_pull(), &digest)? {
             return Ok(Creation::Present);
         }

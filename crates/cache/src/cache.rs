@@ -11,13 +11,14 @@ use millpond_store::catalog::Catalog;
 
 use tokio::sync::Semaphore;
 
+use crate::bad_records::BadRecords;
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
-use crate::{InstanceName, Result};
+use crate::{InstanceName, InstanceOptions, Result};
 
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
@@ -31,10 +32,12 @@ pub struct CacheOptions {
     /// The most bytes that everything below the data directory may take. `None`: 90 % of the volume, leaving the
     /// smaller of 2 GB and 5 % free.
     pub max_size: Option<u64>,
+    /// The largest blob that is taken, in bytes, where that is less than half of what there is room for.
+    pub max_blob_size: Option<u64>,
     /// For how long what was looked up stays.
     pub lease: Duration,
-    /// Instances beside the empty one.
-    pub instances: Vec<String>,
+    /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
+    pub instances: Vec<InstanceOptions>,
 }
 
 /// What opening found, for the log.
@@ -92,9 +95,10 @@ pub(crate) struct Inner {
     pub instances: Instances,
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
+    pub bad_records: Arc<BadRecords>,
     pub maintenance: Mutex<Option<Maintenance>>,
     /// How many walks may run at a time: the threads that may block serve reads and writes too.
-    pub walks: Semaphore,
+    pub walks: Arc<Semaphore>,
     /// The most that the data directory may take.
     pub limit_bytes: u64,
     /// About what catalog and journal take.
@@ -158,6 +162,8 @@ impl Cache {
     /// Ends the background work, writes down what lay in memory only, and lets the volume go. Calls still in flight
     /// are refused from then on.
     pub async fn close(&self) {
+        // Or whatever is still to be written would wait for it.
+        self.inner.catalog.break_off();
         let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(maintenance) = maintenance {
             maintenance.stop().await;
@@ -167,6 +173,7 @@ impl Cache {
         self.inner.flush_uses().await;
         let inner = Arc::clone(&self.inner);
         let close = move || {
+            inner.bad_records.retry();
             // A snapshot says that levels are true up to its time, and a clean stop that nothing came after it.
             if !idle || !inner.levels_are_true.load(Ordering::Acquire) {
                 tracing::info!("stopped before all was in order: the next start restores it");

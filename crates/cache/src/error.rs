@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// One blob larger than this cache takes.
     #[error(
-        "a blob of {size} bytes is larger than the {limit} bytes that this cache takes in one blob: raise max-size"
+        "a blob of {size} bytes is larger than the {limit} bytes that this cache takes in one blob: its operator can raise max_size, or max_cas_blob_size if that is set"
     )]
     TooLarge {
         /// Bytes announced or received.

@@ -28,6 +28,8 @@ struct State {
     closed: bool,
     /// By name and the number of its value: a use of the old value must not lift the new one.
     uses: HashMap<(Name, u64), Level>,
+    /// Nobody will ever take the uses.
+    without_uses: bool,
 }
 
 /// A publish or look-up in progress: until it is dropped the waterline stays at or below its time.
@@ -84,10 +86,17 @@ impl Gate {
         if value.level().max(used) < waterline() {
             return false;
         }
-        if level > value.level().max(used) {
+        if level > value.level().max(used) && !state.without_uses {
             state.uses.insert(key, level);
         }
         true
+    }
+
+    /// The catalog is poisoned: it takes in no uses, and no waterline that they could fall below, until a restart.
+    pub(crate) fn keep_no_uses(&self) {
+        let mut state = self.lock();
+        state.without_uses = true;
+        state.uses = HashMap::new();
     }
 
     /// All uses, for the catalog. They stay here until [`Gate::uses_committed`].

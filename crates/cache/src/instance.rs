@@ -1,30 +1,92 @@
 //! Instance names: namespaces for names. Blobs are stored once, whatever instance they came by.
 //!
-//! **Invariant:** an [`InstanceName`] is one that this cache is configured with. The empty one always exists.
+//! **Invariant:** an [`InstanceName`] is one that this cache is configured with. The empty one always exists. Only what
+//! is pushed to an instance that keeps names and blobs is checked for being whole.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{Error, Result};
 
+/// What an instance keeps. A client may have its names and its blobs on two servers; then neither sees what it would
+/// take to promise that a name is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum InstanceKind {
+    /// Names and blobs: a name that is served is whole.
+    #[default]
+    All,
+    /// Names whose blobs lie on another server: they are served as they were pushed.
+    IndexOnly,
+    /// Blobs that are named on another server: they can only be let go by their last use.
+    StorageOnly,
+}
+
+/// An instance as it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceOptions {
+    /// Its name; the empty one need not be given.
+    pub name: String,
+    /// What it keeps.
+    pub kind: InstanceKind,
+}
+
 /// The name of an instance that exists.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct InstanceName(Arc<str>);
+pub struct InstanceName {
+    name: Arc<str>,
+    kind: InstanceKind,
+}
 
 impl InstanceName {
     /// The name as the wire has it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// What the instance keeps.
+    pub fn kind(&self) -> InstanceKind {
+        self.kind
+    }
+
+    /// Whether an instance may have that name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which and why not.
+    pub fn check(name: &str) -> Result<()> {
+        match malformed(name) {
+            Some(reason) => Err(Error::Invalid(format!("instance name {name:?}: {reason}"))),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.name)
+    }
+
+    /// Refuses a name pushed to an instance that has none.
+    pub(crate) fn takes_names(&self) -> Result<()> {
+        match self.kind {
+            InstanceKind::StorageOnly => Err(Error::Denied(
+                "this instance keeps blobs only: push names to the server that is the index to it".into(),
+            )),
+            InstanceKind::All | InstanceKind::IndexOnly => Ok(()),
+        }
+    }
+
+    /// Refuses a blob uploaded to an instance that has none.
+    pub(crate) fn takes_blobs(&self) -> Result<()> {
+        match self.kind {
+            InstanceKind::IndexOnly => Err(Error::Denied(
+                "this instance keeps names only: upload blobs to the server that is the storage to it".into(),
+            )),
+            InstanceKind::All | InstanceKind::StorageOnly => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for InstanceName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}", &*self.0)
+        write!(formatter, "{:?}", &*self.name)
     }
 }
 
@@ -45,16 +107,31 @@ const RESERVED: [&str; 8] = [
 ];
 
 impl Instances {
-    /// The empty instance and those of `names`; a malformed name is said which and why.
-    pub(crate) fn new(names: &[String]) -> Result<Self> {
-        let mut instances = vec![InstanceName("".into())];
-        for name in names.iter().filter(|name| !name.is_empty()) {
-            if let Some(reason) = malformed(name) {
-                return Err(Error::Invalid(format!("instance name {name:?}: {reason}")));
+    /// The empty instance and those of `options`, which may say of the empty one what it keeps. A malformed name, or one
+    /// given twice, is said which and why.
+    pub(crate) fn new(options: &[InstanceOptions]) -> Result<Self> {
+        let mut instances: Vec<InstanceName> = Vec::with_capacity(options.len() + 1);
+        for InstanceOptions { name, kind } in options {
+            if !name.is_empty() {
+                InstanceName::check(name)?;
             }
-            instances.push(InstanceName(name.as_str().into()));
+            if instances.iter().any(|known| known.as_str() == name) {
+                return Err(Error::Invalid(format!("instance name {name:?}: given twice")));
+            }
+            instances.push(InstanceName { name: name.as_str().into(), kind: *kind });
+        }
+        if !instances.iter().any(|instance| instance.as_str().is_empty()) {
+            instances.push(InstanceName { name: "".into(), kind: InstanceKind::All });
         }
         Ok(Self(instances))
+    }
+
+    /// What the instance of that name keeps. One that is not configured any more: what most keep.
+    pub(crate) fn kind(&self, name: &str) -> InstanceKind {
+        self.0
+            .iter()
+            .find(|instance| instance.as_str() == name)
+            .map_or_else(InstanceKind::default, InstanceName::kind)
     }
 
     /// The instance of that name.
@@ -68,6 +145,9 @@ impl Instances {
 }
 
 fn malformed(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("it is empty, and the empty instance always exists".into());
+    }
     if name.len() > 200 {
         return Some("longer than 200 bytes".into());
     }
@@ -87,9 +167,22 @@ fn malformed(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn named(name: &str) -> InstanceOptions {
+        InstanceOptions { name: name.into(), ..InstanceOptions::default() }
+    }
+
+    #[test]
+    fn empty_instance_may_be_declared_and_nothing_twice() {
+        let index = InstanceOptions { name: String::new(), kind: InstanceKind::IndexOnly };
+        let instances = Instances::new(&[named("main"), index]).unwrap();
+        assert_eq!(instances.kind(""), InstanceKind::IndexOnly);
+        assert_eq!(instances.kind("main"), InstanceKind::All);
+        assert!(Instances::new(&[named("main"), named("main")]).unwrap_err().to_string().contains("twice"));
+    }
+
     #[test]
     fn empty_instance_always_exists_and_unknown_ones_are_invalid() {
-        let instances = Instances::new(&["main".into(), "team/a".into()]).unwrap();
+        let instances = Instances::new(&[named("main"), named("team/a")]).unwrap();
         assert_eq!(instances.find("").unwrap().as_str(), "");
         assert_eq!(instances.find("team/a").unwrap().as_str(), "team/a");
         assert!(matches!(instances.find("../x"), Err(Error::Invalid(_))));
@@ -98,7 +191,7 @@ mod tests {
     #[test]
     fn malformed_instance_names_are_refused() {
         for bad in ["a//b", "blobs", "x/uploads", "..", "a b", "ü"] {
-            assert!(Instances::new(&[bad.into()]).is_err(), "{bad}");
+            assert!(Instances::new(&[named(bad)]).is_err(), "{bad}");
         }
     }
 }

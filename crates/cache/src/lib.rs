@@ -6,6 +6,7 @@
 mod access;
 mod action_result;
 mod asset;
+mod bad_records;
 mod blobs;
 mod cache;
 mod closure;
@@ -28,6 +29,6 @@ pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, referen
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};
 pub use error::{Error, OpenError, Result};
-pub use instance::InstanceName;
-pub use millpond_store::{Digest, DigestError, DigestFunction, Level};
+pub use instance::{InstanceKind, InstanceName, InstanceOptions};
+pub use millpond_store::{Digest, DigestError, DigestFunction, Level, now_and_then};
 pub use tree::{TreePage, TreeWalk};

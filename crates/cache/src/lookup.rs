@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use millpond_store::Clock;
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
+use millpond_store::{Clock, now_and_then};
 
 use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::UriForm;
 use crate::publish::promotion;
-use crate::{AssetKind, Error, Published, Result};
+use crate::{AssetKind, Error, InstanceKind, Published, Result};
 
 impl Inner {
     /// The value of a name, whole and raised for the lease, or a miss.
@@ -24,7 +24,7 @@ impl Inner {
         };
         let found = found.unwrap_or_else(|error| {
             self.counters.lookup_faults.add(1);
-            tracing::error!(name = &*name.text, %error, "a look-up failed, and is a miss");
+            now_and_then!(error, name = &*name.text, %error, "a look-up failed, and is a miss");
             None
         });
         match found.filter(|value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds())) {
@@ -51,11 +51,12 @@ impl Inner {
         if value.level().max(value.raised_to()) < waterline {
             return Ok(None);
         }
-        let walked = self.walk_all(vec![subject(&value)?], ticket.time()).await?;
+        let walked = self.walk_all(vec![self.subject(&value)?], ticket.time()).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
-            tracing::warn!(
+            now_and_then!(
+                warn,
                 name = &*name.text,
                 missing = walked.missing_count,
                 first,
@@ -79,21 +80,48 @@ impl Inner {
         if !self.blobs.contains(&first) {
             return Ok(());
         }
-        match self.publish(promotion(&value, subject(&value)?)).await {
+        let promoted = match self.subject(&value) {
+            Ok(subject) => self.publish(promotion(&value, subject)).await,
+            Err(error) => Err(error),
+        };
+        let failed = match promoted {
             Ok(Published::Whole) => {
-                tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole")
+                tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole");
+                return Ok(());
             }
-            Ok(Published::Pending) => {}
-            Err(error) => {
-                tracing::warn!(name = &*name.text, %error, "a name that waits for its blobs stays so")
-            }
-        }
+            Ok(Published::Pending) => return Ok(()),
+            // It will never be whole: its blobs are there, and are not what they should be.
+            Err(error @ Error::Invalid(_)) => match self.catalog.remove(name, value.seq).await {
+                Ok(removed) => {
+                    if removed {
+                        tracing::warn!(name = &*name.text, %error, "a name that waited for its blobs is given up");
+                    }
+                    return Ok(());
+                }
+                Err(error) => error.into(),
+            },
+            Err(error) => error,
+        };
+        now_and_then!(warn, name = &*name.text, error = %failed, "a name that waits for its blobs stays so");
         Ok(())
     }
 }
 
-/// What the closure of a stored value is.
-pub(crate) fn subject(value: &Value) -> Result<Subject> {
+impl Inner {
+    /// What the closure of a stored value is.
+    pub(crate) fn subject(&self, value: &Value) -> Result<Subject> {
+        if self.instances.kind(&value.name.instance) == InstanceKind::IndexOnly {
+            let blob = match (value.name.kind, &value.target) {
+                (NameKind::ActionResult, Target::Blob(digest)) => Some(*digest),
+                _ => None,
+            };
+            return Ok(Subject::Elsewhere { blob });
+        }
+        subject(value)
+    }
+}
+
+fn subject(value: &Value) -> Result<Subject> {
     let kind = match value.name.kind {
         NameKind::AssetBlob => AssetKind::Blob,
         NameKind::AssetDirectory => AssetKind::Directory,

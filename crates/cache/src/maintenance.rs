@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millpond_store::catalog::UseOf;
+use millpond_store::{Error, now_and_then};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -69,6 +70,7 @@ impl Inner {
     fn step(&self, sizes: bool, snapshot: bool) {
         self.blobs.background_sync();
         if sizes {
+            self.bad_records.retry();
             let catalog = self.catalog.figures();
             let bytes = catalog.database_bytes + catalog.journal_bytes;
             self.names_bytes.store(bytes, Ordering::Relaxed);
@@ -90,7 +92,8 @@ impl Inner {
         };
         match recorded {
             Ok(()) => self.gate.uses_committed(&uses),
-            Err(error) => tracing::warn!(%error, "uses stay in memory: the catalog takes nothing in"),
+            Err(Error::Poisoned(_)) => self.gate.keep_no_uses(),
+            Err(error) => now_and_then!(warn, %error, "uses stay in memory: the catalog takes nothing in"),
         }
     }
 }

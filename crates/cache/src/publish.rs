@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millpond_store::catalog::{Name, NewValue, State, Target, Value};
-use millpond_store::{Clock, Level};
+use millpond_store::{Clock, Level, now_and_then};
 
 use crate::cache::Inner;
 use crate::closure::{Subject, Walked};
@@ -55,7 +55,7 @@ impl Inner {
         let name = publication.names.first().map(|(name, _)| name.text.to_string());
         match self.clone().publish_in_order(publication).await {
             Err(error @ (Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned)) if !refusable => {
-                tracing::warn!(name, %error, "a name was not taken in");
+                now_and_then!(warn, name, %error, "a name was not taken in");
                 self.counters.pending_pushes.add(1);
                 Ok(Published::Pending)
             }
@@ -90,7 +90,7 @@ impl Inner {
             return Err(Error::Incomplete { missing: walked.missing, count: walked.missing_count });
         };
         let name = publication.names.first().map(|(name, _)| name.text.to_string());
-        tracing::warn!(name, missing = walked.missing_count, %first, "a name waits for its blobs");
+        now_and_then!(warn, name, missing = walked.missing_count, %first, "a name waits for its blobs");
         if publication.promotes.is_none() {
             self.counters.pending_pushes.add(1);
         }
@@ -132,9 +132,11 @@ impl Inner {
 
     /// Walks several closures as one, on a thread that may block.
     pub(crate) async fn walk_all(self: &Arc<Self>, subjects: Vec<Subject>, to: Level) -> Result<Walked> {
-        let turn = self.walks.acquire().await.map_err(Error::internal)?;
+        let turn = Arc::clone(&self.walks).acquire_owned().await.map_err(Error::internal)?;
         let inner = Arc::clone(self);
         let walk = move || {
+            // Until the walk ends, also when nobody waits for it any more.
+            let _turn = turn;
             let fresh_from = inner.gate.fresh_from();
             let mut subjects = subjects.iter();
             let Some(first) = subjects.next() else { return Err(Error::internal("nothing to walk")) };
@@ -144,9 +146,7 @@ impl Inner {
             }
             Ok(walked)
         };
-        let walked = tokio::task::spawn_blocking(walk).await.map_err(Error::internal)?;
-        drop(turn);
-        walked
+        tokio::task::spawn_blocking(walk).await.map_err(Error::internal)?
     }
 }
 

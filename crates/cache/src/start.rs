@@ -10,12 +10,12 @@ use millpond_store::disk::{Disk, RealDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
 use tokio::sync::Semaphore;
 
+use crate::bad_records::BadRecords;
 use crate::cache::Inner;
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
-use crate::lookup::subject;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
 use crate::{Cache, CacheOptions, OpenError, Opened};
@@ -39,6 +39,7 @@ impl Cache {
         let open = move || open_blocking(&options, disk(&options.data).map_err(open_error)?);
         let (inner, started) = tokio::task::spawn_blocking(open).await.map_err(other)??;
         let inner = Arc::new(inner);
+        forget_what_is_gone(&inner.catalog, &started.blobs.gone).await;
         let maintenance = Maintenance::start(Arc::clone(&inner));
         if let Ok(mut place) = inner.maintenance.lock() {
             *place = Some(maintenance);
@@ -64,15 +65,19 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         Catalog::open(&options.data, Arc::clone(&disk), &CatalogOptions::default()).map_err(open_error)?;
     let clock = Arc::new(Clock::start(catalog_started.last_time));
     let counters = Arc::new(Counters::default());
+    let remembers = catalog.clone();
+    let remember = move |damage: Damage| remembers.record_damage(damage.pack, damage.offset);
+    let bad_records = Arc::new(BadRecords::new(Arc::clone(&counters), Box::new(remember)));
+    let tell = Arc::clone(&bad_records);
     let damaged = catalog.damage().map_err(open_error)?;
     let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
     let (blobs, started) = Blobs::open(
         disk,
-        &BlobsOptions { limit: options.max_size, ..BlobsOptions::default() },
+        &BlobsOptions { limit: options.max_size, blob_max: options.max_blob_size, ..BlobsOptions::default() },
         Arc::clone(&clock),
         catalog_started.waterline,
         damaged,
-        remember_damage(catalog.clone(), Arc::clone(&counters)),
+        Box::new(move |damage| tell.found(damage)),
     )
     .map_err(open_error)?;
     let mut findings = started.set_aside.clone();
@@ -87,6 +92,7 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
     let inner = Inner {
         walker: Walker::new(blobs.clone()),
         verifier: Verifier::new(blobs.clone()),
+        bad_records,
         limit_bytes: blobs.figures().limit,
         blobs,
         catalog,
@@ -95,26 +101,21 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         instances,
         counters,
         maintenance: Mutex::default(),
-        walks: Semaphore::new(WALKS_MAX),
+        walks: Arc::new(Semaphore::new(WALKS_MAX)),
         levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
     Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
 }
 
-/// A bad record must stay missing after a restart: its place goes into the catalog before its reader is answered.
-fn remember_damage(catalog: Catalog, counters: Arc<Counters>) -> Box<dyn Fn(Damage) + Send + Sync> {
-    Box::new(move |damage| {
-        counters.bad_records.add(1);
-        tracing::error!(
-            pack = damage.pack,
-            offset = damage.offset,
-            "a bad record: its blob is missing from now on"
-        );
-        if let Err(error) = catalog.record_damage(damage.pack, damage.offset) {
-            tracing::error!(%error, "the bad record is not remembered: a restart will find it anew");
+/// Rows of bad records whose packs are gone say nothing any more.
+async fn forget_what_is_gone(catalog: &Catalog, packs: &[u32]) {
+    for pack in packs {
+        if let Err(error) = catalog.forget_damage(*pack).await {
+            tracing::warn!(%error, pack, "bad records of a pack that is gone stay in the catalog");
+            return;
         }
-    })
+    }
 }
 
 /// Levels lay in memory: every value touched since the snapshot is raised again, so that they are true again. Begun
@@ -131,6 +132,7 @@ fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
         }
         match inner.catalog.check() {
             Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
+            Err(StoreError::Busy(why)) => tracing::info!(why, "the check of the catalog was broken off"),
             Err(error) => tracing::error!(%error, "the catalog could not be checked"),
         }
         if inner.levels_are_true.load(Ordering::Acquire) {
@@ -146,7 +148,7 @@ fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64>
         if inner.gate.is_closed() {
             return;
         }
-        match subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
+        match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
             Ok(()) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }

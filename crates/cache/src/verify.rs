@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millpond_store::blobs::Blobs;
-use millpond_store::{Digest, Level};
+use millpond_store::{Digest, Level, now_and_then};
 
 /// Blobs that wait at most; what does not fit is verified by a later look-up, or when it is read.
 const WAITING_MAX: usize = 100_000;
@@ -59,7 +59,7 @@ impl Verifier {
                 continue;
             }
             if let Err(error) = self.blobs.verify(&digest) {
-                tracing::warn!(%digest, %error, "a blob cannot be read back");
+                now_and_then!(warn, %digest, %error, "a blob cannot be read back");
             }
         }
     }

@@ -3,7 +3,8 @@
 //! **Invariant:** an IPv6 socket serves IPv4 as well exactly when its address is `[::]` and no listener asks for
 //! `0.0.0.0` at the same port. Every other IPv6 socket is set to IPv6 alone, whatever the system's default is.
 //!
-//! Binding is not yet listening: nobody can connect until [`Bound::listen`], which comes when there is an answer.
+//! Binding is not yet listening: nobody can connect until [`Bound::listen`], which comes when there is an answer. Binding
+//! comes first of all, so that an address that cannot be had is told before anything is made.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -20,13 +21,13 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub(crate) struct Bound {
     socket: Socket,
-    address: SocketAddr,
+    asked: Listener,
 }
 
 impl Bound {
     /// Lets clients connect. The socket is ready to be handed to tokio.
     pub(crate) fn listen(self) -> Result<TcpListener, Failure> {
-        let fail = |error| refused(self.address, &error);
+        let fail = |error| refused(&self.asked, &error);
         self.socket.listen(BACKLOG).map_err(fail)?;
         self.socket.set_nonblocking(true).map_err(fail)?;
         Ok(self.socket.into())
@@ -38,34 +39,42 @@ pub(crate) fn all(listeners: &[Listener]) -> Result<Vec<Bound>, Failure> {
     let mut bound = Vec::new();
     for listener in listeners {
         match bind(listener.address, shares_port_with_ipv4(listener.address, listeners)) {
-            Ok(socket) => bound.push(Bound { socket, address: listener.address }),
+            Ok(socket) => bound.push(Bound { socket, asked: listener.clone() }),
             Err(error) if listener.optional && !is_in_use(&error) => {
                 tracing::info!("{} is not to be had here and left out: {error}", listener.address);
             }
-            Err(error) => return Err(refused(listener.address, &error)),
+            Err(error) => return Err(refused(listener, &error)),
         }
     }
     Ok(bound)
 }
 
-/// Binds and listens where metrics are served. An optional address that cannot be had is a warning: a second server
-/// on one machine should not fail for want of a port that nobody asked for.
-pub(crate) fn metrics(listener: Option<&Listener>) -> Result<Option<TcpListener>, Failure> {
+/// Binds where metrics are served. An optional address that cannot be had is a warning, now or when it is listened on:
+/// a second server on one machine should not fail for want of a port that nobody asked for.
+pub(crate) fn metrics(listener: Option<&Listener>) -> Result<Option<Bound>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
-    let listening = bind(listener.address, false)
-        .map_err(|error| refused(listener.address, &error))
-        .and_then(|socket| Bound { socket, address: listener.address }.listen());
-    match listening {
-        Ok(socket) => Ok(Some(socket)),
-        Err(failure) if listener.optional => {
-            tracing::warn!(
-                "no metrics are served, since {}; --metrics ADDR:PORT names another address",
-                failure.sentence()
-            );
-            Ok(None)
-        }
-        Err(failure) => Err(failure),
+    match bind(listener.address, false) {
+        Ok(socket) => Ok(Some(Bound { socket, asked: listener.clone() })),
+        Err(error) => unless_optional(listener, refused(listener, &error)),
     }
+}
+
+/// Lets Prometheus connect.
+pub(crate) fn listen_for_metrics(bound: Option<Bound>) -> Result<Option<TcpListener>, Failure> {
+    let Some(bound) = bound else { return Ok(None) };
+    let listener = bound.asked.clone();
+    bound.listen().map(Some).or_else(|failure| unless_optional(&listener, failure))
+}
+
+fn unless_optional<T>(listener: &Listener, failure: Failure) -> Result<Option<T>, Failure> {
+    if !listener.optional {
+        return Err(failure);
+    }
+    tracing::warn!(
+        "no metrics are served, since {}; --metrics ADDR:PORT names another address",
+        failure.sentence()
+    );
+    Ok(None)
 }
 
 fn shares_port_with_ipv4(address: SocketAddr, listeners: &[Listener]) -> bool {
@@ -88,27 +97,29 @@ fn is_in_use(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+fn refused(listener: &Listener, error: &io::Error) -> Failure {
+    let Listener { address, place, .. } = listener;
     match error.kind() {
         io::ErrorKind::AddrInUse => Failure::new(
             Code::AddressInUse,
-            format!("something else listens on {address}"),
+            format!("{place}: something else listens on {address}"),
             format!(
-                "end it (`ss -ltnp 'sport = :{}'` names it), or give another address with --listen, or --metrics for metrics",
-                address.port()
+                "end it (`ss -ltnp 'sport = :{}'` names it), or give another address as {}",
+                address.port(),
+                place.name()
             ),
         ),
         io::ErrorKind::AddrNotAvailable => Failure::new(
-            Code::Failed,
-            format!("{} is no address of this machine", address.ip()),
+            Code::Usage,
+            format!("{place}: {} is no address of this machine", address.ip()),
             "give one that `ip address` lists, or [::] for all of them",
         ),
         io::ErrorKind::PermissionDenied => Failure::new(
-            Code::Failed,
-            format!("this user may not listen on port {}", address.port()),
+            Code::Usage,
+            format!("{place}: this user may not listen on port {}", address.port()),
             "give a port from 1024 up, or let the service manager grant CAP_NET_BIND_SERVICE",
         ),
-        _ => Failure::new(Code::Failed, format!("{address} cannot be listened on: {error}"), ""),
+        _ => Failure::new(Code::Failed, format!("{place}: {address} cannot be listened on: {error}"), ""),
     }
 }
 
@@ -117,9 +128,11 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::config::Place;
 
     fn listener(address: &str) -> Listener {
-        Listener { address: address.parse().unwrap(), insecure: true, optional: false }
+        let place = Place::Flag("--listen");
+        Listener { address: address.parse().unwrap(), insecure: true, optional: false, place }
     }
 
     fn listen(addresses: &[&str]) -> Result<Vec<TcpListener>, Failure> {
@@ -169,5 +182,17 @@ mod tests {
         let asked = listener(&taken[0].local_addr().unwrap().to_string());
         assert!(metrics(Some(&asked)).is_err());
         assert!(metrics(Some(&Listener { optional: true, ..asked })).unwrap().is_none());
+    }
+
+    #[test]
+    fn metrics_address_taken_before_it_is_listened_on_is_fatal_only_when_asked_for() {
+        for optional in [false, true] {
+            let asked = Listener { optional, ..listener("127.0.0.1:0") };
+            let bound = metrics(Some(&asked)).unwrap().unwrap();
+            let address = bound.socket.local_addr().unwrap().as_socket().unwrap();
+            let _taken = listen(&[&address.to_string()]).unwrap();
+            let listening = listen_for_metrics(Some(bound));
+            assert!(if optional { listening.unwrap().is_none() } else { listening.is_err() });
+        }
     }
 }

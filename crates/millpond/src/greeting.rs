@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::size::Size;
+use crate::span::Span;
 
 /// What is told.
 #[derive(Debug)]
@@ -18,6 +19,12 @@ pub(crate) struct Greeting<'a> {
     pub(crate) used: Size,
     /// Bytes that may be in use.
     pub(crate) limit: Size,
+    /// Bytes that are free on its file system, where that is known.
+    pub(crate) free: Option<Size>,
+    /// How long what a client was told is there stays.
+    pub(crate) lease: Span,
+    /// Instance names beside the empty one.
+    pub(crate) instances: &'a [&'a str],
     /// Where clients are served: at least one.
     pub(crate) listeners: &'a [SocketAddr],
     /// Where metrics are served.
@@ -29,7 +36,11 @@ pub(crate) struct Greeting<'a> {
 impl Display for Greeting<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "millpond {} keeps everything in {}", env!("CARGO_PKG_VERSION"), self.data.display())?;
-        writeln!(to, "in use: {} of {} ({})", self.used, self.limit, share(self.used, self.limit))?;
+        let free = self.free.map_or(String::new(), |free| format!("; {free} free on its file system"));
+        writeln!(to, "in use: {} of {} ({}){free}", self.used, self.limit, share(self.used, self.limit))?;
+        if self.lease.seconds == 0 {
+            writeln!(to, "lease 0s: what a client was told is there may be gone when it asks for it")?;
+        }
         if let Some(metrics) = self.metrics {
             writeln!(to, "metrics: http://{metrics}/metrics")?;
         }
@@ -41,6 +52,14 @@ impl Display for Greeting<'_> {
         writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
         if let Some(first) = self.listeners.first() {
             write_yaml(to, &url(*first, self.host))?;
+        }
+        if !self.instances.is_empty() {
+            let names = self.instances.join(", ");
+            writeln!(to, "instances beside the empty one: {names}")?;
+            writeln!(
+                to,
+                "(BuildStream 2 names one by `instance-name: NAME` below its url, BuildStream 1 cannot)\n"
+            )?;
         }
         for address in self.listeners {
             writeln!(to, "listening on {address}")?;
@@ -91,11 +110,18 @@ mod tests {
     use super::*;
 
     fn greeting(listeners: &[&str]) -> String {
+        greeting_of(listeners, "3h", &[])
+    }
+
+    fn greeting_of(listeners: &[&str], lease: &str, instances: &[&str]) -> String {
         let listeners: Vec<SocketAddr> = listeners.iter().map(|address| address.parse().unwrap()).collect();
         Greeting {
             data: Path::new("/srv/pond"),
             used: Size(1_500_000),
             limit: Size(3_000_000_000),
+            free: Some(Size(7_000_000_000)),
+            lease: lease.parse().unwrap(),
+            instances,
             listeners: &listeners,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
             host: "millhouse",
@@ -107,7 +133,7 @@ mod tests {
     fn tells_where_how_full_and_what_to_paste() {
         let text = greeting(&["127.0.0.1:11001", "[::1]:11001"]);
         for line in [
-            "in use: 1.5 MB of 3.0 GB (under 1 %)",
+            "in use: 1.5 MB of 3.0 GB (under 1 %); 7.0 GB free on its file system",
             "listening on 127.0.0.1:11001",
             "listening on [::1]:11001",
             "metrics: http://127.0.0.1:9464/metrics",
@@ -117,6 +143,15 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.contains("everybody on this machine"), "{text}");
+    }
+
+    #[test]
+    fn no_lease_and_other_instances_are_told() {
+        let text = greeting_of(&["[::1]:1"], "0s", &["main", "team/a"]);
+        assert!(text.contains("lease 0s: ") && text.contains("one: main, team/a\n"), "{text}");
+        assert!(text.contains("`instance-name: NAME`"), "{text}");
+        let text = greeting(&["[::1]:1"]);
+        assert!(!text.contains("lease") && !text.contains("instance"), "{text}");
     }
 
     #[test]

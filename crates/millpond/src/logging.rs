@@ -9,6 +9,12 @@ use crate::exit::{Code, Failure};
 /// The variable that says what is logged: `warn`, `debug`, or `info,millpond_store=debug`.
 const VARIABLE: &str = "MILLPOND_LOG";
 
+/// The part of a command's `--help` that names what it reads from the environment.
+pub(crate) const HELP: &str = "\
+Environment:
+  MILLPOND_LOG  what is logged: error, warn, info, debug, trace, or a list such as info,millpond_store=debug
+  NO_COLOR      if it is set to anything, no colours";
+
 /// Starts logging for the process.
 pub(crate) fn start() -> Result<(), Failure> {
     let directives = std::env::var(VARIABLE).unwrap_or_else(|_| "info".into());

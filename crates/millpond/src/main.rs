@@ -6,6 +6,7 @@
 mod bind;
 mod command;
 mod config;
+mod directory;
 mod exit;
 mod greeting;
 mod logging;

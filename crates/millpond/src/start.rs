@@ -1,21 +1,24 @@
-//! A server's life, top to bottom: open, bind, serve, say so, wait, drain, close.
+//! A server's life, top to bottom: bind, open, listen, say so, wait, drain, close.
 //!
 //! **Invariant:** a port is open only while it can answer: the volume is opened and recovered before anything listens.
 //! Until then a signal ends the process where it is, which loses nothing that was acknowledged.
+//!
+//! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Access, Cache, CacheOptions, OpenError};
+use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions, OpenError};
 use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::bind::{self, Bound};
-use crate::config::Settings;
+use crate::config::{Given, Settings};
+use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
 use crate::greeting::Greeting;
 use crate::memory;
@@ -34,23 +37,41 @@ const CLOSE: Duration = Duration::from_secs(7);
 
 /// Serves until a signal ends it.
 pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
+    let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
-    let cache = open(&settings).await?;
-    let ended = serve_from(&settings, &cache).await;
+    let bound = bind::all(&settings.listeners)?;
+    let metrics = bind::metrics(settings.metrics.as_ref())?;
+    directory::check(&settings)?;
+    tracing::info!("opening {}", settings.data.value.display());
+    let cache = match signals.unless(open(&settings)).await {
+        Ok(opened) => opened?,
+        Err(name) => {
+            tracing::info!("{name}: ended while the volume was being opened, which the next start does anew");
+            return Ok(());
+        }
+    };
+    let ended = serve_from(&settings, &cache, bound, metrics, signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
 }
 
-async fn serve_from(settings: &Settings, cache: &Arc<Cache>) -> Result<(), Failure> {
-    let metrics = bind::metrics(settings.metrics.as_ref())?;
-    let bound = bind::all(&settings.listeners)?;
-    let mut signals = StopSignals::catch()?;
+async fn serve_from(
+    settings: &Settings,
+    cache: &Arc<Cache>,
+    bound: Vec<Bound>,
+    metrics: Option<Bound>,
+    mut signals: StopSignals,
+) -> Result<(), Failure> {
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
-    let request_memory = settings.request_memory.map_or_else(memory::for_requests, |size| size.0);
+    let request_memory =
+        settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
+    let data = absolute(&settings.data.value).display().to_string();
     let options = Options::default();
     let connections_max = open_files::connections_max(options.connections_max);
-    let options = Options { connections_max, drain: DRAIN, request_memory, ..options };
-    let server = Server::start(listen(bound)?, metrics, Arc::clone(cache), &options, async {
+    let options = Options { connections_max, drain: DRAIN, request_memory, data, ..options };
+    let listeners = listen(bound)?;
+    let metrics = bind::listen_for_metrics(metrics)?;
+    let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
         let _ = asked_to_stop.await;
     })
@@ -72,12 +93,17 @@ async fn serve_from(settings: &Settings, cache: &Arc<Cache>) -> Result<(), Failu
 
 async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     let options = CacheOptions {
-        data: settings.data.clone(),
-        max_size: settings.max_size.map(|size| size.0),
+        data: settings.data.value.clone(),
+        max_size: settings.max_size.as_ref().map(|size| size.value.0),
+        max_blob_size: None,
         lease: Duration::from_secs(settings.lease.seconds.into()),
-        instances: settings.instances.clone(),
+        instances: settings
+            .instances
+            .iter()
+            .map(|instance| InstanceOptions { name: instance.value.clone(), ..InstanceOptions::default() })
+            .collect(),
     };
-    let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(&settings.data, &error))?;
+    let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
     for finding in opened.findings {
         tracing::warn!("{finding}");
     }
@@ -94,14 +120,28 @@ fn listen(bound: Vec<Bound>) -> Result<Vec<Listener>, Failure> {
     bound.into_iter().map(|bound| bound.listen().map(open)).collect()
 }
 
+/// The data directory wherever this was started.
+fn absolute(data: &Path) -> PathBuf {
+    data.canonicalize().unwrap_or_else(|_| data.to_owned())
+}
+
 fn greet(settings: &Settings, cache: &Cache, server: &Server) {
     let figures = cache.figures();
-    let data = settings.data.canonicalize().unwrap_or_else(|_| settings.data.clone());
+    let data = absolute(&settings.data.value);
+    let (used, limit) = (Size(figures.used_bytes), Size(figures.limit_bytes));
+    let room = Room::of(&data);
+    if let Some(warning) = room.and_then(|room| room.too_little_for(limit, used)) {
+        tracing::warn!("{warning}");
+    }
+    let instances: Vec<_> = settings.instances.iter().map(|instance| instance.value.as_str()).collect();
     let system = rustix::system::uname();
     let greeting = Greeting {
         data: &data,
-        used: Size(figures.used_bytes),
-        limit: Size(figures.limit_bytes),
+        used,
+        limit,
+        free: room.map(|room| Size(room.free)),
+        lease: settings.lease,
+        instances: &instances,
         listeners: server.addresses(),
         metrics: server.metrics_address(),
         host: &system.nodename().to_string_lossy(),
@@ -123,8 +163,9 @@ async fn close(cache: &Cache) -> Result<(), Failure> {
 }
 
 /// Each reason why a volume does not open, with its remedy.
-fn not_opened(data: &Path, error: &OpenError) -> Failure {
-    let data = data.display();
+fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
+    let Given { value: data, place } = &settings.data;
+    let (data, place) = (data.display(), place.name());
     match error {
         OpenError::InUse { pid } => Failure::new(
             Code::VolumeInUse,
@@ -132,7 +173,7 @@ fn not_opened(data: &Path, error: &OpenError) -> Failure {
                 "{data} is in use by {}",
                 pid.map_or("another process".into(), |pid| format!("process {pid}"))
             ),
-            "end that process first, or give another directory with --data",
+            format!("end that process first, or give another directory as {place}"),
         ),
         OpenError::NewerFormat { found, known } => Failure::new(
             Code::NewerFormat,
@@ -142,7 +183,9 @@ fn not_opened(data: &Path, error: &OpenError) -> Failure {
         OpenError::NotWritable(cause) => Failure::new(
             Code::NotWritable,
             format!("{data} cannot be made or written: {cause}"),
-            "let the user that this runs as own it and its file system be writable, or give another with --data",
+            format!(
+                "let the user that this runs as own it and its file system be writable, or give another as {place}"
+            ),
         ),
         OpenError::Invalid(sentence) => {
             Failure::new(Code::Usage, sentence.clone(), "see `millpond serve --help`")
@@ -150,7 +193,12 @@ fn not_opened(data: &Path, error: &OpenError) -> Failure {
         OpenError::TooSmall(sentence) => Failure::new(
             Code::Usage,
             format!("{data}: {sentence}"),
-            "give a larger --max-size or a larger volume",
+            match &settings.max_size {
+                Some(size) => {
+                    format!("give a larger size as {}, or make room on its file system", size.place.name())
+                }
+                None => "make room on its file system".to_owned(),
+            },
         ),
         OpenError::Other(cause) => {
             Failure::new(Code::Failed, format!("{data} cannot be opened: {}", chain(&**cause)), "")
@@ -184,6 +232,7 @@ pub(crate) fn no_runtime(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::Span;
 
     #[test]
     fn each_reason_not_to_open_has_its_code_and_a_remedy() {
@@ -197,8 +246,17 @@ mod tests {
             ),
             (OpenError::TooSmall("1 MB is too small".into()), Code::Usage, "1 MB"),
         ];
+        let settings = Settings {
+            data: Given::by_flag("--data", "/srv/pond".into()),
+            max_size: None,
+            request_memory: None,
+            lease: Span { seconds: 0 },
+            listeners: Vec::new(),
+            instances: Vec::new(),
+            metrics: None,
+        };
         for (error, code, part) in cases {
-            let failure = not_opened(Path::new("/srv/pond"), &error);
+            let failure = not_opened(&settings, &error);
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(code as u8), "{failure}");
             let text = failure.to_string();
             assert!(text.contains("/srv/pond") && text.contains(part) && text.contains("\nhint: "), "{text}");

@@ -32,6 +32,14 @@ impl StopSignals {
         }
     }
 
+    /// Waits for `work`, and no longer than to the first signal, of which it gives the name.
+    pub(crate) async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Result<T, &'static str> {
+        tokio::select! {
+            done = work => Ok(done),
+            name = self.first() => Err(name),
+        }
+    }
+
     /// From here on one more signal ends the process where it is. Nothing that was acknowledged is lost by that.
     pub(crate) fn insist(mut self) {
         tokio::spawn(async move {

@@ -5,8 +5,10 @@
 //! [`reapi::GetTreeResponse::directories`]) or keep their encoding ([`EncodedActionResult`]), while
 //! [`FILE_DESCRIPTOR_SET`] shows them to clients as the messages that they are.
 
+mod digest;
 mod encoded;
 
+pub use digest::{Digest, HashText};
 pub use encoded::EncodedActionResult;
 
 /// All our services and messages with everything they import, as an encoded `google.protobuf.FileDescriptorSet`.
@@ -61,7 +63,13 @@ mod generated {
 }
 
 pub use generated::build::bazel::remote::asset::v1 as asset;
-pub use generated::build::bazel::remote::execution::v2 as reapi;
+
+/// `build.bazel.remote.execution.v2`.
+pub mod reapi {
+    pub use super::Digest;
+    pub use super::generated::build::bazel::remote::execution::v2::*;
+}
+
 pub use generated::build::bazel::semver;
 pub use generated::buildstream::v2 as buildstream;
 pub use generated::google::{bytestream, rpc};

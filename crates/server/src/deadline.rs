@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use millpond_cache::{Cache, Error, Result};
+use millpond_cache::{Cache, Error, Result, now_and_then};
 use tokio::time::timeout;
 
 /// A look-up walks a tree in tens of milliseconds; a sick disk may take minutes.
@@ -22,7 +22,7 @@ pub(crate) async fn look_up<T>(cache: &Cache, asked: impl Future<Output = Result
 
 fn note_late(cache: &Cache) {
     cache.count_late_look_up();
-    tracing::warn!(seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
+    now_and_then!(warn, seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
 }
 
 fn miss() -> Error {
@@ -54,7 +54,13 @@ mod tests {
     async fn late_look_ups_are_misses_and_counted_once_a_call() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let options = CacheOptions { data, max_size: Some(1 << 30), lease: LOOK_UP, instances: Vec::new() };
+        let options = CacheOptions {
+            data,
+            max_size: Some(1 << 30),
+            max_blob_size: None,
+            lease: LOOK_UP,
+            instances: Vec::new(),
+        };
         let (cache, _) = Cache::open(options).await.unwrap();
         tokio::time::pause();
         let one = look_up(&cache, pending::<Result<()>>()).await;

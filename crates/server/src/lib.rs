@@ -49,6 +49,8 @@ pub struct Options {
     pub streams_max: u32,
     /// For how long calls under way may go on after the shutdown began.
     pub drain: Duration,
+    /// The data directory, as metrics name it.
+    pub data: String,
     /// For how long a client may take nothing of an answer.
     pub unread: Duration,
     /// For how long a connection may ask nothing. Longer than clients that come back to one keep it.
@@ -63,6 +65,7 @@ impl Default for Options {
             connections_max: 10_000,
             streams_max: 1_000,
             drain: Duration::from_secs(10),
+            data: String::new(),
             unread: Duration::from_secs(300),
             idle: Duration::from_secs(30 * 60),
             request_memory: 256 * 1024 * 1024,
@@ -89,7 +92,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let counts = Arc::new(Metrics::default());
+        let counts = Arc::new(Metrics::new(&options.data));
         let (router, health) = grpc::router(&cache);
         let settings = Settings::new(options, stopped);
         let memory = Arc::new(Memory::new(options.request_memory));

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** no label has a value that a client chose.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millpond_cache::Figures;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::layers::method::Method;
@@ -44,11 +45,12 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections that were ever accepted.
     pub(crate) connections_accepted: Counter,
-    cache: CacheGauges,
+    cache: CacheMetrics,
 }
 
+/// What the cache counts itself, put in when it is asked for.
 #[derive(Debug, Default)]
-struct CacheGauges {
+struct CacheMetrics {
     limit: Gauge<u64, AtomicU64>,
     used: Gauge<u64, AtomicU64>,
     live: Gauge<u64, AtomicU64>,
@@ -56,10 +58,10 @@ struct CacheGauges {
     blobs: Gauge<u64, AtomicU64>,
     names: Gauge<u64, AtomicU64>,
     pending_names: Gauge<u64, AtomicU64>,
-    pending_pushes: Gauge<u64, AtomicU64>,
-    incomplete_lookups: Gauge<u64, AtomicU64>,
-    failed_lookups: Gauge<u64, AtomicU64>,
-    bad_records: Gauge<u64, AtomicU64>,
+    pending_pushes: Counter<u64, AtomicU64>,
+    incomplete_lookups: Counter<u64, AtomicU64>,
+    failed_lookups: Counter<u64, AtomicU64>,
+    bad_records: Counter<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
 }
 
@@ -70,6 +72,13 @@ fn seconds() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl Metrics {
+    /// Of a server that keeps everything in `data`.
+    pub(crate) fn new(data: &str) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("millpond"),
             calls: Family::default(),
@@ -79,15 +88,18 @@ impl Default for Metrics {
             sent: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
-            cache: CacheGauges::default(),
+            cache: CacheMetrics::default(),
         };
+        let registry = &mut metrics.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which Millpond this is", build);
+        let volume = Info::new([("data", data.to_owned())]);
+        registry.register("volume", "The data directory", volume);
         metrics.register();
         metrics.cache.register(&mut metrics.registry);
         metrics
     }
-}
 
-impl Metrics {
     /// A counter's name gets its `_total` and its unit from the library.
     fn register(&mut self) {
         let registry = &mut self.registry;
@@ -118,7 +130,7 @@ impl Metrics {
     }
 }
 
-impl CacheGauges {
+impl CacheMetrics {
     fn register(&self, registry: &mut Registry) {
         let mut bytes = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
@@ -133,14 +145,15 @@ impl CacheGauges {
         count("blobs", "Blobs that are there", &self.blobs);
         count("names", "Names in force", &self.names);
         count("pending_names", "Names that wait for their blobs", &self.pending_names);
-        let help = "Pushes of names that had to wait for their blobs, since the start";
-        count("pending_pushes", help, &self.pending_pushes);
-        let help = "Names found to be not whole when looked up, since the start";
-        count("incomplete_lookups", help, &self.incomplete_lookups);
-        let help = "Look-ups that failed or took too long and were answered as misses, since the start";
-        count("failed_lookups", help, &self.failed_lookups);
-        count("bad_records", "Bad records found since the start", &self.bad_records);
         count("poisoned", "1 while nothing is taken in because the disk failed", &self.poisoned);
+        let mut total = |name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
+            registry.register(name, help, counter.clone());
+        };
+        total("pending_pushes", "Pushes of names that had to wait for their blobs", &self.pending_pushes);
+        total("incomplete_lookups", "Names found to be not whole when looked up", &self.incomplete_lookups);
+        let help = "Look-ups that failed or took too long and were answered as misses";
+        total("failed_lookups", help, &self.failed_lookups);
+        total("bad_records", "Bad records found", &self.bad_records);
     }
 
     fn set(&self, figures: &Figures) {
@@ -151,12 +164,17 @@ impl CacheGauges {
         self.blobs.set(figures.blobs);
         self.names.set(figures.names);
         self.pending_names.set(figures.pending_names);
-        self.pending_pushes.set(figures.pending_pushes);
-        self.incomplete_lookups.set(figures.incomplete_lookups);
-        self.failed_lookups.set(figures.failed_lookups);
-        self.bad_records.set(figures.bad_records);
+        set_counter(&self.pending_pushes, figures.pending_pushes);
+        set_counter(&self.incomplete_lookups, figures.incomplete_lookups);
+        set_counter(&self.failed_lookups, figures.failed_lookups);
+        set_counter(&self.bad_records, figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
     }
+}
+
+/// Counters are counted in the cache, which never goes back.
+fn set_counter(counter: &Counter<u64, AtomicU64>, value: u64) {
+    counter.inner().store(value, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -165,16 +183,25 @@ mod tests {
 
     #[test]
     fn everything_registered_is_rendered() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new("/srv/pond");
         metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
         metrics.received.inc_by(7);
-        let figures = Figures { used_bytes: 42, poisoned: Some("EIO".into()), ..Figures::default() };
+        let figures =
+            Figures { used_bytes: 42, bad_records: 3, poisoned: Some("EIO".into()), ..Figures::default() };
+        metrics.render(&figures).unwrap();
         let text = metrics.render(&figures).unwrap();
         for line in [
             r#"millpond_calls_total{service="ByteStream",method="Read",code="OK"} 1"#,
             "millpond_received_bytes_total 7",
             "millpond_used_bytes 42",
             "millpond_poisoned 1",
+            "# TYPE millpond_bad_records counter",
+            "millpond_bad_records_total 3",
+            "# TYPE millpond_pending_pushes counter",
+            "# TYPE millpond_incomplete_lookups counter",
+            "# TYPE millpond_failed_lookups counter",
+            concat!("millpond_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            r#"millpond_volume_info{data="/srv/pond"} 1"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -15,15 +15,15 @@
 //! RESOURCE_EXHAUSTED is the one code with which all generations of BuildStream let a build go on when an upload is
 //! refused, so a store that takes nothing in for another reason than space says it too.
 //!
+//! Warnings are written now and then only: a full volume refuses thousands of blobs.
+//!
 //! **In a pull** ([`pull`]) whatever a rebuild can cure is NOT_FOUND: BuildStream 1 and 2 take that for a miss, and let
 //! any other code stop the user's build.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response};
-use millpond_cache::Error;
+use millpond_cache::{Error, now_and_then};
 use millpond_proto::rpc;
 use tonic::{Code, Status};
 
@@ -157,7 +157,7 @@ fn as_miss(error: Error, request: RequestId) -> Error {
         | Error::Poisoned
         | Error::Internal(_) => {
             let (code, words) = translate(error, request);
-            tracing::warn!(%request, ?code, words, "answered as a miss");
+            now_and_then!(warn, %request, ?code, words, "answered as a miss");
             Error::NotFound(format!("what request {request} asked for"))
         }
     }
@@ -181,11 +181,11 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
         }
         Error::OutOfRange(_) => Code::OutOfRange,
         Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned => {
-            warn_now_and_then(request, &words);
+            now_and_then!(warn, %request, words, "an upload was refused");
             Code::ResourceExhausted
         }
         Error::Busy(_) => {
-            tracing::warn!(%request, words, "busy");
+            now_and_then!(warn, %request, words, "busy");
             Code::Unavailable
         }
         Error::Internal(cause) => {
@@ -194,17 +194,6 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
         }
     };
     (code, words)
-}
-
-/// One line each ten seconds: a full volume refuses thousands of blobs.
-fn warn_now_and_then(request: RequestId, words: &str) {
-    static START: OnceLock<Instant> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now = START.get_or_init(Instant::now).elapsed().as_secs();
-    let next = NEXT.load(Ordering::Relaxed);
-    if now >= next && NEXT.compare_exchange(next, now + 10, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        tracing::warn!(%request, words, "an upload was refused");
-    }
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

@@ -92,15 +92,17 @@ impl Digest {
     }
 
     /// The hash in lower-case hexadecimal digits.
-    pub fn hash_hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'));
-        let mut text = String::with_capacity(64);
-        for byte in self.hash {
-            text.push(digit(byte >> 4));
-            text.push(digit(byte & 15));
+    pub fn hash_digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.hash) {
+            *pair = [byte >> 4, byte & 15].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
         }
-        text
+        digits
+    }
+
+    /// The hash in lower-case hexadecimal digits.
+    pub fn hash_hex(&self) -> String {
+        self.hash_digits().map(char::from).iter().collect()
     }
 }
 
@@ -118,21 +120,24 @@ impl fmt::Debug for Digest {
 
 fn parse_hex(text: &[u8]) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.try_into().ok()?;
+    let nibbles = digits.map(nibble);
+    if nibbles.iter().fold(0, |all, nibble| all | nibble) > 15 {
+        return None;
+    }
     let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(nibble);
-        *byte = high? << 4 | low?;
+    for (byte, [high, low]) in hash.iter_mut().zip(nibbles.as_chunks::<2>().0) {
+        *byte = high << 4 | low;
     }
     Some(hash)
 }
 
-/// Upper case is no digit here: two spellings of one digest would be two names of one blob.
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// Above 15 for what is no digit, without a branch, so that the compiler takes many at a time. Upper case is none here:
+/// two spellings of one digest would be two names of one blob.
+fn nibble(digit: u8) -> u8 {
+    let decimal = digit.wrapping_sub(b'0');
+    let letter = digit.wrapping_sub(b'a');
+    let letter = if letter < 6 { letter + 10 } else { u8::MAX };
+    if decimal < 10 { decimal } else { letter }
 }
 
 /// Hashes bytes as they come in.

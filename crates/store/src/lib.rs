@@ -13,8 +13,10 @@ pub mod disk;
 mod error;
 mod level;
 mod random;
+mod throttle;
 
 pub use clock::Clock;
 pub use digest::{Digest, DigestError, DigestFunction, Hasher};
 pub use error::{Error, Result};
 pub use level::Level;
+pub use throttle::Throttle;

@@ -40,6 +40,8 @@ pub(crate) enum Subject {
     Asset { form: UriForm, kind: AssetKind, digest: Digest, references: Arc<References> },
     /// An action result: the blob that holds it, if it has one, and its bytes if they are at hand.
     ActionResult { blob: Option<Digest>, content: Option<Bytes> },
+    /// Its blobs lie on another server, but for the one that holds its message.
+    Elsewhere { blob: Option<Digest> },
 }
 
 impl Subject {
@@ -50,6 +52,7 @@ impl Subject {
                 Self::Asset { form, kind, digest, references },
                 Self::Asset { form: form2, kind: kind2, digest: digest2, references: references2 },
             ) => (form, kind, digest, references) == (form2, kind2, digest2, references2),
+            (Self::Elsewhere { blob }, Self::Elsewhere { blob: other }) => blob == other,
             _ => false,
         }
     }

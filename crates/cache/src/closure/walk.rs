@@ -152,6 +152,10 @@ impl Walk<'_> {
                 content.map(|content| asset_roots(subject, Some(content))).transpose()
             }
             Subject::Asset { .. } => asset_roots(subject, None).map(Some),
+            Subject::Elsewhere { blob } => {
+                let required = Parts { blobs: blob.iter().copied().collect(), ..Parts::default() };
+                Ok(Some(Roots { required, optional: Parts::default() }))
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! The domain over real files, and over the memory disk where the power goes.
 
 mod closures;
+mod faults;
+mod instances;
 mod power_cut;
 mod publishing;
 mod stored_volume;
@@ -14,8 +16,8 @@ use millpond_store::Digest;
 use prost::Message;
 
 use crate::{
-    Access, AssetKind, AssetPush, AssetQuery, Cache, CacheOptions, Client, Error, FoundAsset, Permit,
-    Published, Pull, Push, Result,
+    Access, AssetKind, AssetPush, AssetQuery, Cache, CacheOptions, Client, Error, FoundAsset,
+    InstanceOptions, Permit, Published, Pull, Push, Result,
 };
 
 /// A cache with a permit for everything.
@@ -29,8 +31,9 @@ fn options(data: &Path) -> CacheOptions {
     CacheOptions {
         data: data.to_owned(),
         max_size: Some(256 << 20),
+        max_blob_size: None,
         lease: Duration::from_secs(3 * 3600),
-        instances: vec!["other".into()],
+        instances: vec![InstanceOptions { name: "other".into(), ..InstanceOptions::default() }],
     }
 }
 
@@ -94,7 +97,7 @@ fn asset(kind: AssetKind, uris: &[&str], digest: Digest) -> AssetPush {
 }
 
 fn wire(digest: Digest) -> reapi::Digest {
-    reapi::Digest { hash: digest.hash_hex(), size_bytes: digest.size_i64() }
+    reapi::Digest { hash: digest.hash_hex().into(), size_bytes: digest.size_i64() }
 }
 
 fn directory(files: &[(&str, Digest)], directories: &[(&str, Digest)]) -> reapi::Directory {

@@ -15,7 +15,7 @@ mod serve;
     about = "An artifact cache server for BuildStream and REAPI clients",
     long_about = "An artifact cache server for BuildStream and REAPI clients.\n\n\
                   Without a command it serves, with the flags of `millpond serve`.",
-    after_help = exit::HELP,
+    after_help = exit::help(),
     args_conflicts_with_subcommands = true
 )]
 pub(crate) struct CommandLine {
@@ -28,7 +28,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
-    #[command(after_help = serve::AFTER_HELP)]
+    #[command(after_help = serve::after_help())]
     Serve(Flags),
 }
 
@@ -56,6 +56,17 @@ mod tests {
     fn every_command_names_its_exit_codes() {
         for command in CommandLine::command().get_subcommands_mut() {
             assert!(command.render_help().to_string().contains("Exit codes:"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn help_names_the_environment_and_quotes_what_shells_take_for_a_pattern() {
+        let mut command = CommandLine::command();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        for help in [serve.render_help().to_string(), serve.render_long_help().to_string()] {
+            for part in ["MILLPOND_LOG", "NO_COLOR", "--listen '[::]:11001'", "0s"] {
+                assert!(help.contains(part), "{part}: {help}");
+            }
         }
     }
 

@@ -1,55 +1,136 @@
-//! What goes together: sizes that can work, and listeners that nobody can reach by accident.
+//! What goes together: sizes that can work, addresses that are given once, and listeners that nobody can reach by
+//! accident. Whatever can be refused by looking at the settings alone is refused here, before anything is made.
 
-use super::{Listener, MAX_SIZE_LEAST, REQUEST_MEMORY_LEAST, Settings, usage};
+use millpond_cache::InstanceName;
+
+use super::{Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
 use crate::exit::Failure;
+
+/// What to do about something given twice.
+const TAKE_OUT: &str = "take one of the two out";
 
 /// Refuses settings that cannot work or that open the cache to others without somebody having decided so.
 pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
-    if let Some(size) = settings.max_size.filter(|size| *size < MAX_SIZE_LEAST) {
+    if settings.data.value.as_os_str().is_empty() {
         return Err(usage(
-            format!("a volume of at most {size} ({} bytes) is too small to work", size.0),
-            format!("give --max-size at least {MAX_SIZE_LEAST}"),
+            format!("{}: the path of the data directory is empty", settings.data.place),
+            "give the path of a directory, or leave it out for millpond-data in the current one",
         ));
     }
-    if let Some(size) = settings.request_memory.filter(|size| *size < REQUEST_MEMORY_LEAST) {
+    if let Some(size) = settings.max_size.as_ref().filter(|size| size.value < MAX_SIZE_LEAST) {
+        let (place, size) = (&size.place, size.value);
         return Err(usage(
-            format!("{size} ({} bytes) of memory for requests is too little for the largest of them", size.0),
-            "give --request-memory at least 64MiB",
+            format!("{place}: a volume of at most {size} ({} bytes) is too small to work", size.0),
+            format!("give at least {MAX_SIZE_LEAST}"),
         ));
     }
-    for listener in settings.listeners.iter().chain(&settings.metrics) {
-        if !listener.insecure && !is_loopback(listener) {
-            return Err(usage(
-                format!(
-                    "{} can be reached from other machines, and without TLS everybody there may pull and push",
-                    listener.address
-                ),
-                "listen on 127.0.0.1 or [::1], or give --insecure if the network itself keeps strangers out",
-            ));
+    if let Some(size) = settings.request_memory.as_ref().filter(|size| size.value < REQUEST_MEMORY_LEAST) {
+        let (place, size) = (&size.place, size.value);
+        return Err(usage(
+            format!(
+                "{place}: {size} ({} bytes) of memory for requests is too little for the largest of them",
+                size.0
+            ),
+            "give at least 64MiB",
+        ));
+    }
+    let mut listeners: Vec<_> = settings.listeners.iter().chain(&settings.metrics).collect();
+    for listener in &listeners {
+        check_reach(listener)?;
+    }
+    // Each port 0 is another port.
+    listeners.retain(|listener| listener.address.port() != 0);
+    check_twice(&listeners)?;
+    for (number, instance) in settings.instances.iter().enumerate() {
+        if settings.instances.iter().take(number).any(|known| known.value == instance.value) {
+            let sentence = format!("{}: the instance \"{}\" is given twice", instance.place, instance.value);
+            return Err(usage(sentence, TAKE_OUT));
         }
-    }
-    if settings.instances.iter().any(String::is_empty) {
-        return Err(usage("an instance name is empty", "leave it out: the empty instance is always served"));
+        InstanceName::check(&instance.value).map_err(|error| {
+            usage(
+                format!("{}: {error}", instance.place),
+                "letters, digits and any of - _ . / make a name; the empty instance is served without being named",
+            )
+        })?;
     }
     Ok(())
 }
 
-fn is_loopback(listener: &Listener) -> bool {
-    listener.address.ip().to_canonical().is_loopback()
+fn check_reach(listener: &Listener) -> Result<(), Failure> {
+    if listener.insecure || listener.address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let decide = match listener.place {
+        Place::Flag(_) => "give --insecure",
+        Place::File { .. } => "add the line insecure = true",
+    };
+    Err(usage(
+        format!(
+            "{}: {} can be reached from other machines, and without TLS everybody there may pull and push",
+            listener.place, listener.address
+        ),
+        format!("listen on 127.0.0.1 or [::1], or {decide} if the network itself keeps strangers out"),
+    ))
+}
+
+/// Binding would find it out as well, and blame somebody else.
+fn check_twice(listeners: &[&Listener]) -> Result<(), Failure> {
+    for (number, first) in listeners.iter().enumerate() {
+        for second in listeners.iter().skip(number + 1).filter(|second| !second.optional) {
+            let twice = if first.address == second.address {
+                format!("{} is given twice", first.address)
+            } else if covers(first, second, listeners) {
+                format!("{} is given twice, since {} serves it as well", second.address, first.address)
+            } else if covers(second, first, listeners) {
+                format!("{} is given twice, since {} serves it as well", first.address, second.address)
+            } else {
+                continue;
+            };
+            let places = if first.place == second.place {
+                first.place.to_string()
+            } else {
+                format!("{} and {}", first.place, second.place)
+            };
+            return Err(usage(format!("{places}: {twice}"), TAKE_OUT));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a socket on `wide` serves `narrow` too. `[::]` serves IPv4 unless `0.0.0.0` is served beside it.
+fn covers(wide: &Listener, narrow: &Listener, all: &[&Listener]) -> bool {
+    let (wide_ip, narrow_ip) = (wide.address.ip().to_canonical(), narrow.address.ip().to_canonical());
+    let port = wide.address.port();
+    if port != narrow.address.port() {
+        return false;
+    }
+    if wide_ip.is_ipv4() == narrow_ip.is_ipv4() {
+        return wide_ip.is_unspecified() || wide_ip.is_ipv4() && wide_ip == narrow_ip;
+    }
+    let ipv4_apart = |other: &&Listener| {
+        other.address.port() == port && other.address.is_ipv4() && other.address.ip().is_unspecified()
+    };
+    wide_ip.is_ipv6() && wide_ip.is_unspecified() && !all.iter().any(ipv4_apart)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Given;
     use crate::size::Size;
     use crate::span::Span;
 
+    fn listener(address: &str, insecure: bool) -> Listener {
+        let place = Place::Flag("--listen");
+        Listener { address: address.parse().unwrap(), insecure, optional: false, place }
+    }
+
     fn settings(address: &str, insecure: bool) -> Settings {
         Settings {
-            data: "pond".into(),
+            data: Given::by_flag("--data", "pond".into()),
             max_size: None,
             lease: Span { seconds: 0 },
-            listeners: vec![Listener { address: address.parse().unwrap(), insecure, optional: false }],
+            listeners: vec![listener(address, insecure)],
             instances: Vec::new(),
             request_memory: None,
             metrics: None,
@@ -73,18 +154,66 @@ mod tests {
     #[test]
     fn metrics_are_held_to_the_same() {
         let mut settings = settings("127.0.0.1:1", false);
-        settings.metrics =
-            Some(Listener { address: "0.0.0.0:2".parse().unwrap(), insecure: false, optional: false });
+        settings.metrics = Some(listener("0.0.0.0:2", false));
         assert!(check(&settings).is_err());
     }
 
     #[test]
+    fn addresses_are_given_once() {
+        let twice = |addresses: &[&str], metrics: &str| {
+            let listeners = addresses.iter().map(|address| listener(address, true)).collect();
+            let metrics = Some(listener(metrics, true));
+            check(&Settings { listeners, metrics, ..settings("127.0.0.1:1", true) })
+        };
+        for addresses in [
+            &["127.0.0.1:1", "[::1]:1", "127.0.0.2:1"][..],
+            &["[::]:1", "0.0.0.0:1"],
+            &["0.0.0.0:1", "[::1]:1"],
+            &["[::]:1", "127.0.0.1:2"],
+            &["127.0.0.1:0", "127.0.0.1:0", "0.0.0.0:0"],
+            &["[fe80::1%1]:1", "[fe80::1%2]:1"],
+        ] {
+            twice(addresses, "127.0.0.1:9").unwrap();
+        }
+        for addresses in [
+            &["127.0.0.1:1", "127.0.0.1:1"][..],
+            &["[::]:1", "127.0.0.1:1"],
+            &["[::1]:1", "[::]:1"],
+            &["0.0.0.0:1", "127.0.0.1:1"],
+            &["[::]:1", "0.0.0.0:1", "127.0.0.1:1"],
+            &["[::ffff:127.0.0.1]:1", "127.0.0.1:1"],
+            &["127.0.0.1:9"],
+            &["[::]:9"],
+        ] {
+            let said = twice(addresses, "127.0.0.1:9").unwrap_err().to_string();
+            assert!(said.contains("is given twice"), "{addresses:?}: {said}");
+        }
+    }
+
+    #[test]
     fn sizes_that_cannot_work_are_refused() {
-        let small = Settings { max_size: Some(Size(7_999_999)), ..settings("[::1]:1", false) };
+        let size = |size| Some(Given::by_flag("--max-size", size));
+        let small = Settings { max_size: size(Size(7_999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("7999999"));
-        check(&Settings { max_size: Some(MAX_SIZE_LEAST), ..small }).unwrap();
-        let little = Settings { request_memory: Some(Size(1 << 20)), ..settings("[::1]:1", false) };
+        check(&Settings { max_size: size(MAX_SIZE_LEAST), ..small }).unwrap();
+    }
+
+    #[test]
+    fn empty_data_directory_and_malformed_or_repeated_instances_are_refused() {
+        let data = Given::by_flag("--data", "".into());
+        let said = check(&Settings { data, ..settings("[::1]:1", false) }).unwrap_err().to_string();
+        assert!(said.starts_with("error: --data: the path"), "{said}");
+        for name in ["", "a b", "x/blobs"] {
+            let instances = vec![Given::by_flag("--instance", name.to_owned())];
+            let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
+            assert!(said.starts_with("error: --instance: "), "{said}");
+        }
+        let instances = vec![Given::by_flag("--instance", "main".to_owned()); 2];
+        let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
+        assert!(said.contains("the instance \"main\" is given twice"), "{said}");
+        let memory = |size| Some(Given::by_flag("--request-memory", size));
+        let little = Settings { request_memory: memory(Size(1 << 20)), ..settings("[::1]:1", false) };
         assert!(check(&little).unwrap_err().to_string().contains("1048576"));
-        check(&Settings { request_memory: Some(REQUEST_MEMORY_LEAST), ..little }).unwrap();
+        check(&Settings { request_memory: memory(REQUEST_MEMORY_LEAST), ..little }).unwrap();
     }
 }

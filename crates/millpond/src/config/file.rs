@@ -2,15 +2,34 @@
 //!
 //! **Invariant:** a key that is not known is an error at every depth, told with file, line and the nearest known key.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
 
-use super::{flags, nearest, usage};
+use super::place::{Given, Place, line_of};
+use super::{flags, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
 use crate::span::Span;
+
+/// A file that was read, with what it takes to say where something stands in it.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// What it says.
+    pub(crate) file: File,
+    path: PathBuf,
+    text: String,
+}
+
+impl Read {
+    /// A value of the file, and the place of its key.
+    pub(crate) fn given<T: Clone>(&self, value: &Spanned<T>, key: &'static str) -> Given<T> {
+        let place = Place::in_file(&self.path, &self.text, value.span().start, key);
+        Given { value: value.get_ref().clone(), place }
+    }
+}
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -33,9 +52,9 @@ pub(crate) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     /// The data directory; a relative one lies beside the configuration file.
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Option<Spanned<PathBuf>>,
     /// How much the volume may hold, everything counted: `"500GB"`.
-    pub(crate) max_size: Option<Size>,
+    pub(crate) max_size: Option<Spanned<Size>>,
     /// How long a client can count on what it was told is there: `"3h"`.
     pub(crate) lease: Option<Span>,
 }
@@ -45,8 +64,7 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
     /// IP address and port.
-    #[serde(deserialize_with = "address")]
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Spanned<flags::Address>,
     /// Without TLS although others can reach it: everybody there may pull and push.
     #[serde(default)]
     pub(crate) insecure: bool,
@@ -57,7 +75,7 @@ pub(crate) struct Listener {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Instance {
     /// The name that clients send.
-    pub(crate) name: String,
+    pub(crate) name: Spanned<String>,
 }
 
 /// `[metrics]`
@@ -65,7 +83,7 @@ pub(crate) struct Instance {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Metrics {
     /// IP address and port, or `"off"`.
-    pub(crate) address: Option<flags::Metrics>,
+    pub(crate) address: Option<Spanned<flags::Metrics>>,
     /// May be reached by others.
     pub(crate) insecure: bool,
 }
@@ -75,36 +93,47 @@ pub(crate) struct Metrics {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     /// How much of requests is held in memory, by all together: `"1GiB"`.
-    pub(crate) request_memory: Option<Size>,
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    flags::address(&text).map_err(serde::de::Error::custom)
+    pub(crate) request_memory: Option<Spanned<Size>>,
 }
 
 /// Reads the file at `path`.
-pub(crate) fn read(path: &Path) -> Result<File, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Read, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         usage(
             format!("the configuration file {} cannot be read: {error}", path.display()),
             "give the path of a file that this user may read, or leave --config out",
         )
     })?;
-    parse(path, &text)
+    parse(path, text)
 }
 
 /// Parses the text of the file at `path`.
-pub(crate) fn parse(path: &Path, text: &str) -> Result<File, Failure> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(text, span.start));
-        let sentence = format!("{}, line {line}: {}", path.display(), error.message().replace('\n', ", "));
-        usage(sentence, nearest::hint(error.message()))
-    })
+pub(crate) fn parse(path: &Path, text: impl Into<String>) -> Result<Read, Failure> {
+    let text = text.into();
+    let file = parse_text(&text).map_err(|misfit| {
+        let line = line_of(&text, misfit.offset);
+        let key = misfit.key.map_or(String::new(), |key| format!(", {key}"));
+        usage(format!("{}, line {line}{key}: {}", path.display(), misfit.sentence), misfit.hint)
+    })?;
+    Ok(Read { file, path: path.to_owned(), text })
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+fn parse_text(text: &str) -> Result<File, keys::Misfit> {
+    let table = DeTable::parse(text).map_err(|error| misfit(&error, None))?;
+    keys::check(table.get_ref())?;
+    let file = File::deserialize(Deserializer::from(table.clone()));
+    file.map_err(|error| misfit(&error, Some(table.get_ref())))
+}
+
+/// What the parser says; `file` has the key of a value that it does not take.
+fn misfit(error: &toml::de::Error, file: Option<&DeTable<'_>>) -> keys::Misfit {
+    let offset = error.span().map_or(0, |span| span.start);
+    keys::Misfit {
+        offset,
+        key: file.and_then(|file| keys::key_at(file, offset)).map(str::to_owned),
+        sentence: error.message().replace('\n', ", "),
+        hint: "correct that line; docs/configuration.md lists every setting".into(),
+    }
 }
 
 #[cfg(test)]
@@ -133,24 +162,28 @@ mod tests {
             [limits]
             request_memory = "1GiB"
         "#;
-        let file = parse(Path::new("pond.toml"), text).unwrap();
-        assert_eq!(file.store.max_size, Some(Size(60_000_000)));
-        assert_eq!(file.store.lease, Some(Span { seconds: 5400 }));
-        assert!(file.listener[0].insecure);
-        assert_eq!(file.instance[0].name, "main");
-        assert_eq!(file.limits.request_memory, Some(Size(1 << 30)));
+        let read = parse(Path::new("pond.toml"), text).unwrap();
+        let File { store, listener, instance, .. } = &read.file;
+        let size = read.given(store.max_size.as_ref().unwrap(), "max_size");
+        assert_eq!(size.value, Size(60_000_000));
+        assert_eq!(size.place.to_string(), "pond.toml, line 4, max_size");
+        assert_eq!(store.lease, Some(Span { seconds: 5400 }));
+        assert!(listener[0].insecure);
+        let instance = read.given(&instance[0].name, "name");
+        assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 10"));
+        let memory = read.given(read.file.limits.request_memory.as_ref().unwrap(), "request_memory");
+        assert_eq!(memory.value, Size(1 << 30));
     }
 
     #[test]
     fn unknown_keys_are_refused_at_every_depth_with_line_and_nearest_key() {
         for (text, line, near) in [
-            ("stoer = 1", 1, "store"),
             ("[store]\n\nmaxsize = \"1GB\"", 3, "max_size"),
             ("[[listener]]\naddress = \"[::1]:1\"\ninsecur = true", 3, "insecure"),
             ("[metrics]\nadress = \"off\"", 2, "address"),
         ] {
             let said = refused(text);
-            assert!(said.starts_with(&format!("error: pond.toml, line {line}: unknown field")), "{said}");
+            assert!(said.starts_with(&format!("error: pond.toml, line {line}: ")), "{said}");
             assert!(said.ends_with(&format!("hint: did you mean \"{near}\"?")), "{said}");
         }
     }
@@ -158,11 +191,13 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_line_and_what_to_write() {
         for (text, line, remedy) in [
-            ("[store]\nmax_size = \"12 parsecs\"", 2, "KiB"),
-            ("[store]\nmax_size = -5", 2, "500GB"),
-            ("[store]\nlease = \"3\"", 2, "3h or 90m"),
-            ("[[listener]]\naddress = \"localhost:1\"", 2, "[::1]:11001"),
-            ("[store\nlease = \"3h\"", 1, "]"),
+            ("[store]\nmax_size = \"12 parsecs\"", "2, max_size", "KiB"),
+            ("[store]\nmax_size = -5", "2, max_size", "500GB"),
+            ("[store]\nlease = \"3\"", "2, lease", "3h or 90m"),
+            ("[store]\n\nlease = 3", "3, lease", "expected a string"),
+            ("[[listener]]\naddress = \"localhost:1\"", "2, address", "[::1]:11001"),
+            ("[[listener]]\naddress = \"[::1]:1\"\n\n[[listener]]\naddress = 1", "5, address", "a string"),
+            ("[store\nlease = \"3h\"", "1", "]"),
         ] {
             let said = refused(text);
             assert!(said.contains(&format!("line {line}: ")), "{said}");
@@ -171,15 +206,31 @@ mod tests {
     }
 
     #[test]
-    fn missing_address_is_named() {
-        assert!(refused("[[listener]]\ninsecure = true").contains("missing field `address`"));
+    fn every_known_key_is_a_setting_and_every_setting_a_known_key() {
+        for (section, key) in keys::all() {
+            let said = toml::from_str::<File>(&format!("{section}\n{key} = []")).unwrap_err().to_string();
+            assert!(!said.contains("unknown field"), "{section} {key}: {said}");
+        }
+        let bogus = "bogus = 1";
+        let known = [
+            ("[store]", toml::from_str::<Store>(bogus).unwrap_err()),
+            ("[[listener]]", toml::from_str::<Listener>(bogus).unwrap_err()),
+            ("[[instance]]", toml::from_str::<Instance>(bogus).unwrap_err()),
+            ("[metrics]", toml::from_str::<Metrics>(bogus).unwrap_err()),
+        ];
+        for (section, error) in known {
+            // Serde quotes the unknown key and then each known one.
+            let settings = error.message().split('`').skip(1).step_by(2).skip(1);
+            let keys = keys::all().filter(|(of, _)| of == section).map(|(_, key)| key);
+            assert!(settings.eq(keys), "{section}: {error}");
+        }
     }
 
     #[test]
     fn documented_file_parses_and_names_every_setting() {
         let document = include_str!("../../../../docs/configuration.md");
         let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let file = parse(Path::new("docs/configuration.md"), example).unwrap();
+        let file = parse(Path::new("docs/configuration.md"), example).unwrap().file;
         // Taken apart here, so that a new setting that is not documented does not compile or is seen missing.
         let File { store: Store { data, max_size, lease }, listener, instance, metrics, limits } = file;
         let Limits { request_memory } = limits;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Deserialize;
 
 use crate::size::Size;
@@ -20,18 +21,20 @@ pub(crate) struct Flags {
     pub(crate) config: Option<PathBuf>,
 
     /// Keep everything in this directory, which is made if it is not there [default: millpond-data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) data: Option<PathBuf>,
 
     /// Where clients are served. (The text is no doc comment, because rustdoc takes addresses for links.)
     #[arg(long, value_name = "ADDR:PORT", value_parser = address, help = LISTEN)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Hold at most this much, everything counted, as in 500GB or 64MiB [default: 90 % of the file system]
+    /// Hold at most this much, everything counted, as in 500GB or 64MiB [default: 90 % of the file system, whatever
+    /// else lies on it]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<Size>,
 
-    /// Keep what a client was told is there for at least this long, as in 3h or 90m [default: 3h]
+    /// Keep what a client was told is there for at least this long, as in 3h or 90m; with 0s it may be gone at once
+    /// [default: 3h]
     #[arg(long, value_name = "TIME")]
     pub(crate) lease: Option<Span>,
 
@@ -39,7 +42,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE")]
     pub(crate) request_memory: Option<Size>,
 
-    /// Serve this instance name beside the empty one; may be given several times
+    /// Serve this instance name beside the empty one; may be given several times. Letters, digits and any of - _ . / make
+    /// a name
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Vec<String>,
 
@@ -50,6 +54,19 @@ pub(crate) struct Flags {
     /// Serve metrics here, or nowhere with "off" [default: 127.0.0.1:9464, if that is free]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<Metrics>,
+}
+
+/// An IP address and a port, in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Address(pub(crate) SocketAddr);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        address(&text).map(Self)
+    }
 }
 
 /// Where metrics are served.
@@ -80,9 +97,15 @@ impl TryFrom<String> for Metrics {
 
 /// An IP address and a port. Host names are not looked up: what one stands for may differ from one start to the next.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let address: SocketAddr = text.parse().map_err(|_| {
         format!("\"{text}\" is no address and port: write 127.0.0.1:11001, [::1]:11001 or [::]:11001")
-    })
+    })?;
+    // No socket of IPv6 alone takes it, and ours are, except for [::].
+    let ip = address.ip().to_canonical();
+    if ip == address.ip() {
+        return Ok(address);
+    }
+    Err(format!("\"{text}\" is an address of IPv4 written as one of IPv6: write {ip}:{}", address.port()))
 }
 
 #[cfg(test)]
@@ -96,6 +119,7 @@ mod tests {
         for bad in ["localhost:11001", ":11001", "11001", "127.0.0.1", "::1:11001", "127.0.0.1:70000"] {
             assert!(address(bad).unwrap_err().contains("[::1]:11001"), "{bad}");
         }
+        assert!(address("[::ffff:127.0.0.1]:7").unwrap_err().ends_with("write 127.0.0.1:7"));
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) push: bool,
     /// The server keeps sources too (BuildStream 2).
     pub(crate) source_cache: bool,
+    /// `instance-name` (BuildStream 2).
+    pub(crate) instance: Option<&'static str>,
     /// `cache-buildtrees`, if not the default (BuildStream 2).
     pub(crate) cache_buildtrees: Option<&'static str>,
     /// `pull-buildtrees` (BuildStream 2).
@@ -188,6 +190,9 @@ impl Client {
             Generation::Two => {
                 let _ = writeln!(text, "cachedir: {caches}");
                 let _ = write!(text, "artifacts:\n  servers:\n  - url: {url}\n    push: {push}\n");
+                if let Some(instance) = settings.instance {
+                    let _ = writeln!(text, "    instance-name: {instance}");
+                }
                 if settings.source_cache {
                     let _ = write!(text, "source-caches:\n  servers:\n  - url: {url}\n    push: {push}\n");
                 }

@@ -4,8 +4,8 @@
 use crate::bst::{Client, Generation, Settings, Version};
 use crate::project::Project;
 use crate::server::Server;
-use crate::tree;
 use crate::without_assets::WithoutAssets;
+use crate::{roundtrip, tree};
 
 #[test]
 fn push_wipe_pull_and_checkout_with_1_6_9_over_assets() {
@@ -66,17 +66,7 @@ fn push_by_hand_with_1_6_9() {
 
 #[test]
 fn push_and_pull_of_sixty_thousand_files_with_1_6_9() {
-    let Some(version) = Version::find("1.6.9") else { return };
-    let server = Server::start();
-    let project = Project::new(version.generation(), "tiny");
-    project.import("tiny", "tiny", "/");
-    let client = Client::new(version, server.url(), Settings::pushing());
-    client.succeed(&project, &["build", "tiny.bst"]);
-
-    client.wipe();
-    project.take_sources_away();
-    client.pull(&project, &["tiny.bst"]);
-    tree::assert_same(&project.tree("tiny"), &client.check_out(&project, "tiny.bst"));
+    roundtrip::sixty_thousand_files("1.6.9");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::bst::{Client, Generation, Settings, Version};
 use crate::project::{IMPORTS, Project};
 use crate::server::Server;
-use crate::tree;
+use crate::{roundtrip, tree};
 
 #[test]
 fn push_wipe_pull_and_checkout_with_2_8_1() {
@@ -30,17 +30,23 @@ fn push_wipe_pull_and_checkout(number: &'static str) {
 
 #[test]
 fn push_and_pull_of_sixty_thousand_files_with_2_8_1() {
-    let Some(version) = Version::find("2.8.1") else { return };
-    let server = Server::start();
-    let project = Project::new(version.generation(), "tiny");
-    project.import("tiny", "tiny", "/");
-    let client = Client::new(version, server.url(), Settings::pushing());
-    client.succeed(&project, &["build", "tiny.bst"]);
+    roundtrip::sixty_thousand_files("2.8.1");
+}
 
-    client.wipe();
+#[test]
+fn instances_are_apart_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let server = Server::start_with(&["--instance", "main"]);
+    let project = Project::new(version.generation(), "instances");
+    let main = Settings { instance: Some("main"), ..Settings::default() };
+    let builder = Client::new(version, server.url(), Settings { push: true, ..main });
+    builder.succeed(&project, &["build", "small.bst"]);
+
     project.take_sources_away();
-    client.pull(&project, &["tiny.bst"]);
-    tree::assert_same(&project.tree("tiny"), &client.check_out(&project, "tiny.bst"));
+    Client::new(version, server.url(), Settings::default()).pull_in_vain(&project, "small.bst");
+    let user = Client::new(version, server.url(), main);
+    user.pull(&project, &["small.bst"]);
+    tree::assert_same(&project.tree("small"), &user.check_out(&project, "small.bst").join("small"));
 }
 
 #[test]

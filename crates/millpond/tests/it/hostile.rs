@@ -50,7 +50,7 @@ impl Scene {
 
     /// A scene whose server has more arguments.
     fn with(arguments: &[&str]) -> Self {
-        let server = Server::start_with(&[&["--max-size", "1GB", "--metrics", "off"], arguments].concat());
+        let server = Server::start_with(&[&["--max-size", "1GB"], arguments].concat());
         let runtime = Runtime::new().unwrap();
         let attacker = runtime.block_on(Client::connect(server.url())).unwrap();
         let files = beside(server.data());

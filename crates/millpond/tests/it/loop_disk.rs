@@ -59,6 +59,30 @@ impl Drop for Mounted {
     }
 }
 
+/// A small ext4, mounted, that is the whole world of a server.
+pub(crate) struct SmallDisk {
+    _disk: Mounted,
+    place: PathBuf,
+    _folder: TempDir,
+}
+
+impl SmallDisk {
+    /// Makes one of so many bytes, empty. An error says what this machine does not permit.
+    pub(crate) fn new(bytes: u64) -> Result<Self, String> {
+        let folder = TempDir::new().map_err(|error| error.to_string())?;
+        let [image, place] = ["disk.ext4", "disk"].map(|name| folder.path().join(name));
+        fs::create_dir(&place).map_err(|error| error.to_string())?;
+        sparse(&image, bytes)?;
+        run("mkfs.ext4", &["-q", text(&image)])?;
+        Ok(Self { _disk: Mounted::new(&image, &place)?, place, _folder: folder })
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+}
+
 /// The disk, mounted.
 pub(crate) struct LoopDisk {
     // Fields go in this order: the inner mount before the outer one, both before the folder.

@@ -24,14 +24,19 @@ mod bst_teams;
 mod content;
 mod hostile;
 mod kill;
+mod large_blob;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
 #[cfg(feature = "real-clients")]
 mod power_cut;
 #[cfg(feature = "real-clients")]
 mod project;
+#[cfg(feature = "real-clients")]
+mod roundtrip;
 mod serve;
 mod server;
+#[cfg(feature = "real-clients")]
+mod small_volume;
 #[cfg(feature = "real-clients")]
 mod tree;
 #[cfg(feature = "real-clients")]

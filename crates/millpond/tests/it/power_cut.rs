@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::battery::{Ledger, Random, Totals, Writers, seeded, setting, verify};
+use crate::battery::{Moment, Random, Totals, Volume, seeded, setting};
 use crate::loop_disk::LoopDisk;
 use crate::server::Server;
-
-/// Clients that push at once.
-const WRITERS: u64 = 4;
 
 #[derive(Debug, Default)]
 struct Figures {
@@ -24,64 +21,60 @@ struct Figures {
     read: Totals,
 }
 
-/// One disk, the server on it, and what was acknowledged for it. The server goes first.
-struct Volume {
-    server: Server,
-    ledger: Ledger,
-    project: u64,
-    full: bool,
+/// One disk and the volume on it. The server goes first.
+struct Scene {
+    volume: Volume,
     disk: LoopDisk,
 }
 
-impl Volume {
+impl Scene {
     fn new(disk: LoopDisk, random: &mut Random) -> Self {
         let data = disk.place().join("data");
         let size = random.choose(&["100MB", "200MB", "400MB"]);
-        let server = Server::start_at(&data, &["--max-size", size, "--metrics", "off"]);
-        Self { server, ledger: Ledger::default(), project: random.next(), full: false, disk }
+        let volume = Volume::new(Server::start_at(&data, &["--max-size", size]), random);
+        Self { volume, disk }
     }
 
     /// Pushes until the power is cut in the middle of it, and comes back. The pushes that end after the cut began
     /// count as never acknowledged.
     fn push_and_cut(&mut self, runtime: &Runtime, random: &mut Random) -> Totals {
         let pause = random.choose(&[Duration::ZERO, Duration::from_millis(20)]);
-        let url = self.server.url().to_owned();
-        let writers = runtime
-            .block_on(async { Writers::start(&url, WRITERS, random, self.project, &self.ledger, pause) });
-        let longest = random.choose(&[200, 1500, 7000]);
-        std::thread::sleep(random.pause(Duration::from_millis(longest)));
-        let cut = self.ledger.now();
-        let clone = self.disk.clone_image();
-        self.server.kill();
-        self.full |= runtime.block_on(writers.stop());
+        let (disk, ledger) = (&self.disk, self.volume.ledger.clone());
+        let (cut, clone) = self.volume.push(runtime, random, pause, |server, random| {
+            let longest = random.choose(&[200, 1500, 7000]);
+            std::thread::sleep(random.pause(Duration::from_millis(longest)));
+            let cut = ledger.now();
+            let clone = disk.clone_image();
+            server.kill();
+            (cut, clone)
+        });
         self.disk.become_clone(&clone);
-        self.server.start_again();
-        let totals = runtime.block_on(verify(self.server.url(), &self.ledger, cut));
-        self.check();
-        totals
+        self.volume.server.start_again();
+        self.verify(runtime, cut)
     }
 
     /// Cuts the power while the server starts, which is when it seals packs, writes footers and rebuilds.
     fn start_and_cut(&mut self, random: &mut Random) {
-        self.server.kill();
+        let server = &mut self.volume.server;
+        server.kill();
         let after = random.pause(Duration::from_millis(400));
         let disk = &self.disk;
         let mut clone = None;
-        self.server.start_and_kill(|| {
+        server.start_and_kill(|| {
             std::thread::sleep(after);
             clone = Some(disk.clone_image());
         });
         self.disk.become_clone(&clone.expect("it was cloned"));
-        self.server.start_again();
+        self.volume.server.start_again();
     }
 
-    fn check(&mut self) {
-        let complaints = self.ledger.complaints();
+    fn verify(&mut self, runtime: &Runtime, then: Moment) -> Totals {
+        let (totals, complaints) = self.volume.verify(runtime, then);
         if !complaints.is_empty() {
             let kept = self.disk.keep();
             panic!("power cut, images kept in {kept:?}:\n{}", complaints.join("\n"));
         }
-        assert!(!self.server.log().contains("panicked"), "the server panicked");
+        totals
     }
 }
 
@@ -100,21 +93,20 @@ fn power_cut_battery_loses_and_halves_no_acknowledged_name() {
             }
             Err(reason) => panic!("{reason}"),
         };
-        let mut volume = Volume::new(disk, &mut random);
+        let mut scene = Scene::new(disk, &mut random);
         figures.volumes += 1;
-        while figures.cuts < cuts && !volume.full {
-            figures.read += volume.push_and_cut(&runtime, &mut random);
+        while figures.cuts < cuts && !scene.volume.full {
+            figures.read += scene.push_and_cut(&runtime, &mut random);
             figures.cuts += 1;
             if random.one_in(3) {
-                volume.start_and_cut(&mut random);
+                scene.start_and_cut(&mut random);
                 figures.cuts += 1;
                 figures.cuts_starting += 1;
-                let now = volume.ledger.now();
-                figures.read += runtime.block_on(verify(volume.server.url(), &volume.ledger, now));
-                volume.check();
+                let now = scene.volume.ledger.now();
+                figures.read += scene.verify(&runtime, now);
             }
         }
-        figures.acknowledged += volume.ledger.acknowledged();
+        figures.acknowledged += scene.volume.ledger.acknowledged();
     }
     eprintln!("power cut battery: {figures:#?} in {:.0?}", began.elapsed());
     assert!(figures.read.names > 0, "nothing was acknowledged before a cut: {figures:?}");

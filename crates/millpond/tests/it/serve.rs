@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -27,8 +28,28 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// Runs the program to its end, in a folder where nothing else is.
 fn millpond(arguments: &[&str]) -> Output {
     let folder = TempDir::new().unwrap();
+    run(&folder, arguments)
+}
+
+fn run(folder: &TempDir, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
-    command.args(arguments).current_dir(&folder).stdin(Stdio::null()).output().unwrap()
+    command.args(arguments);
+    if !arguments.contains(&"--metrics") {
+        command.args(["--metrics", "off"]);
+    }
+    command.current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Checks that it refuses a configuration, and names the line and says this.
+#[track_caller]
+fn file_refused(text: &str, code: i32, place: &str, part: &str) {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("pond.toml"), text).unwrap();
+    let output = run(&folder, &["serve", "--config", "pond.toml"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}: {said}");
+    assert!(said.contains(&format!("error: pond.toml, {place}: ")) && said.contains(part), "{text}: {said}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "something was made: {text}");
 }
 
 /// Checks that it ends with this code, one error, one hint, and nothing on standard output.
@@ -104,17 +125,43 @@ fn command_line_and_configuration_that_cannot_be_meant_are_refused() {
         &["--max-size", "1MB", "--listen", "127.0.0.1:0"],
         &["--config", "nowhere.toml"],
         &["serve", "--instnace", "x"],
+        &["--data", ""],
+        &["--instance", "a b"],
     ] {
         refused(arguments, 2, "");
     }
+    refused(&["--data", ""], 2, "--data: the path of the data directory is empty");
 }
 
 #[test]
-fn unknown_key_in_the_configuration_is_refused_with_its_line() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("millpond.toml");
-    fs::write(&file, "[store]\nmax_sise = \"1GB\"\n").unwrap();
-    refused(&["serve", "--config", text(&file)], 2, "line 2");
+fn configuration_that_cannot_be_meant_is_refused_with_line_and_key_and_nothing_is_made() {
+    file_refused("[store]\nmax_sise = \"1GB\"\n", 2, "line 2", "did you mean \"max_size\"?");
+    file_refused("data = \"pond\"\n", 2, "line 1", "\"data\" belongs below [store]");
+    file_refused("[listener]\naddress = \"127.0.0.1:0\"\n", 2, "line 1", "hint: write [[listener]]");
+    file_refused("[store]\nmax_size = \"1MB\"\n", 2, "line 2, max_size", "at least 8.0 MB");
+    file_refused("[store]\ndata = \"\"\n", 2, "line 2, data", "is empty");
+    file_refused("[[instance]]\nname = \"a b\"\n", 2, "line 2, name", "letters, digits");
+    let listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\n");
+    file_refused(&listener("0.0.0.0:0"), 2, "line 2, address", "add the line insecure = true");
+    file_refused(&listener("192.0.2.1:0\"\ninsecure = true #"), 2, "line 2, address", "no address of this");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    file_refused(&listener(&address), 14, "line 2, address", "another address as address in line 2");
+}
+
+#[test]
+fn address_given_twice_is_not_blamed_on_others() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let [ipv4, all] = [format!("127.0.0.1:{port}"), format!("[::]:{port}")];
+    refused(&["--listen", &ipv4, "--listen", &ipv4], 2, "--listen: ");
+    refused(&["--listen", &ipv4, "--listen", &ipv4], 2, "is given twice");
+    refused(&["--insecure", "--listen", &all, "--listen", &ipv4], 2, "is given twice, since [::]");
+    refused(&["--insecure", "--listen", &all, "--metrics", &ipv4], 2, "is given twice, since [::]");
+}
+
+#[test]
+fn address_of_another_machine_is_refused_as_the_documents_say() {
+    refused(&["--insecure", "--listen", "192.0.2.1:0"], 2, "no address of this machine");
 }
 
 #[test]
@@ -155,14 +202,23 @@ fn data_directory_that_cannot_be_made_is_refused() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    for data in [file.as_path(), &file.join("below"), Path::new("/proc/millpond"), Path::new("/sys/millpond")]
-    {
+    let link = folder.path().join("link");
+    symlink("not-mounted", &link).unwrap();
+    for (data, part) in [
+        (file.as_path(), "is not a directory"),
+        (&file.join("below"), "file is not a directory"),
+        (&link, "leads to not-mounted, which is not there"),
+        (&link.join("below"), "leads to not-mounted, which is not there"),
+        (Path::new("/proc/millpond"), "cannot be made or written"),
+        (Path::new("/sys/millpond"), "cannot be made or written"),
+    ] {
         refused(&["serve", "--data", text(data), "--listen", "127.0.0.1:0"], 13, text(data));
+        refused(&["serve", "--data", text(data), "--listen", "127.0.0.1:0"], 13, part);
     }
 }
 
 #[test]
-fn address_in_use_is_refused_and_the_volume_left_whole() {
+fn address_in_use_is_refused_before_anything_is_made() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = TempDir::new().unwrap();
@@ -173,7 +229,7 @@ fn address_in_use_is_refused_and_the_volume_left_whole() {
         14,
         &address,
     );
-    assert!(data.join("clean").exists(), "the volume was not closed");
+    assert!(!data.exists(), "the volume was made");
 }
 
 #[test]
@@ -188,6 +244,18 @@ fn start_tells_where_how_full_and_what_to_paste() {
     assert!(log.contains(text(server.data())), "{log}");
     assert!(log.contains(" of 67.1 MB ("), "{log}");
     assert!(log.contains("pull and push are open to everybody on this machine"), "{log}");
+    assert!(log.contains(" free on its file system"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn start_warns_of_a_limit_above_what_is_free_and_tells_of_no_lease() {
+    let server = Server::start_with(&["--max-size", "9000TB", "--lease", "0s", "--instance", "team/a"]);
+    listening(&server, 1);
+    let log = server.log();
+    assert!(log.contains("WARN") && log.contains("of the 9000.0 TB that may be used"), "{log}");
+    assert!(log.contains("\nlease 0s: "), "{log}");
+    assert!(log.contains("\ninstances beside the empty one: team/a\n"), "{log}");
 }
 
 #[test]
@@ -202,6 +270,8 @@ fn metrics_are_served_where_asked() {
     connection.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("\nmillpond_limit_bytes "), "{answer}");
+    let data = server.data().canonicalize().unwrap();
+    assert!(answer.contains(&format!("\nmillpond_volume_info{{data=\"{}\"}} 1\n", text(&data))), "{answer}");
 }
 
 #[test]
@@ -300,13 +370,28 @@ fn second_signal_ends_at_once_and_the_volume_opens_again() {
     let runtime = Runtime::new().unwrap();
     let _upload = stuck_upload(&runtime, listening(&server, 1)[0]);
     server.signal(rustix::process::Signal::TERM);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !server.log().contains("SIGTERM: ending") {
-        assert!(Instant::now() < deadline, "{}", server.log());
-        thread::sleep(Duration::from_millis(20));
-    }
+    server.wait_for("SIGTERM: ending", 1);
     assert_eq!(server.stop().code(), Some(1));
     assert!(!server.data().join("clean").exists());
+    server.start_again();
+    answers(listening(&server, 2)[1]);
+}
+
+/// A pack as a crash leaves it, so large that the search of it takes minutes; it takes no room.
+fn leave_a_pack_to_search(data: &Path) {
+    let path = data.join("packs/fe/000000fe.open");
+    fs::File::create(path).unwrap().set_len(4 << 40).unwrap();
+}
+
+#[test]
+fn sigterm_in_a_long_start_ends_it_cleanly() {
+    let mut server = Server::start();
+    server.stop();
+    leave_a_pack_to_search(server.data());
+    server.start_until("opening ", 2);
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(server.log().contains("SIGTERM: ended while the volume was being opened"), "{}", server.log());
+    fs::remove_file(server.data().join("packs/fe/000000fe.open")).unwrap();
     server.start_again();
     answers(listening(&server, 2)[1]);
 }

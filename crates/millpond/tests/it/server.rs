@@ -6,16 +6,14 @@
 
 use std::env;
 use std::ffi::OsString;
-#[cfg(feature = "real-clients")]
-use std::io::Write;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -102,6 +100,21 @@ impl Server {
         self.url = format!("http://{address}");
     }
 
+    /// Starts the server again and waits until it has said something so many times in all its lives, ready or not.
+    pub(crate) fn start_until(&mut self, words: &str, times: usize) {
+        drop(self.launch());
+        self.wait_for(words, times);
+    }
+
+    /// Waits until it has said something so many times in all its lives.
+    pub(crate) fn wait_for(&self, words: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.log().matches(words).count() < times {
+            assert!(Instant::now() < deadline, "it never said {words:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The same, with so many files that it may have open.
     pub(crate) fn start_again_with_open_files(&mut self, count: usize) {
         let program = std::mem::replace(&mut self.program, "/bin/sh".into());
@@ -119,11 +132,14 @@ impl Server {
 
     fn launch(&mut self) -> Receiver<SocketAddr> {
         assert!(self.child.is_none(), "the server is running");
+        let metrics = self.arguments.iter().any(|argument| argument == "--metrics");
         let mut child = Command::new(&self.program)
             .args(&self.before)
             .args(["serve", "--data"])
             .arg(&self.data)
             .args(["--listen", &self.listen])
+            // The default port is one for all of this machine.
+            .args(if metrics { [].as_slice() } else { &["--metrics", "off"] })
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -151,6 +167,11 @@ impl Server {
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         self.end(Signal::KILL);
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a server of the test's own, running").id()
     }
 
     /// Sends it a signal and goes on.
@@ -200,7 +221,6 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>, ready: Se
 }
 
 /// Says that a test did not run and why, where `scripts/test` finds it and repeats it in its last lines.
-#[cfg(feature = "real-clients")]
 pub(crate) fn skip(words: &str) {
     eprintln!("skipped {words}");
     if let Some(path) = env::var_os("MILLPOND_SKIPPED") {

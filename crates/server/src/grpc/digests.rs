@@ -1,8 +1,8 @@
 //! Digests between wire and domain.
 
 use millpond_cache::{Digest, Error, Result};
-use millpond_proto::reapi;
 use millpond_proto::reapi::digest_function::Value;
+use millpond_proto::{HashText, reapi};
 
 /// A digest that the request must have.
 pub(super) fn required(digest: Option<&reapi::Digest>, what: &str) -> Result<Digest> {
@@ -23,7 +23,7 @@ pub(super) fn references(digests: &[reapi::Digest]) -> Result<Vec<Digest>> {
 
 /// As it goes out.
 pub(super) fn to_wire(digest: &Digest) -> reapi::Digest {
-    reapi::Digest { hash: digest.hash_hex(), size_bytes: digest.size_i64() }
+    reapi::Digest { hash: HashText::from_digits(digest.hash_digits()), size_bytes: digest.size_i64() }
 }
 
 /// Refuses digest functions that are not served. Most clients leave it to the server, which is `UNKNOWN`.

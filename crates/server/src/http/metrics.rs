@@ -15,10 +15,15 @@ pub(crate) const CONNECTIONS_MAX: usize = 64;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+const ELSEWHERE: &str = "not here: /metrics is for Prometheus, /healthz answers ok\n";
+
 /// The pages.
 pub(crate) fn router(cache: Arc<Cache>, metrics: Arc<Metrics>) -> Router {
     let page = move || scrape(Arc::clone(&cache), Arc::clone(&metrics));
-    Router::new().route("/metrics", get(page)).route("/healthz", get(async || "ok\n"))
+    Router::new()
+        .route("/metrics", get(page))
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, ELSEWHERE))
 }
 
 /// Figures may ask the disk, which may take its time.

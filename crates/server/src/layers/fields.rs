@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn fields_are_counted_however_the_message_is_cut() {
-        let digest = |size_bytes| Digest { hash: "0f".repeat(32), size_bytes };
+        let digest = |size_bytes| Digest { hash: "0f".repeat(32).into(), size_bytes };
         let request = FindMissingBlobsRequest {
             instance_name: "main".into(),
             blob_digests: (0..300).map(|number| digest(number * 1_000_003)).collect(),
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn as_many_digests_as_fit_are_allowed() {
-        let digest = Digest { hash: "0f".repeat(32), size_bytes: 1 };
+        let digest = Digest { hash: "0f".repeat(32).into(), size_bytes: 1 };
         let each = FindMissingBlobsRequest { blob_digests: vec![digest], ..Default::default() }.encoded_len();
         assert!(crate::memory::MESSAGE_BYTES_MAX as usize / each < FIELDS_MAX as usize);
     }

@@ -70,7 +70,7 @@ mod tests {
     use millpond_proto::reapi::{BatchReadBlobsResponse, Digest};
 
     fn response(number: usize, data_bytes: usize) -> Response {
-        let digest = Digest { hash: format!("{number:064x}"), size_bytes: data_bytes as i64 };
+        let digest = Digest { hash: format!("{number:064x}").into(), size_bytes: data_bytes as i64 };
         Response { digest: Some(digest), data: vec![7; data_bytes].into(), ..Default::default() }
     }
 

@@ -110,7 +110,7 @@ async fn incomplete_asset_is_refused_with_what_is_missing() {
     let gone = unknown_digest();
     let status = client.push.push_blob(push(&["urn:x:gone"], &gone)).await.unwrap_err();
     assert_eq!(status.code(), FailedPrecondition);
-    assert!(status.message().contains(&gone.hash), "{}", status.message());
+    assert!(status.message().contains(&*gone.hash), "{}", status.message());
     client.put(&[b"blob"]).await;
     let mut request = push(&["urn:x:gone"], &digest(b"blob"));
     request.references_directories = vec![gone];

@@ -104,9 +104,9 @@ async fn missing_blobs_are_named_once_and_the_empty_blob_never() {
     let gone = unknown_digest();
     let asked = vec![gone.clone(), digest(b""), digest(b"here"), gone.clone()];
     assert_eq!(client.missing(asked).await.unwrap(), [gone]);
-    let upper = Digest { hash: digest(b"here").hash.to_uppercase(), size_bytes: 4 };
+    let upper = Digest { hash: digest(b"here").hash.to_uppercase().into(), size_bytes: 4 };
     let traversal = Digest { hash: "ab/../../../etc/passwd".into(), size_bytes: 4 };
-    let sha1 = Digest { hash: "0".repeat(40), size_bytes: 4 };
+    let sha1 = Digest { hash: "0".repeat(40).into(), size_bytes: 4 };
     let strange = vec![upper.clone(), traversal.clone(), sha1.clone(), sha1.clone()];
     let mut missing = client.missing(strange).await.unwrap();
     let mut expected = vec![upper, traversal, sha1];
@@ -124,7 +124,7 @@ async fn hundred_thousand_digests_in_one_request() {
     let server = TestServer::start().await;
     let mut client = server.client().await;
     let digests: Vec<_> =
-        (0..100_000).map(|number| Digest { hash: format!("{number:064x}"), size_bytes: 9 }).collect();
+        (0..100_000).map(|number| Digest { hash: format!("{number:064x}").into(), size_bytes: 9 }).collect();
     assert_eq!(client.missing(digests.clone()).await.unwrap().len(), 100_000);
     let responses = read(&mut client, digests).await;
     assert!(responses.iter().all(|response| code(&response.status) == Code::NotFound));

@@ -42,7 +42,10 @@ async fn metrics_count_calls_and_show_the_cache() {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
     assert!(get(server.metrics, "/healthz").await.ends_with("ok\n"));
-    assert!(get(server.metrics, "/nothing").await.starts_with("HTTP/1.1 404"));
+    for path in ["/", "/metrics/", "/nothing"] {
+        let answer = get(server.metrics, path).await;
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("/metrics is for"), "{path}: {answer}");
+    }
     server.stop().await;
 }
 

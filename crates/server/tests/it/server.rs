@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond_cache::{Access, Cache, CacheOptions};
+use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions};
 use millpond_proto::asset::fetch_client::FetchClient;
 use millpond_proto::asset::push_client::PushClient;
 use millpond_proto::buildstream::reference_storage_client::ReferenceStorageClient;
@@ -49,8 +49,11 @@ impl TestServer {
         let cache_options = CacheOptions {
             data: data.path().to_owned(),
             max_size,
+            max_blob_size: None,
             lease: Duration::from_secs(3 * 3600),
-            instances: vec!["main".into(), "team/a".into()],
+            instances: ["main", "team/a"]
+                .map(|name| InstanceOptions { name: name.into(), ..InstanceOptions::default() })
+                .into(),
         };
         let cache = Arc::new(Cache::open(cache_options).await.unwrap().0);
         let listeners = vec![
@@ -168,12 +171,12 @@ impl Client {
 
 pub fn digest(content: &[u8]) -> reapi::Digest {
     let digest = millpond_cache::Digest::of(content);
-    reapi::Digest { hash: digest.hash_hex(), size_bytes: digest.size_i64() }
+    reapi::Digest { hash: digest.hash_hex().into(), size_bytes: digest.size_i64() }
 }
 
 /// A digest of the right form that nobody has.
 pub fn unknown_digest() -> reapi::Digest {
-    reapi::Digest { hash: "0f".repeat(32), size_bytes: 4 }
+    reapi::Digest { hash: "0f".repeat(32).into(), size_bytes: 4 }
 }
 
 pub fn update(blobs: &[&[u8]]) -> reapi::BatchUpdateBlobsRequest {

@@ -1,7 +1,7 @@
 //! Bad records: told to the domain, which remembers them until their pack is gone, so that no restart brings a bad
 //! blob back as present.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use super::format::{PackId, Place};
@@ -31,7 +31,6 @@ impl OnDamage {
 
     /// Tells it. Blocks for as long as the domain takes to write a row.
     pub(super) fn tell(&self, place: Place) {
-        tracing::warn!(pack = %place.pack, offset = place.byte_offset(), "a bad record: its blob is missing from now on");
         (self.0)(place.into());
     }
 }
@@ -53,6 +52,15 @@ impl KnownDamage {
 
     pub(super) fn contains(&self, place: Place) -> bool {
         !self.0.is_empty() && self.0.contains(&place.into())
+    }
+
+    /// The packs named that are not among those on the volume. Not those above the highest on it: as long as a row names
+    /// it, such a number is not given out again.
+    pub(super) fn gone(&self, on_volume: &HashSet<PackId>) -> Vec<u32> {
+        let highest = on_volume.iter().max().copied().unwrap_or(PackId::NONE);
+        let named: BTreeSet<PackId> = self.0.iter().map(|damage| PackId::new(damage.pack)).collect();
+        let gone = named.into_iter().filter(|pack| *pack < highest && !on_volume.contains(pack));
+        gone.map(PackId::number).collect()
     }
 
     /// The highest pack that a row names: its number must not be used again.

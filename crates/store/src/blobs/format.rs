@@ -14,7 +14,7 @@ mod volume;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use footer::{FooterEntry, decode_footer, encode_footer};
+pub use footer::{FooterEntry, decode_footer, encode_footer, footer_len};
 pub use pack::{PackHeader, PackKind, Trailer};
 pub use record::{FrameEntry, FrameTable, RecordHeader, checksum_of, record_len};
 pub use volume::{FormatFile, VersionFound};

@@ -1,12 +1,13 @@
 //! Blobs: bytes named by their digests, in packs on a volume.
 //!
 //! [`Blobs`] is the whole of it to the domain. Below that everything is synchronous and takes a [`crate::disk::Disk`];
-//! only `packs`, `reader` and `upload` are asynchronous, and decide what may block.
+//! only `packs`, `reader` and `upload` are asynchronous, and decide what may block, and `blocking` how much at a time.
 //!
 //! **Invariant:** what is durable is found again after any power cut; what is served has passed its checksums. When a
 //! blob counts as there, what must be synced before a promise, and what is let go is not decided here.
 
 mod appending;
+mod blocking;
 mod damage;
 mod encoding;
 pub mod format;

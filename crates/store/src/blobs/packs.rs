@@ -31,6 +31,8 @@ pub struct BlobsOptions {
     /// Bytes that the data folder may hold in all, at least 8 000 000. `None`: 90 % of the volume. Either way the
     /// smaller of 2 GB and 5 % of the volume is left free.
     pub limit: Option<u64>,
+    /// The largest blob that is taken, in bytes, where that is less than what the store itself takes.
+    pub blob_max: Option<u64>,
     /// [`Blobs::sync`] does not wait for the disk: a power cut may then cost what was promised.
     pub durability_off: bool,
 }
@@ -66,16 +68,6 @@ pub struct BlobFigures {
 #[derive(Clone, Debug)]
 pub struct Blobs {
     shared: Arc<Shared>,
-}
-
-/// Runs on the blocking pool.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Busy("the work was broken off".to_owned())),
-    }
 }
 
 impl Blobs {
@@ -186,7 +178,7 @@ impl Blobs {
             return results;
         }
         let shared = self.shared.clone();
-        let read = blocking(move || {
+        let read = self.shared.turns.read(move || {
             Ok(slow
                 .into_iter()
                 .map(|(position, digest)| (position, shared.read_small(&digest)))
@@ -213,7 +205,7 @@ impl Blobs {
     pub async fn put_many(&self, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
         let shared = self.shared.clone();
         let count = blobs.len();
-        match blocking(move || Ok(shared.put_many(&blobs))).await {
+        match self.shared.turns.write(move || Ok(shared.put_many(&blobs))).await {
             Ok(results) => results,
             Err(error) => super::appending::repeat_error(&error, count),
         }
@@ -307,7 +299,7 @@ impl Shared {
             if result.is_err() {
                 continue;
             }
-            *result = self.check_open();
+            *result = self.check_open().and_then(|()| size_within(digest, self.space.blob_max_set()));
             if result.is_err() || self.is_there(digest) {
                 continue;
             }
@@ -350,14 +342,18 @@ impl Shared {
 
     /// Whether a blob of this size is taken.
     pub(super) fn check_size(&self, digest: &Digest) -> Result<()> {
-        let (size, limit) = (digest.size(), self.space.blob_max());
-        if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
+        size_within(digest, self.space.blob_max())
     }
 
     fn given_up(&self) -> Error {
         let (used, limit) = (self.space.used(), self.space.limits().limit);
         self.poison.check().err().unwrap_or(Error::NoSpace { used, limit })
     }
+}
+
+fn size_within(digest: &Digest, limit: u64) -> Result<()> {
+    let size = digest.size();
+    if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// Whether the content is what the digest names.

@@ -9,7 +9,6 @@ use std::task::Poll;
 use bytes::Bytes;
 
 use super::format::FRAME_SIZE;
-use super::packs::blocking;
 use super::reading::Frames;
 use super::shared::Shared;
 use crate::{Digest, Error, Result};
@@ -44,15 +43,15 @@ impl BlobReader {
             let content = match shared.try_read_small(&digest) {
                 Poll::Ready(content) => content?,
                 Poll::Pending => {
-                    let shared = shared.clone();
-                    blocking(move || shared.read_small(&digest)).await?
+                    let reads = shared.clone();
+                    shared.turns.read(move || reads.read_small(&digest)).await?
                 }
             };
             let within = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(content.len());
             Rest::Whole(content.slice(within(range.start)..within(range.end)))
         } else {
-            let shared = shared.clone();
-            Rest::Frames(Box::new(blocking(move || shared.frames(&digest, range)).await?))
+            let reads = shared.clone();
+            Rest::Frames(Box::new(shared.turns.read(move || reads.frames(&digest, range)).await?))
         };
         Ok(Self { shared, digest, rest })
     }
@@ -79,11 +78,11 @@ impl BlobReader {
                     return Ok(piece);
                 }
                 let (shared, digest) = (self.shared.clone(), self.digest);
-                let (frames, piece) = blocking(move || {
+                let read = self.shared.turns.read(move || {
                     let piece = shared.next_frame(&digest, &mut frames)?;
-                    Ok::<_, Error>((frames, piece))
-                })
-                .await?;
+                    Ok((frames, piece))
+                });
+                let (frames, piece) = read.await?;
                 self.rest = Rest::Frames(frames);
                 Ok(piece)
             }

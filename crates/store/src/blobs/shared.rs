@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::appending::Appending;
+use super::blocking::Turns;
 use super::damage::OnDamage;
 use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) snapshots: Mutex<Turn>,
     pub(super) ages: Mutex<Option<(Instant, BytesByAge)>>,
     pub(super) on_damage: OnDamage,
+    pub(super) turns: Turns,
     pub(super) durability_off: bool,
     pub(super) closed: AtomicBool,
     pub(super) waterline: AtomicU32,

@@ -85,6 +85,7 @@ struct Free {
 pub(crate) struct Space {
     disk: Arc<dyn Disk>,
     limits: Limits,
+    blob_max: u64,
     packs: AtomicU64,
     other: AtomicU64,
     snapshots: AtomicU64,
@@ -93,12 +94,13 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Nothing in use yet.
-    pub(crate) fn new(disk: Arc<dyn Disk>, given: Option<u64>) -> Result<Self> {
+    /// Nothing in use yet; `given` is the limit that was set, `blob_max` what one blob may have if that is less.
+    pub(crate) fn new(disk: Arc<dyn Disk>, given: Option<u64>, blob_max: Option<u64>) -> Result<Self> {
         let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
         Ok(Self {
             disk,
             limits: Limits::new(given, volume)?,
+            blob_max: blob_max.unwrap_or(u64::MAX),
             packs: AtomicU64::new(0),
             other: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
@@ -117,9 +119,14 @@ impl Space {
         self.limits.packs(self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed))
     }
 
-    /// The size of the largest blob that is taken: half of P, or one client could empty the cache.
+    /// The size of the largest blob that is taken: half of P, or one client could empty the cache; or less if so set.
     pub(crate) fn blob_max(&self) -> u64 {
-        self.packs_max() / 2
+        self.blob_max.min(self.packs_max() / 2)
+    }
+
+    /// The size that was set as the largest of a blob.
+    pub(crate) fn blob_max_set(&self) -> u64 {
+        self.blob_max
     }
 
     /// All bytes in use, reservations included.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use recover::{Recovered, recover_all};
 
 use super::appending::Appending;
+use super::blocking::Turns;
 use super::damage::{Damage, KnownDamage, OnDamage};
 use super::format::{PackId, PackState, VolumeKeys, pack_folder};
 use super::index::{Index, Key};
@@ -44,6 +45,8 @@ pub struct Started {
     pub lost_records: u64,
     /// Blobs in the index.
     pub blobs: usize,
+    /// Packs that bad records were remembered of and that are gone: those may be forgotten.
+    pub gone: Vec<u32>,
     /// What could not be read and was set aside or made good: sentences for the log.
     pub set_aside: Vec<String>,
 }
@@ -92,7 +95,7 @@ pub(super) fn start(
     on_damage: Box<dyn Fn(Damage) + Send + Sync>,
 ) -> Result<(Arc<Shared>, Started)> {
     let volume = Volume::open(&*disk, clock.now())?;
-    let space = Arc::new(Space::new(disk.clone(), options.limit)?);
+    let space = Arc::new(Space::new(disk.clone(), options.limit, options.blob_max)?);
     let clean = take_clean(&*disk)?;
     let damage = KnownDamage::new(damaged);
     let found = list_packs(&*disk)?;
@@ -130,6 +133,7 @@ pub(super) fn start(
         appending: Mutex::new(Appending::default()),
         snapshots: Mutex::new(turn),
         ages: Mutex::new(None),
+        turns: Turns::default(),
         on_damage: OnDamage::new(on_damage),
         durability_off: options.durability_off,
         closed: AtomicBool::new(false),
@@ -139,7 +143,9 @@ pub(super) fn start(
         disk,
     });
     shared.count_live();
-    let started = Started { blobs: shared.index.len(), packs: shared.packs.len(), ..started };
+    let on_volume = found.packs.iter().map(|found| found.id).collect();
+    let gone = damage.gone(&on_volume);
+    let started = Started { blobs: shared.index.len(), packs: shared.packs.len(), gone, ..started };
     Ok((shared, started))
 }
 

@@ -16,7 +16,7 @@ use super::scan_levels::scan;
 use super::shared::Shared;
 use super::snapshot::{self, Content};
 use crate::disk::{Disk, write_error};
-use crate::{Error, Level, Result};
+use crate::{Error, Level, Result, now_and_then};
 
 /// How old the figures by age may get.
 const AGES_KEPT: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ impl Shared {
             }
         }
         if let Err(error) = self.make_next_pack() {
-            tracing::warn!(%error, "the next pack was not made ahead");
+            now_and_then!(warn, %error, "the next pack was not made ahead");
         }
         let fresh = self.lock(&self.ages).as_ref().is_some_and(|(when, _)| when.elapsed() < AGES_KEPT);
         if !fresh {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::appending::occupied;
 use super::format::FRAME_SIZE;
 use super::pack::SingleWriter;
-use super::packs::{blocking, check_hashed};
+use super::packs::check_hashed;
 use super::shared::Shared;
 use super::space::Reservation;
 use crate::{Digest, Error, Hasher, Result};
@@ -103,7 +103,8 @@ impl Upload {
         if self.is_large() {
             self.flush().await?;
             let mut streamed = self.streamed().await?;
-            return blocking(move || streamed.finish(&self.digest, self.claim)).await;
+            let shared = self.shared.clone();
+            return shared.turns.write(move || streamed.finish(&self.digest, self.claim)).await;
         }
         let content = match <[Bytes; 1]>::try_from(std::mem::take(&mut self.waiting)) {
             Ok([only]) => only,
@@ -114,7 +115,8 @@ impl Upload {
             }
         };
         let Self { shared, digest, claim, .. } = self;
-        blocking(move || shared.put_small(digest, content, claim)).await
+        let writes = shared.clone();
+        shared.turns.write(move || writes.put_small(digest, content, claim)).await
     }
 
     /// Hands what is waiting to the blocking pool, when that is through with what it was given before.
@@ -122,7 +124,7 @@ impl Upload {
         let streamed = self.streamed().await?;
         self.waiting_bytes = 0;
         let pieces = std::mem::take(&mut self.waiting);
-        self.stream = Stream::Busy(tokio::task::spawn_blocking(move || streamed.take_in(&pieces)));
+        self.stream = Stream::Busy(self.shared.turns.begin_write(move || streamed.take_in(&pieces)).await);
         Ok(())
     }
 
@@ -167,7 +169,14 @@ impl Drop for Streamed {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn_blocking(move || writer.abandon())),
+                Ok(runtime) => {
+                    let shared = self.shared.clone();
+                    let abandon = || {
+                        writer.abandon();
+                        Ok(())
+                    };
+                    drop(runtime.spawn(async move { shared.turns.write(abandon).await }));
+                }
                 Err(_) => writer.abandon(),
             }
         }

@@ -13,6 +13,7 @@ mod change;
 mod check;
 mod copy;
 mod damage;
+mod exchange;
 mod head;
 mod image;
 mod journal;
@@ -22,6 +23,7 @@ mod names;
 mod options;
 mod readers;
 mod rebuild;
+mod salvage;
 mod shared;
 mod sqlite;
 mod start;
@@ -44,7 +46,7 @@ pub use value::{NewValue, State, Target, UseOf, Value};
 
 use self::cache::Entry;
 use self::change::{Outcome, Request};
-use self::shared::{Shared, closed};
+use self::shared::Shared;
 use self::writer::{Answer, Command};
 use crate::disk::Disk;
 use crate::{Error, Level, Result};
@@ -71,6 +73,8 @@ struct Inner {
     shared: Arc<Shared>,
     commands: Sender<Command>,
     places: Arc<Semaphore>,
+    /// As many as there are connections that read: more would only keep threads waiting that others need.
+    look_ups: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,7 +96,8 @@ impl Catalog {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| Error::io("starting the catalog's thread", error))?;
         let places = Arc::new(Semaphore::new(WAITING_MAX));
-        let inner = Inner { shared, commands, places, thread: Mutex::new(Some(thread)) };
+        let look_ups = Arc::new(Semaphore::new(options.readers.max(1)));
+        let inner = Inner { shared, commands, places, look_ups, thread: Mutex::new(Some(thread)) };
         Ok((Self { inner: Arc::new(inner) }, started))
     }
 
@@ -221,14 +226,22 @@ impl Catalog {
     }
 
     /// Reads the whole catalog and the journal, and cures what is damaged: for a background thread, beside serving,
-    /// after an unclean stop. Blocks.
+    /// after an unclean stop. Until it has come to its end, no stop is a clean one. Blocks.
     ///
     /// # Errors
-    /// What kept it from reading or from curing.
+    /// What kept it from reading or from curing: [`Error::Busy`] if that is [`Catalog::break_off`].
     pub fn check(&self) -> Result<CatalogChecked> {
-        let (rows, database) = self.inner.shared.readers.with(check::database)?;
+        let shared = &self.inner.shared;
+        let (rows, database) = loop {
+            shared.go_on()?;
+            match shared.readers.with_long(check::database) {
+                // Broken off since another database has taken the place of this one.
+                Err(Error::Busy(_)) => {}
+                result => break result?,
+            }
+        };
         let files = self.blocking(Command::Files)?;
-        let seen = journal::survey(&files, |_, _| Ok::<(), Error>(()))?;
+        let seen = journal::survey(&files, |_, _| shared.go_on())?;
         let rebuilt = !database.is_empty();
         if rebuilt {
             tracing::error!(wrong = ?database, "the catalog is damaged");
@@ -237,7 +250,14 @@ impl Catalog {
             tracing::error!(places = seen.bad, "the catalog's journal is damaged");
             self.blocking(Command::Rewrite)?;
         }
+        shared.unchecked.store(false, Ordering::Release);
         Ok(CatalogChecked { rows, database, journal_bad: seen.bad, rebuilt })
+    }
+
+    /// Breaks off a check or a rebuild that is under way, and lets none begin: before [`Catalog::close`], by whoever
+    /// has something to write until then. The next start does it again.
+    pub fn break_off(&self) {
+        self.inner.shared.closing.store(true, Ordering::Release);
     }
 
     /// Figures now. Asks the file system for sizes.
@@ -245,11 +265,13 @@ impl Catalog {
         self.inner.shared.figures()
     }
 
-    /// Ends writing, and leaves the mark of a clean stop. Blocks. Whatever is asked for afterwards is refused as busy.
+    /// Ends writing, and leaves the mark of a clean stop, unless there is damage to be cured or a check to be done.
+    /// Blocks, but not for a check or a rebuild. Whatever is asked for afterwards is refused as busy.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::NoSpace`] and whatever else left no mark; it is closed all the same.
     pub fn close(&self) -> Result<()> {
+        self.break_off();
         let result = self.blocking(Command::Close);
         let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
@@ -263,7 +285,9 @@ impl Catalog {
             return Ok(entry);
         }
         let (shared, name) = (Arc::clone(&self.inner.shared), name.clone());
+        let Ok(turn) = Arc::clone(&self.inner.look_ups).acquire_owned().await else { return shared.ended() };
         let read = move || {
+            let _turn = turn;
             let before = shared.cache.generation(&name);
             let found = shared.readers.with(|connection| names::find(connection, &name))?;
             Ok(shared.cache.fill(&name, before, found))
@@ -275,22 +299,24 @@ impl Catalog {
     }
 
     async fn request(&self, request: Request) -> Result<Outcome> {
-        let Ok(place) = Arc::clone(&self.inner.places).acquire_owned().await else { return closed() };
+        let Ok(place) = Arc::clone(&self.inner.places).acquire_owned().await else {
+            return self.inner.shared.ended();
+        };
         let (sender, receiver) = oneshot::channel();
         let answer: Answer<Outcome> = Box::new(move |outcome| {
             drop(place);
             // Nobody waits any more: it is decided all the same.
             let _ = sender.send(outcome);
         });
-        self.inner.commands.send(Command::Change(request, answer)).or_else(|_| closed())?;
-        receiver.await.unwrap_or_else(|_| closed())
+        self.inner.commands.send(Command::Change(request, answer)).or_else(|_| self.inner.shared.ended())?;
+        receiver.await.unwrap_or_else(|_| self.inner.shared.ended())
     }
 
     fn blocking<T: Send + 'static>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let answer: Answer<T> = Box::new(move |result| drop(sender.send(result)));
-        self.inner.commands.send(command(answer)).or_else(|_| closed())?;
-        receiver.recv().unwrap_or_else(|_| closed())
+        self.inner.commands.send(command(answer)).or_else(|_| self.inner.shared.ended())?;
+        receiver.recv().unwrap_or_else(|_| self.inner.shared.ended())
     }
 
     /// Starts the rebuild if this says that the database is damaged, and if it was not known.

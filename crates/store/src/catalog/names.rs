@@ -103,13 +103,17 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<Value>, u64)> {
 }
 
 /// Makes `value` the one in force or the pending one. A whole value takes the place of both, a pending one that of an
-/// earlier pending one, except of those with a higher number, which only a replay of the journal meets.
+/// earlier pending one, except of those with a higher number, which only a rebuild meets; nor does it then put a
+/// pending value beside a whole one that came after it.
 pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> Result<()> {
     let key = value.name.key();
     let pending = !value.is_whole();
     let seq = value.seq.cast_signed();
     let condition = "key = ?1 AND pending >= ?2 AND seq <= ?3";
     delete(connection, head, condition, (&key[..], pending, seq))?;
+    if pending && has_later_whole(connection, &key, seq)? {
+        return Ok(());
+    }
     let checksum = checksum(value);
     let (target, content) = image::target_parts(&value.target);
     let inserted = connection
@@ -145,6 +149,13 @@ pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> 
         head.add(pending, share(value));
     }
     Ok(())
+}
+
+fn has_later_whole(connection: &Connection, key: &[u8], seq: i64) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM name WHERE key = ?1 AND pending = 0 AND seq > ?2")
+        .and_then(|mut statement| statement.exists((key, seq)))
+        .map_err(|error| sql_error("reading the catalog", error))
 }
 
 /// Removes the value with this number; false if there is none.
@@ -185,6 +196,19 @@ pub(super) fn led_to(connection: &Connection, value: &Value) -> Result<bool> {
             "SELECT 1 WHERE EXISTS \
              (SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3) \
              AND EXISTS (SELECT 1 FROM name NOT INDEXED WHERE seq = ?3 AND key = ?1)",
+        )
+        .and_then(|mut statement| {
+            statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))
+        })
+        .map_err(|error| sql_error("reading the catalog's index", error))
+}
+
+/// Whether the table or the index knows of the value.
+pub(super) fn knows(connection: &Connection, value: &Value) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM name NOT INDEXED WHERE seq = ?3) OR EXISTS \
+             (SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3)",
         )
         .and_then(|mut statement| {
             statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))
@@ -294,6 +318,14 @@ mod tests {
         let before = head;
         apply(&database, &mut head, &whole(3)).unwrap();
         assert_eq!((numbers(&database), head), ((Some(5), None), before));
+    }
+
+    #[test]
+    fn pending_image_met_after_the_whole_one_that_ended_it_does_not_come_back() {
+        let (database, mut head) = (database(), Head::default());
+        apply(&database, &mut head, &whole(5)).unwrap();
+        apply(&database, &mut head, &pending(3)).unwrap();
+        assert_eq!((numbers(&database), head.pending), ((Some(5), None), 0));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::cache::Cache;
 use super::head::Head;
 use super::journal;
 use super::readers::Readers;
-use super::{CatalogFigures, rebuild};
-use crate::disk::Disk;
+use super::{CatalogFigures, exchange};
+use crate::disk::{Disk, RealDisk};
 use crate::{Error, Result};
 
 /// Shared by the writer and all readers.
@@ -17,6 +17,9 @@ use crate::{Error, Result};
 pub(super) struct Shared {
     /// The data directory.
     pub(super) folder: PathBuf,
+    /// The same, for SQLite's own files.
+    pub(super) files: RealDisk,
+    /// What the journal lies on.
     pub(super) disk: Arc<dyn Disk>,
     pub(super) cache: Cache,
     pub(super) readers: Readers,
@@ -28,6 +31,10 @@ pub(super) struct Shared {
     pub(super) damaged: AtomicBool,
     /// Writes are refused.
     pub(super) poisoned: AtomicBool,
+    /// What takes long is broken off.
+    pub(super) closing: AtomicBool,
+    /// The last stop was not clean, and the check that is due since then has not come to its end.
+    pub(super) unchecked: AtomicBool,
     names: AtomicU64,
     pending: AtomicU64,
 }
@@ -35,6 +42,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         folder: PathBuf,
+        files: RealDisk,
         disk: Arc<dyn Disk>,
         cache: Cache,
         readers: Readers,
@@ -42,6 +50,7 @@ impl Shared {
     ) -> Self {
         Self {
             folder,
+            files,
             disk,
             cache,
             readers,
@@ -49,9 +58,24 @@ impl Shared {
             journal_complete: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            unchecked: AtomicBool::new(false),
             names: AtomicU64::new(0),
             pending: AtomicU64::new(0),
         }
+    }
+
+    /// [`Error::Busy`] once the catalog is being closed: asked again and again by what takes long.
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) { closed() } else { Ok(()) }
+    }
+
+    /// What those hear who come after the writer's end.
+    pub(super) fn ended<T>(&self) -> Result<T> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::Poisoned("the catalog's thread ended in a panic".into()));
+        }
+        closed()
     }
 
     /// Takes in the counts of a head that was committed.
@@ -64,7 +88,7 @@ impl Shared {
         CatalogFigures {
             names: self.names.load(Ordering::Relaxed),
             pending: self.pending.load(Ordering::Relaxed),
-            database_bytes: rebuild::allocated(&self.folder),
+            database_bytes: exchange::allocated(&self.files),
             journal_bytes: journal::allocated(&*self.disk),
             journal_complete: self.journal_complete.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
@@ -94,7 +118,6 @@ pub(super) fn another(error: &Error) -> Error {
     }
 }
 
-/// What those hear who come after the end.
-pub(super) fn closed<T>() -> Result<T> {
+fn closed<T>() -> Result<T> {
     Err(Error::Busy("the catalog is closed".into()))
 }

@@ -3,6 +3,9 @@
 //! The database is `catalog.db` in the data directory, in WAL mode with `synchronous=FULL`: a COMMIT that returned is
 //! on the disk. Only the writer's connection changes it.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,8 +32,26 @@ pub(super) enum Durability {
     None,
 }
 
+/// Only the owner may read and write.
+const PRIVATE: u32 = 0o600;
+
+/// Takes the rights of everybody else from what lies in the data directory under a name of the database.
+pub(super) fn make_private(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(DATABASE.as_bytes());
+        if is_ours && entry.metadata()?.permissions().mode() & 0o077 != 0 {
+            std::fs::set_permissions(entry.path(), Permissions::from_mode(PRIVATE))?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens a database to write, makes it if there is none, and sets what must be set before its first table.
 pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection> {
+    // SQLite would let everybody read it; the files beside it get the rights of this one. Why it cannot be made, if it
+    // cannot, SQLite finds out too.
+    let _ = OpenOptions::new().append(true).create(true).mode(PRIVATE).open(path);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
@@ -90,6 +111,9 @@ pub(super) fn sql_error(doing: impl Into<String>, error: rusqlite::Error) -> Err
             Error::Damaged(format!("{doing}: {error}"))
         }
         Some(ErrorCode::DiskFull) => Error::NoSpace { used: 0, limit: 0 },
+        Some(ErrorCode::OperationInterrupted) => {
+            Error::Busy("the catalog is being closed, or its files exchanged".into())
+        }
         Some(ErrorCode::SystemIoFailure) if error.sqlite_extended_error_code() == Some(IOERR_SHMSIZE) => {
             Error::NoSpace { used: 0, limit: 0 }
         }

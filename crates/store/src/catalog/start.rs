@@ -8,6 +8,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
@@ -19,8 +20,8 @@ use super::readers::Readers;
 use super::shared::Shared;
 use super::sqlite::{self, DATABASE, Durability, is_damage, sql_error};
 use super::writer::Writer;
-use super::{CatalogOptions, CatalogStarted, damage, migrations, rebuild};
-use crate::disk::Disk;
+use super::{CatalogOptions, CatalogStarted, damage, exchange, migrations, rebuild};
+use crate::disk::{Disk, RealDisk, write_error};
 use crate::{Error, Result};
 
 /// What was found where the database should be.
@@ -37,10 +38,12 @@ pub(super) fn start(
     disk: Arc<dyn Disk>,
     options: &CatalogOptions,
 ) -> Result<(Writer, Arc<Shared>, CatalogStarted)> {
-    rebuild::discard(folder)?;
+    let opened = RealDisk::of_held(folder).and_then(|files| sqlite::make_private(folder).map(|()| files));
+    let files = opened.map_err(|error| Error::io("opening the catalog's folder", error))?;
+    let mut set_aside = exchange::finish(&files)?;
+    exchange::discard(&files)?;
     let path = folder.join(DATABASE);
-    let mut set_aside = Vec::new();
-    let database = open(&path, options, &mut set_aside)?;
+    let database = open(&path, &files, options, &mut set_aside)?;
     let clean_end = match &database {
         Database::Usable(_, head) if head.clean => Some(CleanEnd {
             number: head.journal_number,
@@ -58,15 +61,15 @@ pub(super) fn start(
         Agreed::Rebuild(old) => {
             drop(old);
             // Where the journal ends early, the numbers in the old database say so.
-            let built = rebuild::build(folder, &journal.snapshot()?, false)?;
+            let built = rebuild::build(folder, &files, &journal.snapshot()?, false, &|| Ok(()))?;
             if built.is_journal_behind() {
                 journal.set_behind();
             }
-            set_aside.extend(rebuild::exchange(folder)?);
+            set_aside.extend(exchange::exchange(&files)?);
             replayed = Some(built.seen.records);
             (sqlite::open_writer(&path, durability(options))?, built.head)
         }
-        Agreed::New => (create(&path, options)?, Head::default()),
+        Agreed::New => (create(&path, &files, options)?, Head::default()),
     };
     let is_new = head.last_seq == 0;
     if is_new {
@@ -74,17 +77,19 @@ pub(super) fn start(
     }
     let cache = Cache::new(options.cache_bytes);
     let readers = Readers::new(path, options.readers);
-    let shared = Arc::new(Shared::new(folder.to_owned(), disk, cache, readers, options.wal_bytes));
+    let shared = Arc::new(Shared::new(folder.to_owned(), files, disk, cache, readers, options.wal_bytes));
     let mut writer = Writer::new(connection, head, journal, Arc::clone(&shared));
     match writer.commit(&[Request::Opened]) {
         // The first change that finds room says the same.
         Ok(_) | Err(Error::NoSpace { .. }) => {}
         Err(error) => return Err(error),
     }
+    let clean = replayed.is_none() && (is_new || trusted);
+    shared.unchecked.store(!clean && replayed.is_none(), Ordering::Release);
     let started = CatalogStarted {
         waterline: head.waterline,
         last_time: head.last_time,
-        clean: replayed.is_none() && (is_new || trusted),
+        clean,
         rebuilt: replayed.is_some(),
         replayed: replayed.unwrap_or(0),
         set_aside,
@@ -119,19 +124,22 @@ fn durability(options: &CatalogOptions) -> Durability {
     Durability::Committed { wal_bytes: options.wal_bytes }
 }
 
-fn create(path: &Path, options: &CatalogOptions) -> Result<Connection> {
+fn create(path: &Path, files: &RealDisk, options: &CatalogOptions) -> Result<Connection> {
     let mut connection = sqlite::open_writer(path, durability(options))?;
     migrations::migrate(&mut connection)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let durable = || std::fs::File::open(folder)?.sync_all();
-    durable().map_err(|error| Error::io("making the catalog's name durable", error))?;
+    let durable = files.sync_folder(Path::new(""));
+    durable.map_err(|error| write_error(files, "making the catalog's name durable", error))?;
     Ok(connection)
 }
 
-fn open(path: &Path, options: &CatalogOptions, set_aside: &mut Vec<String>) -> Result<Database> {
+fn open(
+    path: &Path,
+    files: &RealDisk,
+    options: &CatalogOptions,
+    set_aside: &mut Vec<String>,
+) -> Result<Database> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        set_aside.extend(rebuild::set_aside_lone_log(folder)?);
+        set_aside.extend(exchange::set_aside_lone_log(files)?);
         return Ok(Database::Absent);
     }
     match open_existing(path, options) {

@@ -16,7 +16,7 @@ use super::head::Head;
 use super::journal::{File, Journal};
 use super::shared::{Shared, another};
 use super::sqlite::{self, DATABASE, Durability, beside, is_damage, is_fault, sql_error};
-use super::{copy, rebuild};
+use super::{copy, exchange, rebuild};
 use crate::{Error, Result};
 
 /// Requests that share one COMMIT at most.
@@ -83,7 +83,7 @@ impl Writer {
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut waiting = VecDeque::new();
         loop {
-            self.tidy_up();
+            self.guarded(Self::tidy_up);
             let next = match waiting.pop_front() {
                 Some(command) => Some(command),
                 None => match self.receive(commands) {
@@ -106,16 +106,22 @@ impl Writer {
                     }
                     self.change(group);
                 }
-                Some(Command::Files(answer)) => answer(self.journal.snapshot()),
+                Some(Command::Files(answer)) => answer(self.guarded(|writer| writer.journal.snapshot())),
                 Some(Command::Rewrite(answer)) => {
-                    self.rewrite_journal();
+                    self.guarded(Self::rewrite_journal);
                     answer(Ok(()));
                 }
-                Some(Command::Rebuild(answer)) => answer(self.rebuild()),
+                Some(Command::Rebuild(answer)) => answer(self.guarded(Self::rebuild)),
                 Some(Command::Close(answer)) => return self.close(answer),
                 None => {}
             }
         }
+    }
+
+    /// Work that poisons the catalog if it panics, before anybody who waits for it hears of that.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let _guard = PoisonOnPanic(Arc::clone(&self.shared));
+        work(self)
     }
 
     /// The next command, or a time-out when there is something to do without one.
@@ -164,7 +170,7 @@ impl Writer {
 
     fn change(&mut self, group: Vec<(Request, Answer<Outcome>)>) {
         let (requests, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        match self.commit(&requests) {
+        match self.guarded(|writer| writer.commit(&requests)) {
             Ok(outcomes) => {
                 for (answer, outcome) in answers.into_iter().zip(outcomes) {
                     answer(Ok(outcome));
@@ -332,11 +338,13 @@ impl Writer {
 
     fn rebuild_now(&mut self) -> Result<()> {
         self.refuse_if_poisoned()?;
-        let built = rebuild::build(&self.shared.folder, &self.journal.snapshot()?, self.journal.is_behind())?;
-        self.shared.readers.suspend();
+        let shared = Arc::clone(&self.shared);
+        let (files, behind) = (self.journal.snapshot()?, self.journal.is_behind());
+        let built = rebuild::build(&shared.folder, &shared.files, &files, behind, &|| shared.go_on())?;
+        let suspended = shared.readers.suspend();
         let exchanged = self.exchange();
-        self.shared.readers.resume();
-        self.shared.cache.clear();
+        drop(suspended);
+        shared.cache.clear();
         exchanged.inspect_err(|error| self.poison(error))?;
         self.head = built.head;
         self.shared.count(&self.head);
@@ -350,15 +358,16 @@ impl Writer {
 
     fn exchange(&mut self) -> Result<()> {
         drop(self.connection.take());
-        rebuild::exchange(&self.shared.folder)?;
+        exchange::exchange(&self.shared.files)?;
         let durability = Durability::Committed { wal_bytes: self.shared.wal_bytes };
         self.connection = Some(sqlite::open_writer(&self.shared.folder.join(DATABASE), durability)?);
         Ok(())
     }
 
     fn close(mut self, answer: Answer<()>) {
-        let result = self.mark_clean();
+        // First, since the log cannot be written back while somebody reads.
         self.shared.readers.close();
+        let result = self.guarded(|writer| writer.mark_clean());
         let closed = match self.connection.take().map(Connection::close) {
             Some(Err((_, error))) => Err(sql_error("closing the catalog", error)),
             _ => Ok(()),
@@ -369,6 +378,9 @@ impl Writer {
     fn mark_clean(&mut self) -> Result<()> {
         self.refuse_if_poisoned()?;
         self.journal.sync()?;
+        if [&self.shared.unchecked, &self.shared.damaged].iter().any(|due| due.load(Ordering::Acquire)) {
+            return Ok(());
+        }
         let Some(end) = self.journal.clean_end() else { return Ok(()) };
         let connection = self.connection()?;
         let head = Head {
@@ -380,6 +392,17 @@ impl Writer {
         };
         head.write(connection)?;
         truncate_log(connection).map(drop)
+    }
+}
+
+/// Poisons the catalog if the work it stands over panics: nobody knows then what of it was written.
+struct PoisonOnPanic(Arc<Shared>);
+
+impl Drop for PoisonOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poisoned.store(true, Ordering::Release);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
 #[derive(Debug)]
 pub struct RealDisk {
     directory: OwnedFd,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl RealDisk {
@@ -44,12 +44,20 @@ impl RealDisk {
     /// [`Error::NotWritable`] if it cannot be made or written, [`Error::InUse`] if another process holds it.
     pub fn open(path: &Path) -> Result<Self> {
         make_durably(path, FOLDER_MODE).map_err(Error::NotWritable)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::NotWritable(io::Error::from(errno)))?;
+        let directory = open_directory(path).map_err(Error::NotWritable)?;
         let lock = take_lock(&directory)?;
-        Ok(Self { directory, _lock: lock })
+        Ok(Self { directory, _lock: Some(lock) })
     }
+
+    /// The directory once more, for who knows that this process holds its lock.
+    pub(crate) fn of_held(path: &Path) -> io::Result<Self> {
+        Ok(Self { directory: open_directory(path)?, _lock: None })
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Makes the directory and what is missing above it, each known to its parent for good.

@@ -97,7 +97,7 @@ fn artifact(random: &mut Random, project: u64) -> Pushed {
     let [public, low, high] = ["public", "low", "high"].map(|title| content::text(random, title));
     let logs: Vec<_> = (0..random.between(1, 2)).map(|_| content::text(random, "log")).collect();
     let buildtree = random.one_in(4).then(|| Tree::new(random, project));
-    let dangling = random.one_in(6).then(|| Digest { hash: random.key(), size_bytes: 77 });
+    let dangling = random.one_in(6).then(|| Digest { hash: random.key().into(), size_bytes: 77 });
     let (strong, weak) = keys(random);
     let log = |blob: &Blob| artifact::LogFile { name: "build.log".into(), digest: Some(blob.digest.clone()) };
     let message = Artifact {

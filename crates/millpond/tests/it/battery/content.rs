@@ -26,8 +26,8 @@ impl Blob {
 /// The digest of a blob, by another implementation's way than the server's own.
 pub(crate) fn digest_of(content: &[u8]) -> Digest {
     let hash = Sha256::digest(content);
-    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Digest { hash, size_bytes: content.len() as i64 }
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Digest { hash: hash.into(), size_bytes: content.len() as i64 }
 }
 
 /// A file: three in five times one that other artifacts have too.

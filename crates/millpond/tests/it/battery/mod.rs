@@ -10,14 +10,18 @@ mod ledger;
 mod random;
 mod tree;
 mod verify;
+mod volume;
 mod writers;
 
 pub(crate) use client::Client;
 pub(crate) use content::Blob;
 pub(crate) use ledger::Ledger;
+#[cfg(feature = "real-clients")]
+pub(crate) use ledger::Moment;
 pub(crate) use random::Random;
-pub(crate) use verify::{Totals, verify};
-pub(crate) use writers::{Writers, bystander};
+pub(crate) use verify::Totals;
+pub(crate) use volume::Volume;
+pub(crate) use writers::bystander;
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {

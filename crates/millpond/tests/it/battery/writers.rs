@@ -60,6 +60,11 @@ impl Writers {
     /// Waits for all of them to finish what they are at; whether the store was full.
     pub(crate) async fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
+        self.wait().await
+    }
+
+    /// Waits until each of them was refused or has lost its server; whether the store was full.
+    pub(crate) async fn wait(self) -> bool {
         let mut full = false;
         for task in self.tasks {
             let end = timeout(PATIENCE, task).await.expect("a writer hangs").unwrap();

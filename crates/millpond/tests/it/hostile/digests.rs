@@ -13,7 +13,7 @@ use crate::battery::{Blob, Client};
 
 fn bad_digests() -> Vec<Digest> {
     let good = "ab".repeat(32);
-    let digest = |hash: &str, size_bytes| Digest { hash: hash.to_owned(), size_bytes };
+    let digest = |hash: &str, size_bytes| Digest { hash: hash.into(), size_bytes };
     let mut digests: Vec<_> = PATHS.iter().map(|path| digest(path, 4)).collect();
     digests.extend([
         digest("", 4),

@@ -61,10 +61,14 @@ impl FooterEntry {
 
 const _: () = assert!(FooterEntry::LEN == 64);
 
+/// The bytes of a footer of so many entries.
+pub fn footer_len(entries: usize) -> usize {
+    entries * FooterEntry::LEN + entries.div_ceil(BLOCK_ENTRIES) * (BLOCK_HEADER + CHECKSUM)
+}
+
 /// The blocks of a footer that starts at `offset` of a pack.
 pub fn encode_footer(keys: &VolumeKeys, pack: PackId, offset: u64, entries: &[FooterEntry]) -> Vec<u8> {
-    let blocks = entries.len().div_ceil(BLOCK_ENTRIES);
-    let mut out = Vec::with_capacity(entries.len() * FooterEntry::LEN + blocks * (BLOCK_HEADER + CHECKSUM));
+    let mut out = Vec::with_capacity(footer_len(entries.len()));
     for (number, block) in (0_u32..).zip(entries.chunks(BLOCK_ENTRIES)) {
         let start = out.len();
         let count = u32::try_from(block.len()).unwrap_or(u32::MAX);

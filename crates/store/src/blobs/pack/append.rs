@@ -42,6 +42,8 @@ struct State {
     appended: u64,
     entries: Vec<FooterEntry>,
     buffer: Vec<u8>,
+    /// Where a footer was begun that found no room.
+    footer_tried: Option<u64>,
     closed: Option<Closed>,
 }
 
@@ -73,8 +75,14 @@ impl OpenPack {
         file.sync().map_err(failed)?;
         disk.sync_folder(&id.folder()).map_err(failed)?;
         let end = PackHeader::LEN as u64;
-        let state =
-            State { synced: end, appended: end, entries: Vec::new(), buffer: Vec::new(), closed: None };
+        let state = State {
+            synced: end,
+            appended: end,
+            entries: Vec::new(),
+            buffer: Vec::new(),
+            footer_tried: None,
+            closed: None,
+        };
         let reader = Arc::new(PackFile::new(Arc::clone(&file), keys, id));
         Ok(Self { disk, file, keys: *keys, reader, syncing: Mutex::new(()), state: Mutex::new(state) })
     }
@@ -208,7 +216,10 @@ impl OpenPack {
         let mut state = self.lock();
         self.check_open(&state)?;
         let ending = self.ending();
-        ending.write_footer(state.appended, &state.entries).inspect_err(|error| {
+        let mut tried = state.footer_tried;
+        let written = ending.write_footer(state.appended, &state.entries, &mut tried);
+        state.footer_tried = tried;
+        written.inspect_err(|error| {
             if let Error::Io { .. } = error {
                 state.give_up(error);
             }

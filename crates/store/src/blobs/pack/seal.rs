@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use crate::blobs::format::{
-    FooterEntry, PackId, PackKind, PackState, Trailer, VolumeKeys, align, encode_footer,
+    FooterEntry, PackId, PackKind, PackState, Trailer, VolumeKeys, align, encode_footer, footer_len,
 };
-use crate::disk::{Disk, DiskFile, write_error};
+use crate::disk::{Disk, DiskFile, DiskSpace, write_error};
 use crate::{Error, Level, Result};
 
 /// What a footer needs to know.
@@ -24,9 +24,21 @@ pub(super) struct Ending<'a> {
 impl Ending<'_> {
     /// Writes footer and trailer behind `end` and behind all that is in the file: a write that lack of space cut short
     /// may have left more, and the trailer has to be the last. Returns the length of the file.
-    pub(super) fn write_footer(&self, end: u64, entries: &[FooterEntry]) -> Result<u64> {
+    ///
+    /// Tried again, it must not take ever more room: it goes where it was `tried` before, if that is still the end, and
+    /// only when the volume has twice the room for it.
+    pub(super) fn write_footer(
+        &self,
+        end: u64,
+        entries: &[FooterEntry],
+        tried: &mut Option<u64>,
+    ) -> Result<u64> {
         let len = self.file.len().map_err(|error| Error::io(self.doing("measuring"), error))?;
-        let offset = align(end.max(len));
+        let size = (footer_len(entries.len()) + Trailer::LEN) as u64;
+        let offset =
+            tried.filter(|tried| end <= *tried && len <= tried + size).unwrap_or(align(end.max(len)));
+        self.check_room(2 * size)?;
+        *tried = Some(offset);
         let mut bytes = encode_footer(self.keys, self.id, offset, entries);
         let trailer = Trailer {
             kind: self.kind,
@@ -42,6 +54,15 @@ impl Ending<'_> {
             .write_at(&bytes, offset)
             .map_err(|error| write_error(self.disk, self.doing("writing the footer"), error))?;
         Ok(trailer.file_len())
+    }
+
+    fn check_room(&self, bytes: u64) -> Result<()> {
+        match self.disk.space() {
+            Ok(DiskSpace { total, available }) if available < bytes => {
+                Err(Error::NoSpace { used: total.saturating_sub(available), limit: total })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes all of the pack durable, the footer included.

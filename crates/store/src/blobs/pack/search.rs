@@ -74,7 +74,7 @@ pub fn search_and_seal(disk: &dyn Disk, keys: &VolumeKeys, id: PackId) -> Result
         file.write_at(&header.encode(), 0).map_err(failed)?;
     }
     let ending = Ending { disk, file: &file, keys, id, kind: found.kind };
-    let len = ending.write_footer(found.len, &found.entries)?;
+    let len = ending.write_footer(found.len, &found.entries, &mut None)?;
     ending.sync()?;
     ending.publish()?;
     Ok(Sealed { entries: found.entries, lost: found.lost, len })

@@ -99,7 +99,7 @@ impl SingleWriter {
         match self.write_end(digest) {
             Ok((appended, entry)) => {
                 let reader = Arc::new(PackFile::new(Arc::clone(&self.file), &self.keys, self.id));
-                let state = Mutex::new(State::Finished);
+                let state = Mutex::new(State::Finished { footer_tried: None });
                 Ok(Single {
                     disk: self.disk,
                     file: self.file,
@@ -173,7 +173,7 @@ pub struct Single {
 
 #[derive(Debug)]
 enum State {
-    Finished,
+    Finished { footer_tried: Option<u64> },
     Committed,
     GivenUp(String),
 }
@@ -202,11 +202,11 @@ impl Single {
     /// can then not be relied on, and later calls say [`Error::Poisoned`].
     pub fn commit(&self) -> Result<()> {
         let mut state = self.lock();
-        match &*state {
+        let footer_tried = match &mut *state {
             State::Committed => return Ok(()),
             State::GivenUp(cause) => return Err(Error::Poisoned(cause.clone())),
-            State::Finished => {}
-        }
+            State::Finished { footer_tried } => footer_tried,
+        };
         let ending = Ending {
             disk: self.disk.as_ref(),
             file: &self.file,
@@ -214,7 +214,7 @@ impl Single {
             id: self.reader.id(),
             kind: PackKind::Single,
         };
-        let footer = ending.write_footer(self.appended.end, &[self.entry]);
+        let footer = ending.write_footer(self.appended.end, &[self.entry], footer_tried);
         if let Err(error @ Error::NoSpace { .. }) = footer {
             return Err(error);
         }

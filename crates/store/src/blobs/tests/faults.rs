@@ -1,5 +1,7 @@
 //! Calls that fail while the power stays on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rustix::io::Errno;
 
 use super::*;
@@ -268,4 +270,43 @@ async fn a_pack_that_no_sync_vouches_for_is_left_out_until_the_next_start() {
         let again = try_open(&disk, &small_options(), Level::ZERO, &[]).unwrap();
         all_are_read(&again.blobs, &durable, "the next start").await;
     }
+}
+
+/// More clients than the blocking pool has threads.
+const CLIENTS: u64 = 600;
+
+#[test]
+fn reads_go_on_while_every_write_hangs() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (base, disk) = memory();
+        let large = blob(1, LARGE);
+        let store = open(&disk);
+        put(&store.blobs, &large).await.unwrap();
+        store.blobs.close(NOW).unwrap();
+        let effect = Effect::FailAfter(Errno::NOSPC, std::time::Duration::from_secs(8));
+        let fault = Fault { call: Some(Call::Write), nth: 1, effect, lasting: false };
+        let faulty = Arc::new(FaultyDisk::new(base, fault));
+        let disk: Arc<dyn Disk> = faulty.clone();
+        let store = open(&disk);
+        let mut puts = tokio::task::JoinSet::new();
+        let begun = Arc::new(AtomicU64::new(0));
+        for number in 0..CLIENTS {
+            let (blobs, begun) = (store.blobs.clone(), begun.clone());
+            puts.spawn(async move {
+                let blob = blob(1000 + number, 50);
+                begun.fetch_add(1, Ordering::SeqCst);
+                put(&blobs, &blob).await
+            });
+        }
+        while !faulty.has_struck() || begun.load(Ordering::SeqCst) < CLIENTS {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read(&store.blobs, &large.0).await.unwrap(), large.1);
+        assert!(puts.try_join_next().is_none(), "the read waited for the writes");
+        while let Some(result) = puts.join_next().await {
+            let result = result.unwrap();
+            assert!(matches!(result, Ok(()) | Err(Error::NoSpace { .. })), "{result:?}");
+        }
+    });
 }

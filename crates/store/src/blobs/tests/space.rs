@@ -62,6 +62,19 @@ async fn blob_above_half_of_what_packs_may_hold_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn blob_above_the_size_that_was_set_is_refused_whatever_way_it_comes() {
+    let (_, disk) = memory();
+    let options = BlobsOptions { blob_max: Some(1000), ..options_of(8_000_000) };
+    let store = try_open(&disk, &options, Level::ZERO, &[]).unwrap();
+    assert_eq!(store.blobs.blob_max(), 1000);
+    put(&store.blobs, &blob(1, 1000)).await.unwrap();
+    let large = blob(2, 1001);
+    for refused in [put(&store.blobs, &large).await, upload(&store.blobs, &large).await] {
+        assert!(matches!(refused, Err(Error::TooLarge { size: 1001, limit: 1000 })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_announced_reserves_nothing_and_what_is_received_does() {
     let (_, disk) = memory();
     let store = try_open(&disk, &options_of(8_000_000), Level::ZERO, &[]).unwrap();

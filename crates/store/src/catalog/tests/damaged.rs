@@ -7,6 +7,11 @@ use super::*;
 
 const NAMES: u32 = 40;
 
+/// Found only when that row is read.
+const HIT_A_ROW: &str = "UPDATE name SET pusher = 'eve' WHERE seq = (SELECT min(seq) FROM name)";
+/// Found at start.
+const HIT_THE_TABLE_OF_DAMAGE: &str = "INSERT INTO damage VALUES (1, 1, 1)";
+
 /// A data directory and what its catalog must hold.
 struct Volume {
     folder: TempDir,
@@ -196,20 +201,71 @@ async fn database_log_or_journal_that_is_gone_cut_or_garbage_loses_nothing() {
 #[tokio::test]
 async fn interrupted_rebuild_is_begun_again() {
     let volume = volume(false).await;
-    for moment in ["building", "log set aside", "database set aside"] {
+    let at = |name: &str| volume.folder.path().join(name);
+    flip(&at("catalog.db-wal"), 5, 1);
+    fs::write(at("catalog.db.unfinished"), b"half").unwrap();
+    assert!(volume.assert_heals(volume.folder.path()).await.rebuilt);
+    assert!(!at("catalog.db.unfinished").exists());
+}
+
+#[tokio::test]
+async fn interrupted_exchange_ends_with_the_new_database() {
+    let good = volume(true).await;
+    let volume = volume(false).await;
+    for moment in ["decided", "database set aside", "both set aside"] {
         let faulty = volume.copy();
         let at = |name: &str| faulty.path().join(name);
-        flip(&at("catalog.db-wal"), 5, 1);
-        fs::write(at("catalog.db.unfinished"), b"half").unwrap();
-        if moment != "building" {
-            fs::rename(at("catalog.db-wal"), at("catalog.db.damaged-wal")).unwrap();
-        }
-        if moment == "database set aside" {
+        fs::copy(good.folder.path().join("catalog.db"), at("catalog.db.rebuilt")).unwrap();
+        fs::write(at("catalog.db"), b"what a fault has made of it").unwrap();
+        if moment != "decided" {
             fs::rename(at("catalog.db"), at("catalog.db.damaged")).unwrap();
         }
-        assert!(volume.assert_heals(faulty.path()).await.rebuilt);
-        assert!(!at("catalog.db.unfinished").exists());
+        if moment == "both set aside" {
+            fs::rename(at("catalog.db-wal"), at("catalog.db.damaged-wal")).unwrap();
+        }
+        // Nothing but the new database has all of it.
+        fs::remove_dir_all(at("journal")).unwrap();
+        let started = volume.assert_heals(faulty.path()).await;
+        assert!(!started.rebuilt && !at("catalog.db.rebuilt").exists(), "{moment}");
+        assert!(at("catalog.db.damaged").exists() && at("catalog.db.damaged-wal").exists(), "{moment}");
     }
+}
+
+#[tokio::test]
+async fn stop_before_the_check_is_through_is_no_clean_one_and_the_check_is_done_again() {
+    let volume = volume(false).await;
+    for broken_off in [true, false] {
+        let (catalog, started) = open(volume.folder.path());
+        assert!(!started.clean);
+        if broken_off {
+            catalog.break_off();
+            assert!(matches!(catalog.check(), Err(Error::Busy(_))));
+        } else {
+            catalog.check().unwrap();
+        }
+        catalog.close().unwrap();
+    }
+    assert!(open(volume.folder.path()).1.clean);
+}
+
+#[tokio::test]
+async fn rebuild_that_a_stop_has_broken_off_is_done_after_the_next_start() {
+    let volume = volume(true).await;
+    let path = volume.folder.path().join("catalog.db");
+    let bytes = fs::read(&path).unwrap();
+    let text = b"references of 30 1";
+    flip(&path, bytes.windows(text.len()).position(|window| window == text).unwrap(), 0);
+    let (catalog, started) = open(volume.folder.path());
+    assert!(started.clean);
+    catalog.break_off();
+    assert!(matches!(catalog.look_up(&name(30)).await, Err(Error::Damaged(_))));
+    catalog.close().unwrap();
+    assert!(!volume.folder.path().join("catalog.db.damaged").exists());
+    drop(catalog);
+    let (catalog, started) = open(volume.folder.path());
+    assert!(!started.clean);
+    assert!(catalog.check().unwrap().rebuilt);
+    volume.assert_nothing_lost(&catalog).await;
 }
 
 #[tokio::test]
@@ -289,7 +345,7 @@ async fn flipped_bit_in_the_write_version_of_the_database_does_not_stop_a_start(
 
 #[tokio::test]
 async fn rebuild_keeps_what_was_published_after_the_end_of_a_journal_without_gaps() {
-    for while_running in [false, true] {
+    for (while_running, statement) in [(true, HIT_A_ROW), (false, HIT_THE_TABLE_OF_DAMAGE)] {
         let folder = tempfile::tempdir().unwrap();
         let (catalog, _) = open(folder.path());
         for number in 0..5 {
@@ -304,17 +360,7 @@ async fn rebuild_keeps_what_was_published_after_the_end_of_a_journal_without_gap
         catalog.commit_waterline(Level::from_seconds(66), Vec::new()).await.unwrap();
         let last = publish(&catalog, new_value(9, 1)).await.seq;
         let after = copy(folder.path());
-        fs::remove_dir_all(after.path().join("journal")).unwrap();
-        fs::create_dir(after.path().join("journal")).unwrap();
-        copy_into(&before.path().join("journal"), &after.path().join("journal"));
-        let database = rusqlite::Connection::open(after.path().join("catalog.db")).unwrap();
-        let statement = if while_running {
-            "UPDATE name SET pusher = 'eve' WHERE seq = (SELECT min(seq) FROM name)"
-        } else {
-            "INSERT INTO damage VALUES (1, 1, 1)"
-        };
-        assert_eq!(database.execute(statement, ()).unwrap(), 1);
-        database.close().unwrap();
+        with_journal_of(before.path(), after.path(), statement);
         let (catalog, started) = open(after.path());
         assert_eq!(started.rebuilt, !while_running);
         // The rebuild may have been begun already by the copying of the journal, which reads the row too.
@@ -330,5 +376,74 @@ async fn rebuild_keeps_what_was_published_after_the_end_of_a_journal_without_gap
         let (catalog, started) = open(after.path());
         assert!(started.waterline.seconds() == 66 && !started.rebuilt);
         assert_serves(&catalog, &new_value(10, 1)).await;
+    }
+}
+
+/// Puts the journal as it was at another time beside the database, which is hit in a row.
+fn with_journal_of(before: &Path, after: &Path, statement: &str) {
+    fs::remove_dir_all(after.join("journal")).unwrap();
+    fs::create_dir(after.join("journal")).unwrap();
+    copy_into(&before.join("journal"), &after.join("journal"));
+    let database = rusqlite::Connection::open(after.join("catalog.db")).unwrap();
+    assert_eq!(database.execute(statement, ()).unwrap(), 1);
+    database.close().unwrap();
+}
+
+#[tokio::test]
+async fn rebuild_knows_uses_and_removals_that_the_journal_has_lost_with_its_end() {
+    for (while_running, statement) in [(true, HIT_A_ROW), (false, HIT_THE_TABLE_OF_DAMAGE)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalog, _) = open(folder.path());
+        for number in 0..5 {
+            publish(&catalog, new_value(number, 1)).await;
+        }
+        publish(&catalog, pending_value(5, 1)).await;
+        let removed = catalog.look_up(&name(1)).await.unwrap().unwrap();
+        let used = catalog.look_up(&name(2)).await.unwrap().unwrap();
+        let before = copy(folder.path());
+        let uses = vec![UseOf { name: name(2), seq: used.seq, level: Level::from_seconds(900) }];
+        catalog.record_uses(uses).await.unwrap();
+        publish(&catalog, new_value(5, 2)).await;
+        assert!(catalog.remove(&name(1), removed.seq).await.unwrap());
+        let after = copy(folder.path());
+        with_journal_of(before.path(), after.path(), statement);
+        let (catalog, started) = open(after.path());
+        assert_eq!(started.rebuilt, !while_running);
+        catalog.check().unwrap();
+        assert!(catalog.look_up(&name(1)).await.unwrap().is_none(), "{statement}");
+        assert_eq!(catalog.look_up(&name(2)).await.unwrap().unwrap().level().seconds(), 900, "{statement}");
+        assert!(catalog.pending(&name(5)).await.unwrap().is_none(), "{statement}");
+        assert_serves(&catalog, &new_value(5, 2)).await;
+        for number in [0, 2, 3, 4] {
+            assert_serves(&catalog, &new_value(number, 1)).await;
+        }
+        assert_eq!((catalog.figures().names, catalog.figures().pending), (5, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_the_journal_says_after_the_end_of_the_database_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    let first = publish(&catalog, new_value(1, 1)).await;
+    publish(&catalog, new_value(2, 1)).await;
+    publish(&catalog, new_value(3, 1)).await;
+    let before = copy(folder.path());
+    let second = publish(&catalog, new_value(1, 2)).await;
+    assert!(second.seq > first.seq && catalog.remove(&name(1), second.seq).await.unwrap());
+    let after = copy(folder.path());
+    // A gap in the journal, so that the database is read too; and that is of an earlier time.
+    let journal = after.path().join("journal/1.log");
+    let bytes = fs::read(&journal).unwrap();
+    let text = b"references of 2 1";
+    flip(&journal, bytes.windows(text.len()).position(|window| window == text).unwrap(), 0);
+    for file in ["catalog.db", "catalog.db-wal"] {
+        fs::copy(before.path().join(file), after.path().join(file)).unwrap();
+    }
+    let (catalog, started) = open(after.path());
+    assert!(started.rebuilt);
+    assert!(catalog.look_up(&name(1)).await.unwrap().is_none());
+    for number in [2, 3] {
+        assert_serves(&catalog, &new_value(number, 1)).await;
     }
 }

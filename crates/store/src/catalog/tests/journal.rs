@@ -152,6 +152,24 @@ async fn failed_write_of_the_journal_poisons_and_look_ups_go_on() {
 }
 
 #[tokio::test]
+async fn panic_in_the_thread_that_writes_poisons_and_look_ups_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(MemoryDisk::default());
+    let fault = Fault { call: Some(Call::Write), nth: 4, effect: Effect::Unwind, lasting: false };
+    let faulty = Arc::new(FaultyDisk::new(disk, fault));
+    let (catalog, _) = open_on(folder.path(), &faulty);
+    publish(&catalog, new_value(1, 1)).await;
+    for number in [2, 3] {
+        let result = catalog.publish(vec![new_value(number, 1)]).await;
+        assert!(matches!(result, Err(Error::Poisoned(_))), "{result:?}");
+        assert!(faulty.has_struck() && catalog.figures().poisoned);
+    }
+    assert!(matches!(catalog.record_damage(1, 1), Err(Error::Poisoned(_))));
+    assert_serves(&catalog, &new_value(1, 1)).await;
+    assert!(matches!(catalog.close(), Err(Error::Poisoned(_))));
+}
+
+#[tokio::test]
 async fn unreadable_journal_file_is_set_aside_and_written_anew() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(MemoryDisk::default());

@@ -192,6 +192,68 @@ async fn closed_catalog_refuses_and_does_not_hang() {
     assert!(matches!(catalog.close(), Err(Error::Busy(_))));
 }
 
+/// The files of a data directory and who may do what with each.
+fn modes(folder: &Path) -> Vec<(std::path::PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files.map(|entry| (entry.path(), entry.metadata().unwrap().permissions().mode() & 0o777)).collect()
+}
+
+#[tokio::test]
+async fn nobody_but_the_owner_may_read_any_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    publish(&catalog, new_value(1, 1)).await;
+    catalog.blocking(Command::Rebuild).unwrap();
+    publish(&catalog, new_value(1, 2)).await;
+    let modes = modes(folder.path());
+    assert!(modes.len() >= 5 && modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
+#[tokio::test]
+async fn files_that_others_may_read_are_closed_to_them_at_the_next_start() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    publish(&catalog, new_value(1, 1)).await;
+    let killed = copy(folder.path());
+    for (path, _) in modes(killed.path()) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let (catalog, _) = open(killed.path());
+    assert_serves(&catalog, &new_value(1, 1)).await;
+    let modes = modes(killed.path());
+    let ours = modes.iter().filter(|(path, _)| !path.ends_with("lock"));
+    assert!(ours.clone().count() >= 3 && ours.clone().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
+#[tokio::test]
+async fn look_ups_that_cannot_be_answered_yet_leave_threads_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    let suspended = catalog.inner.shared.readers.suspend();
+    let mut look_ups = tokio::task::JoinSet::new();
+    let begun = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for number in 0..600 {
+        let (catalog, begun) = (catalog.clone(), Arc::clone(&begun));
+        look_ups.spawn(async move {
+            begun.fetch_add(1, Ordering::Relaxed);
+            catalog.look_up(&name(number)).await
+        });
+    }
+    while begun.load(Ordering::Relaxed) < 600 {
+        tokio::task::yield_now().await;
+    }
+    let other = tokio::task::spawn_blocking(|| ());
+    let done = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
+    drop(suspended);
+    assert!(done.is_ok(), "the pool was full");
+    while let Some(found) = look_ups.join_next().await {
+        assert!(found.unwrap().unwrap().is_none());
+    }
+}
+
 #[tokio::test]
 async fn log_and_journal_are_cut_while_the_same_names_are_published_over_and_over() {
     let folder = tempfile::tempdir().unwrap();

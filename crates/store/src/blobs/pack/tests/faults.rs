@@ -221,3 +221,49 @@ fn sync_beside_one_that_fails_is_not_believed() {
     });
     assert_eq!(pack.synced(), 80);
 }
+
+#[test]
+fn footer_without_room_takes_none_however_often_it_is_tried_and_whatever_is_freed() {
+    let disk = memory();
+    let pack = open_pack(&disk);
+    let blobs: Vec<_> = (0..300).map(|number| blob(number, 10)).collect();
+    append(&pack, &blobs);
+    pack.sync().unwrap();
+    let used = || {
+        let space = disk.space().unwrap();
+        space.total - space.available
+    };
+    let before = used();
+    for freed in 0..7 {
+        disk.set_capacity(before + freed * 4096);
+        assert!(matches!(pack.seal(), Err(Error::NoSpace { .. })), "{freed}");
+        assert_eq!(used(), before, "{freed}");
+    }
+    disk.set_capacity(1 << 20);
+    pack.seal().unwrap();
+    assert_eq!(recover(&disk.crash(0)).len(), 300);
+}
+
+/// The volume says that it has room, and then has not: a quota.
+#[test]
+fn footer_that_was_cut_short_is_tried_again_in_its_place() {
+    let lengths = [0, 1, 4].map(|failures| {
+        let mut disk = memory() as Arc<dyn Disk>;
+        let memory = Arc::clone(&disk);
+        for attempt in 0..failures {
+            // Each stands before the next: header, records, then the attempts; those cut short below are counted too.
+            let effect = Effect::CutShort(Errno::DQUOT);
+            let fault =
+                Fault { call: Some(Call::Write), nth: 3 + failures - 1 - attempt, effect, lasting: false };
+            disk = Arc::new(FaultyDisk::new(disk, fault));
+        }
+        let pack = OpenPack::create(disk, &KEYS, ID, NOW).unwrap();
+        append(&pack, &[blob(1, 500), blob(2, 3)]);
+        for _ in 0..failures {
+            assert!(matches!(pack.seal(), Err(Error::NoSpace { .. })));
+        }
+        pack.seal().unwrap();
+        memory.open(&ID.path(PackState::Sealed)).unwrap().len().unwrap()
+    });
+    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
