@@ -36,10 +36,12 @@ impl Messages {
         }
         let flag = self.came.get_u8();
         let length = usize::try_from(self.came.get_u32()).unwrap_or(usize::MAX);
-        if flag != 0 {
-            return Err(status::unimplemented(
-                "compressed messages are not taken here: send them as they are",
-            ));
+        match flag {
+            0 => {}
+            1 => {
+                return Err(status::unimplemented("compressed messages are not taken: send them as they are"));
+            }
+            _ => return Err(status::malformed()),
         }
         if !self.gather(length).await? {
             return Err(status::malformed());
