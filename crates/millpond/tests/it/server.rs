@@ -78,6 +78,11 @@ impl Server {
         &self.url
     }
 
+    /// The process, while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a server of the test's own, running").id()
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
