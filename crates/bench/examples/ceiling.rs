@@ -1,9 +1,10 @@
 //! A server that hashes what it is sent, remembers the digests, and stores nothing: what `millpond bench` measures of it
 //! is the most that a server with the same libraries could do on the machine.
 //!
-//! Reads answer zeroes. Names and trees are not offered.
+//! Its argument is the port, on loopback; without one it takes a free one. Reads answer zeroes. Names and trees are not offered.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,7 +146,8 @@ impl ByteStream for Nothing {
 #[tokio::main]
 #[allow(clippy::print_stdout, reason = "whoever starts it waits for this line")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = std::env::args().nth(1).unwrap_or_default().parse().unwrap_or(0);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening on {}", listener.local_addr()?);
     let nothing = Arc::new(Nothing::default());
     Server::builder()

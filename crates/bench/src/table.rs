@@ -30,7 +30,7 @@ impl fmt::Display for Report {
         }
         for row in &self.rows {
             if let Some(reason) = &row.skipped {
-                writeln!(formatter, "{}: skipped, the server does not offer it ({reason})", row.row)?;
+                writeln!(formatter, "{}: the server does not offer it. {reason}", row.row)?;
             }
             for errors in &row.errors {
                 let (count, code) = (errors.count, errors.code);
