@@ -22,10 +22,9 @@ use millpond_proto::reapi::{
     batch_read_blobs_response, batch_update_blobs_request, batch_update_blobs_response,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 /// The same as Millpond's, so that the wire costs the same.
@@ -147,8 +146,8 @@ impl ByteStream for Nothing {
 #[allow(clippy::print_stdout, reason = "whoever starts it waits for this line")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).unwrap_or_default().parse().unwrap_or(0);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    println!("listening on {}", listener.local_addr()?);
+    let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, port).into())?.with_nodelay(Some(true));
+    println!("listening on {}", incoming.local_addr()?);
     let nothing = Arc::new(Nothing::default());
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -159,7 +158,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .max_decoding_message_size(16 << 20),
         )
         .add_service(ByteStreamServer::from_arc(nothing).max_decoding_message_size(16 << 20))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(incoming)
         .await?;
     Ok(())
 }
