@@ -87,8 +87,8 @@ rows! {
     "asset-fetch" AssetFetch Units "names" 50_000 "FetchBlob, artifacts of 100 files"
     "reference-update" ReferenceUpdate Units "names" 10_000 "UpdateReference, trees of 100 files uploaded before"
     "reference-get" ReferenceGet Units "names" 50_000 "GetReference, trees of 100 files"
-    "build-push" BuildPush Units "builds" 300 "a build of 200 files, 40 of them new: FindMissingBlobs, uploads, PushBlob"
-    "build-pull" BuildPull Units "builds" 300 "a build of 200 files: FetchBlob, GetTree, downloads"
+    "build-push" BuildPush Units "builds" 600 "a build of 200 files, 40 of them new: FindMissingBlobs, uploads, PushBlob"
+    "build-pull" BuildPull Units "builds" 600 "a build of 200 files: FetchBlob, GetTree, downloads"
 }
 
 impl Row {

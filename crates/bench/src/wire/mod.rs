@@ -7,6 +7,8 @@ mod expect;
 mod reply;
 mod tally;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use call::{Call, method};
 pub(crate) use connection::Connection;
