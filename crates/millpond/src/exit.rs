@@ -1,8 +1,7 @@
 //! How a command ends: a sentence with the remedy for the person, a code for the script.
 //!
 //! Every command that ends badly does so through a [`Failure`], so that no code and no remedy is made up elsewhere.
-//! Codes 3 (done, with findings) and 10 (no volume there) belong to this table too: they are taken up with the first
-//! command that can end so.
+//! Code 10 (no volume there) belongs to this table too: it is taken up with the first command that can end so.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -15,6 +14,8 @@ pub(crate) enum Code {
     Failed = 1,
     /// The command line or the configuration asks for what is not to be had.
     Usage = 2,
+    /// Done, and something was found wrong.
+    Findings = 3,
     /// Another process has the volume open.
     VolumeInUse = 11,
     /// A newer Millpond wrote the volume.
@@ -26,10 +27,11 @@ pub(crate) enum Code {
 }
 
 /// Every code with its meaning.
-const MEANINGS: [(u8, &str); 7] = [
+const MEANINGS: [(u8, &str); 8] = [
     (0, "ended as asked"),
     (Code::Failed as u8, "failed, or was ended by a second signal before it was through"),
     (Code::Usage as u8, "the command line or the configuration asks for what is not to be had"),
+    (Code::Findings as u8, "done, and something was found wrong"),
     (Code::VolumeInUse as u8, "another process has the volume open"),
     (Code::NewerFormat as u8, "the volume was written by a newer version"),
     (Code::NotWritable as u8, "the data directory cannot be made or written"),

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Flags;
 use crate::exit::{self, Failure};
 
+mod bench;
 mod serve;
 
 /// The whole command line.
@@ -30,6 +31,9 @@ enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
     #[command(after_help = serve::after_help())]
     Serve(Flags),
+    /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
+    #[command(after_help = bench::after_help())]
+    Bench(bench::Flags),
 }
 
 impl CommandLine {
@@ -37,6 +41,7 @@ impl CommandLine {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
+            Command::Bench(flags) => bench::run(flags),
         }
     }
 }

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod battery;
+mod bench;
 #[cfg(feature = "real-clients")]
 mod bst;
 #[cfg(feature = "real-clients")]

@@ -82,6 +82,11 @@ impl Server {
         &self.url
     }
 
+    /// The process, while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a server of the test's own, running").id()
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -167,11 +172,6 @@ impl Server {
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         self.end(Signal::KILL);
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a server of the test's own, running").id()
     }
 
     /// Sends it a signal and goes on.

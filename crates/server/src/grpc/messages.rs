@@ -39,7 +39,9 @@ impl Messages {
         match flag {
             0 => {}
             1 => {
-                return Err(status::unimplemented("compressed messages are not taken: send them as they are"));
+                return Err(status::unimplemented(
+                    "compressed messages are not taken: send them as they are",
+                ));
             }
             _ => return Err(status::malformed()),
         }
