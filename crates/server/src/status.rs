@@ -122,6 +122,11 @@ pub(crate) fn blame_the_request(headers: &mut HeaderMap) {
     }
 }
 
+/// What ended a request's body: a status of `layers`, or how the connection broke.
+pub(crate) fn of_body(error: tower::BoxError) -> Status {
+    Status::from_error(error)
+}
+
 /// A request that is no message.
 pub(crate) fn malformed() -> Status {
     Status::invalid_argument(

@@ -63,7 +63,7 @@ impl Messages {
             let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await;
             match frame {
                 Some(Ok(frame)) => frame.into_data().into_iter().for_each(|data| self.came.push(data)),
-                Some(Err(error)) => return Err(Status::from_error(error.into())),
+                Some(Err(error)) => return Err(status::of_body(error.into())),
                 None => return Ok(false),
             }
         }

@@ -91,10 +91,11 @@ impl Model {
         *level = self.now.max(*level);
     }
 
-    /// What came in afresh is good again.
+    /// What came in afresh is good again, and no more durable than any other upload: it may have been let go before.
     fn took_in(&mut self, number: u8, was_missing: bool) {
         if was_missing {
             self.damaged.remove(&number);
+            self.durable.remove(&number);
         }
         self.used(number);
     }
@@ -224,6 +225,16 @@ async fn check(operations: Vec<Operation>) {
     for number in 0..BLOBS {
         model.read(number).await;
     }
+}
+
+/// Let go, uploaded again, and gone with the power before anybody synced it.
+#[tokio::test]
+async fn what_was_let_go_is_durable_only_when_it_is_synced_again() {
+    use Operation::{Crash, LetGo, Put, Restart, Snapshot, Sync, Upkeep};
+    let again = || vec![Put(vec![5]), Sync(vec![5]), Upkeep, Crash(0), LetGo(1), Put(vec![9, 3, 5])];
+    let lost = || vec![Snapshot, Crash(10_425_088_379_255_311_985)];
+    check([vec![Upkeep, Restart, Put(vec![3])], again(), lost()].concat()).await;
+    check([again(), vec![Sync(vec![5])], lost()].concat()).await;
 }
 
 proptest! {
