@@ -40,7 +40,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
     let bound = bind::all(&settings.listeners)?;
-    let metrics = bind::metrics(settings.metrics.as_ref())?;
+    let metrics = bind::metrics(settings.metrics.listener())?;
     directory::check(&settings)?;
     tracing::info!("opening {}", settings.data.value.display());
     let cache = match signals.unless(open(&settings)).await {
@@ -96,7 +96,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         data: settings.data.value.clone(),
         max_size: settings.max_size.as_ref().map(|size| size.value.0),
         max_blob_size: None,
-        lease: Duration::from_secs(settings.lease.seconds.into()),
+        lease: Duration::from_secs(settings.lease.value.seconds.into()),
         instances: settings
             .instances
             .iter()
@@ -140,7 +140,7 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
         used,
         limit,
         free: room.map(|room| Size(room.free)),
-        lease: settings.lease,
+        lease: settings.lease.value,
         instances: &instances,
         listeners: server.addresses(),
         metrics: server.metrics_address(),
@@ -232,7 +232,6 @@ pub(crate) fn no_runtime(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::Span;
 
     #[test]
     fn each_reason_not_to_open_has_its_code_and_a_remedy() {
@@ -246,15 +245,7 @@ mod tests {
             ),
             (OpenError::TooSmall("1 MB is too small".into()), Code::Usage, "1 MB"),
         ];
-        let settings = Settings {
-            data: Given::by_flag("--data", "/srv/pond".into()),
-            max_size: None,
-            request_memory: None,
-            lease: Span { seconds: 0 },
-            listeners: Vec::new(),
-            instances: Vec::new(),
-            metrics: None,
-        };
+        let settings = Settings { data: Given::by_flag("--data", "/srv/pond".into()), ..Settings::default() };
         for (error, code, part) in cases {
             let failure = not_opened(&settings, &error);
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(code as u8), "{failure}");

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Flags;
 use crate::exit::{self, Failure};
 
+mod config;
 mod serve;
 
 /// The whole command line.
@@ -30,6 +31,9 @@ enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
     #[command(after_help = serve::after_help())]
     Serve(Flags),
+    /// Write, judge and show the configuration
+    #[command(subcommand, after_help = exit::help())]
+    Config(config::Command),
 }
 
 impl CommandLine {
@@ -37,6 +41,7 @@ impl CommandLine {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
+            Command::Config(command) => config::run(command),
         }
     }
 }

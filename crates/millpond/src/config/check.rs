@@ -34,7 +34,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             "give at least 64MiB",
         ));
     }
-    let mut listeners: Vec<_> = settings.listeners.iter().chain(&settings.metrics).collect();
+    let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
         check_reach(listener)?;
     }
@@ -57,11 +57,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
 }
 
 fn check_reach(listener: &Listener) -> Result<(), Failure> {
-    if listener.insecure || listener.address.ip().to_canonical().is_loopback() {
+    if listener.insecure.value || listener.address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     let decide = match listener.place {
-        Place::Flag(_) => "give --insecure",
+        Place::Flag(_) | Place::Default(_) => "give --insecure",
+        Place::Variable(_) => "set MILLPOND__INSECURE=true",
         Place::File { .. } => "add the line insecure = true",
     };
     Err(usage(
@@ -116,25 +117,18 @@ fn covers(wide: &Listener, narrow: &Listener, all: &[&Listener]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Given;
+    use crate::config::{Given, Metrics};
     use crate::size::Size;
-    use crate::span::Span;
 
     fn listener(address: &str, insecure: bool) -> Listener {
         let place = Place::Flag("--listen");
+        let insecure = Given::by_flag("--insecure", insecure);
         Listener { address: address.parse().unwrap(), insecure, optional: false, place }
     }
 
     fn settings(address: &str, insecure: bool) -> Settings {
-        Settings {
-            data: Given::by_flag("--data", "pond".into()),
-            max_size: None,
-            lease: Span { seconds: 0 },
-            listeners: vec![listener(address, insecure)],
-            instances: Vec::new(),
-            request_memory: None,
-            metrics: None,
-        }
+        let metrics = Metrics::Off(Place::Flag("--metrics"));
+        Settings { listeners: vec![listener(address, insecure)], metrics, ..Settings::default() }
     }
 
     #[test]
@@ -154,7 +148,7 @@ mod tests {
     #[test]
     fn metrics_are_held_to_the_same() {
         let mut settings = settings("127.0.0.1:1", false);
-        settings.metrics = Some(listener("0.0.0.0:2", false));
+        settings.metrics = Metrics::On(listener("0.0.0.0:2", false));
         assert!(check(&settings).is_err());
     }
 
@@ -162,7 +156,7 @@ mod tests {
     fn addresses_are_given_once() {
         let twice = |addresses: &[&str], metrics: &str| {
             let listeners = addresses.iter().map(|address| listener(address, true)).collect();
-            let metrics = Some(listener(metrics, true));
+            let metrics = Metrics::On(listener(metrics, true));
             check(&Settings { listeners, metrics, ..settings("127.0.0.1:1", true) })
         };
         for addresses in [

@@ -20,6 +20,7 @@ mod bst_full;
 mod bst_outage;
 #[cfg(feature = "real-clients")]
 mod bst_teams;
+mod config;
 #[cfg(feature = "real-clients")]
 mod content;
 mod hostile;
