@@ -100,7 +100,10 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         instances: settings
             .instances
             .iter()
-            .map(|instance| InstanceOptions { name: instance.value.clone(), ..InstanceOptions::default() })
+            .map(|instance| InstanceOptions {
+                name: instance.name.value.clone(),
+                kind: instance.keeps.value.0,
+            })
             .collect(),
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
@@ -133,7 +136,6 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
     if let Some(warning) = room.and_then(|room| room.too_little_for(limit, used)) {
         tracing::warn!("{warning}");
     }
-    let instances: Vec<_> = settings.instances.iter().map(|instance| instance.value.as_str()).collect();
     let system = rustix::system::uname();
     let greeting = Greeting {
         data: &data,
@@ -141,7 +143,7 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
         limit,
         free: room.map(|room| Size(room.free)),
         lease: settings.lease.value,
-        instances: &instances,
+        instances: &settings.instances,
         listeners: server.addresses(),
         metrics: server.metrics_address(),
         host: &system.nodename().to_string_lossy(),

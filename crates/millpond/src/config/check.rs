@@ -3,7 +3,7 @@
 
 use millpond_cache::InstanceName;
 
-use super::{Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
+use super::{Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
 use crate::exit::Failure;
 
 /// What to do about something given twice.
@@ -41,16 +41,16 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);
     check_twice(&listeners)?;
-    for (number, instance) in settings.instances.iter().enumerate() {
-        if settings.instances.iter().take(number).any(|known| known.value == instance.value) {
+    for (number, Instance { name: instance, .. }) in settings.instances.iter().enumerate() {
+        if settings.instances.iter().take(number).any(|known| known.name.value == instance.value) {
             let sentence = format!("{}: the instance \"{}\" is given twice", instance.place, instance.value);
             return Err(usage(sentence, TAKE_OUT));
         }
+        if instance.value.is_empty() {
+            continue;
+        }
         InstanceName::check(&instance.value).map_err(|error| {
-            usage(
-                format!("{}: {error}", instance.place),
-                "letters, digits and any of - _ . / make a name; the empty instance is served without being named",
-            )
+            usage(format!("{}: {error}", instance.place), "letters, digits and any of - _ . / make a name")
         })?;
     }
     Ok(())
@@ -117,7 +117,7 @@ fn covers(wide: &Listener, narrow: &Listener, all: &[&Listener]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Given, Metrics};
+    use crate::config::{Given, Keeps, Metrics};
     use crate::size::Size;
 
     fn listener(address: &str, insecure: bool) -> Listener {
@@ -129,6 +129,11 @@ mod tests {
     fn settings(address: &str, insecure: bool) -> Settings {
         let metrics = Metrics::Off(Place::Flag("--metrics"));
         Settings { listeners: vec![listener(address, insecure)], metrics, ..Settings::default() }
+    }
+
+    fn instance(name: &str) -> Instance {
+        let name = Given::by_flag("--instance", name.to_owned());
+        Instance { name, keeps: Given::by_flag("--instance", Keeps::default()) }
     }
 
     #[test]
@@ -197,12 +202,13 @@ mod tests {
         let data = Given::by_flag("--data", "".into());
         let said = check(&Settings { data, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.starts_with("error: --data: the path"), "{said}");
-        for name in ["", "a b", "x/blobs"] {
-            let instances = vec![Given::by_flag("--instance", name.to_owned())];
+        for name in ["a b", "x/blobs"] {
+            let instances = vec![instance(name)];
             let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
             assert!(said.starts_with("error: --instance: "), "{said}");
         }
-        let instances = vec![Given::by_flag("--instance", "main".to_owned()); 2];
+        check(&Settings { instances: vec![instance("")], ..settings("[::1]:1", false) }).unwrap();
+        let instances = vec![instance("main"); 2];
         let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.contains("the instance \"main\" is given twice"), "{said}");
         let memory = |size| Some(Given::by_flag("--request-memory", size));

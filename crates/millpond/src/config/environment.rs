@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use super::file::{self, Read};
 use super::reference::{self, Key};
-use super::{keys, usage};
+use super::{instance, keys, usage};
 use crate::exit::Failure;
 
 /// What our variables begin with. With one underscore they are not settings: Kubernetes sets `MILLPOND_PORT` for a service
@@ -66,7 +66,12 @@ fn lines(ours: &[(String, String)]) -> Vec<(&'static str, String)> {
             if key.listed {
                 for item in value.split(',') {
                     lines.push((key.variable, section.header()));
-                    lines.push((key.variable, format!("{} = {}", key.name, quoted(item.trim()))));
+                    let (item, keeps) = match section.name {
+                        "instance" => instance::split(item.trim()),
+                        _ => (item.trim(), None),
+                    };
+                    lines.push((key.variable, format!("{} = {}", key.name, quoted(item))));
+                    lines.extend(keeps.map(|keeps| (key.variable, format!("keeps = {}", quoted(keeps)))));
                 }
             } else {
                 let line = format!("{} = {}", key.name, written(key, value));
@@ -115,18 +120,22 @@ mod tests {
             ("MILLPOND__LISTEN", "127.0.0.1:1, [::1]:2"),
             ("MILLPOND__INSECURE", "true"),
             ("MILLPOND__METRICS__ADDRESS", "off"),
+            ("MILLPOND__INSTANCE", "main,:storage-only"),
         ];
         let Environment { read, warnings } = variables(&pairs).unwrap();
         assert!(warnings.is_empty());
         assert_eq!(read.file.store.data.unwrap().get_ref().to_str().unwrap(), pairs[0].1);
         assert_eq!(read.file.store.max_size.unwrap().get_ref().0, 60_000_000);
         assert_eq!(read.file.listener.len(), 2);
+        let [main, empty] = &read.file.instance[..] else { panic!("{:?}", read.file.instance) };
+        assert!(main.name.get_ref() == "main" && main.keeps.is_none() && empty.name.get_ref().is_empty());
+        assert_eq!(empty.keeps.as_ref().unwrap().get_ref().word(), "storage-only");
         assert!(*read.file.insecure.unwrap().get_ref());
     }
 
     #[test]
     fn every_variable_is_a_setting() {
-        for (section, key) in reference::all() {
+        for (section, key) in reference::all().filter(|(_, key)| !key.variable.is_empty()) {
             let value = key.value.trim_matches('"');
             let said =
                 variables(&[(key.variable, value)]).unwrap_or_else(|said| panic!("{}: {said}", key.variable));
@@ -141,6 +150,7 @@ mod tests {
             ("MILLPOND__STORE__LEASE", "3"),
             ("MILLPOND__LISTEN", "127.0.0.1:1,"),
             ("MILLPOND__INSECURE", "yes"),
+            ("MILLPOND__INSTANCE", "main,other:blobs"),
             ("MILLPOND__METRICS__INSECURE", "1"),
         ] {
             let pairs =

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::instance::Keeps;
 use super::place::{Given, Place, line_of};
 use super::{flags, keys, usage};
 use crate::exit::Failure;
@@ -107,6 +108,8 @@ pub(crate) struct Listener {
 pub(crate) struct Instance {
     /// The name that clients send.
     pub(crate) name: Spanned<String>,
+    /// `"all"`, `"index-only"` or `"storage-only"`.
+    pub(crate) keeps: Option<Spanned<Keeps>>,
 }
 
 /// `[metrics]`
@@ -201,6 +204,7 @@ mod tests {
             insecure = true
             [[instance]]
             name = "main"
+            keeps = "index-only"
             [metrics]
             address = "127.0.0.1:9000"
             insecure = false

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Deserialize;
 
+use super::instance;
 use super::reference::help;
 use crate::size::Size;
 use crate::span::Span;
@@ -39,8 +40,8 @@ pub(crate) struct Flags {
     pub(crate) request_memory: Option<Size>,
 
     /// Instances beside the empty one.
-    #[arg(long, value_name = "NAME", help = help("--instance"))]
-    pub(crate) instance: Vec<String>,
+    #[arg(long, value_name = "NAME[:KEEPS]", help = help("--instance"))]
+    pub(crate) instance: Vec<instance::Flag>,
 
     /// Others may reach listeners and metrics.
     #[arg(long, help = help("--insecure"))]

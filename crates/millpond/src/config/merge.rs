@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::file::{self, File, Read};
-use super::{Flags, Given, Listener, Metrics, Place, Settings, flags};
+use super::{Flags, Given, Instance, Keeps, Listener, Metrics, Place, Settings, flags, instance};
 use crate::span::Span;
 
 /// The port that BuildStream caches are found on.
@@ -59,12 +59,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         lease: (flags.lease.map(|lease| Given::by_flag("--lease", lease)))
             .or_else(|| layers.find("lease", |file| file.store.lease.as_ref()))
             .unwrap_or_else(|| Given::default("--lease", Span { seconds: 3 * 3600 })),
-        instances: if flags.instance.is_empty() {
-            let instances = layers.tables(|file| &file.instance);
-            instances.map(|(read, instance)| read.given(&instance.name, "name")).collect()
-        } else {
-            flags.instance.into_iter().map(|name| Given::by_flag("--instance", name)).collect()
-        },
+        instances: instances(flags.instance, layers),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
         warnings: Vec::new(),
@@ -100,6 +95,23 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
     let ipv4 = default(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     let ipv6 = default(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT)));
     vec![ipv4, Listener { optional: true, ..ipv6 }]
+}
+
+fn instances(flags: Vec<instance::Flag>, layers: Layers<'_>) -> Vec<Instance> {
+    let keeps =
+        |keeps: Option<Given<Keeps>>| keeps.unwrap_or_else(|| Given::default("keeps", Keeps::default()));
+    if flags.is_empty() {
+        let of_table = |(read, instance): (&Read, &file::Instance)| Instance {
+            name: read.given(&instance.name, "name"),
+            keeps: keeps(instance.keeps.as_ref().map(|kind| read.given(kind, "keeps"))),
+        };
+        return layers.tables(|file| &file.instance).map(of_table).collect();
+    }
+    let of_flag = |flag: instance::Flag| Instance {
+        name: Given::by_flag("--instance", flag.name),
+        keeps: keeps(flag.keeps.map(|kind| Given::by_flag("--instance", kind))),
+    };
+    flags.into_iter().map(of_flag).collect()
 }
 
 fn metrics(flags: &Flags, layers: Layers<'_>) -> Metrics {
@@ -178,7 +190,7 @@ mod tests {
         assert_eq!(settings.max_size.unwrap().value, Size(3_000_000_000));
         assert_eq!(settings.lease.place.layer(), "millpond.toml:4");
         assert_eq!(settings.listeners.len(), 2);
-        assert_eq!(settings.instances[0].value, "z");
+        assert_eq!(settings.instances[0].name.value, "z");
         assert_eq!(settings.metrics.listener(), None);
         let arguments =
             ["--data=b", "--max-size=2GB", "--listen=127.0.0.1:2", "--instance=y", "--metrics=127.0.0.1:5"];
@@ -187,7 +199,7 @@ mod tests {
         assert_eq!(settings.max_size, Some(Given::by_flag("--max-size", Size(2_000_000_000))));
         assert_eq!(settings.lease.value.seconds, 3600);
         assert_eq!(settings.listeners[0].address.port(), 2);
-        assert_eq!(settings.instances, [Given::by_flag("--instance", "y".to_owned())]);
+        assert_eq!(settings.instances[0].name, Given::by_flag("--instance", "y".to_owned()));
         assert_eq!(settings.metrics.listener().unwrap().address.port(), 5);
     }
 

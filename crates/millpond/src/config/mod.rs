@@ -16,6 +16,7 @@ mod check;
 mod environment;
 mod file;
 mod flags;
+mod instance;
 mod keys;
 mod merge;
 mod place;
@@ -23,6 +24,7 @@ mod reference;
 mod show;
 
 pub(crate) use flags::Flags;
+pub(crate) use instance::{Instance, Keeps};
 pub(crate) use place::{Given, Place};
 pub(crate) use reference::file as commented_file;
 
@@ -40,8 +42,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Given<Span>,
     /// Where clients are served.
     pub(crate) listeners: Vec<Listener>,
-    /// The instance names beside the empty one.
-    pub(crate) instances: Vec<Given<String>>,
+    /// The instances beside the empty one, and perhaps what that keeps.
+    pub(crate) instances: Vec<Instance>,
     /// About how much of requests may be held in memory; without it, an eighth of the machine's.
     pub(crate) request_memory: Option<Given<Size>>,
     /// Where metrics are served.

@@ -30,7 +30,7 @@ pub(super) struct Key {
     pub(super) text: &'static str,
     /// The flag with its value.
     pub(super) flag: Option<&'static str>,
-    /// The environment variable.
+    /// The environment variable, if it has one of its own.
     pub(super) variable: &'static str,
     /// What the variable says, where it is not one value.
     pub(super) listed: bool,
@@ -128,17 +128,27 @@ const INSTANCE: Section = Section {
     text: "Instance names that clients may send beside the empty one, which always exists: one [[instance]] each. Names \
            of one instance are not seen in another; blobs are stored once. Flags replace variables, and these the file.",
     another: &["name = \"team/a\""],
-    keys: &[Key {
-        name: "name",
-        value: "\"main\"",
-        default: Some("the empty instance alone"),
-        text: "This instance name is served beside the empty one. ASCII letters and digits and any of - _ . / make a \
-               name, up to 200 of them.",
-        flag: Some("--instance NAME"),
-        variable: "MILLPOND__INSTANCE",
-        listed: true,
-        required: true,
-    }],
+    keys: &[
+        Key {
+            name: "name",
+            value: "\"main\"",
+            default: Some("the empty instance alone"),
+            text: "This instance name is served beside the empty one. ASCII letters and digits and any of - _ . / make \
+                   a name, up to 200 of them. The empty name may be given too, to say what that instance keeps.",
+            flag: Some("--instance NAME"),
+            variable: "MILLPOND__INSTANCE",
+            listed: true,
+            required: true,
+        },
+        Key {
+            name: "keeps",
+            value: "\"all\"",
+            text: "What it keeps: \"all\", names and blobs; \"index-only\", names whose blobs are on another server; or \
+                   \"storage-only\", blobs that are named on another server. Only \"all\" promises that a name is whole. \
+                   Flag and variable have it behind the name, as in main:index-only.",
+            ..KEY
+        },
+    ],
 };
 
 const METRICS: Section = Section {
@@ -259,7 +269,9 @@ fn explanation(key: &Key) -> String {
     let times = if key.listed { ", several times" } else { "" };
     let flag = key.flag.map_or(String::new(), |flag| format!(" Flag: {flag}{times}."));
     let list = if key.listed { ", with commas between several" } else { "" };
-    format!("{}{default}{flag} Variable: {}{list}.", key.text, key.variable)
+    let variable = format!(" Variable: {}{list}.", key.variable);
+    let variable = if key.variable.is_empty() { "" } else { &variable };
+    format!("{}{default}{flag}{variable}", key.text)
 }
 
 /// Sentences as comment, broken into lines.

@@ -20,7 +20,8 @@ impl Display for Settings {
         }
         for instance in &self.instances {
             to.write_str("\n[[instance]]\n")?;
-            given(to, "name", instance)?;
+            given(to, "name", &instance.name)?;
+            given(to, "keeps", &instance.keeps)?;
         }
         to.write_str("\n[metrics]\n")?;
         match &self.metrics {
