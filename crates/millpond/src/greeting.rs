@@ -26,6 +26,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) free: Option<Size>,
     /// How long what a client was told is there stays.
     pub(crate) lease: Span,
+    /// Every push is refused.
+    pub(crate) read_only: bool,
     /// Instances beside the empty one, and perhaps that.
     pub(crate) instances: &'a [Instance],
     /// Where clients are served: at least one.
@@ -52,7 +54,11 @@ impl Display for Greeting<'_> {
         } else {
             "everybody who can reach it, and nothing is encrypted"
         };
-        writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
+        if self.read_only {
+            writeln!(to, "read-only: pull is open to {everybody} (no TLS), and every push is refused")?;
+        } else {
+            writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
+        }
         if let Some(first) = self.listeners.first() {
             self.write_yaml(to, &url(*first, self.host))?;
         }
@@ -89,30 +95,29 @@ impl Greeting<'_> {
             InstanceKind::IndexOnly => "\n    type: index",
             InstanceKind::StorageOnly => "\n    type: storage",
         };
+        let push = if self.read_only { "" } else { "\n    push: true" };
         writeln!(
             to,
             "
 # BuildStream 2: ~/.config/buildstream2.conf (or buildstream.conf)
 artifacts:
   servers:
-  - url: {url}{typed}
-    push: true
+  - url: {url}{typed}{push}
 source-caches:
   servers:
-  - url: {url}{typed}
-    push: true
+  - url: {url}{typed}{push}
 "
         )?;
         if kind != InstanceKind::All {
             return Ok(());
         }
+        let push = if self.read_only { "" } else { "\n  push: true" };
         writeln!(
             to,
             "\
 # BuildStream 1: ~/.config/buildstream1.conf (before 1.6: buildstream.conf)
 artifacts:
-  url: {url}
-  push: true
+  url: {url}{push}
 "
         )
     }
@@ -166,6 +171,7 @@ mod tests {
             limit: Size(3_000_000_000),
             free: Some(Size(7_000_000_000)),
             lease: lease.parse().unwrap(),
+            read_only: false,
             instances: &instances,
             listeners: &listeners,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),

@@ -69,7 +69,8 @@ async fn serve_from(
     let options = Options::default();
     let connections_max = open_files::connections_max(options.connections_max);
     let options = Options { connections_max, drain: DRAIN, request_memory, data, ..options };
-    let listeners = listen(bound)?;
+    let access = if settings.read_only.value { Access::PullOnly } else { Access::Open };
+    let listeners = listen(bound, access)?;
     let metrics = bind::listen_for_metrics(metrics)?;
     let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
@@ -118,8 +119,8 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     Ok(Arc::new(cache))
 }
 
-fn listen(bound: Vec<Bound>) -> Result<Vec<Listener>, Failure> {
-    let open = |socket: TcpListener| Listener { socket, access: Access::Open };
+fn listen(bound: Vec<Bound>, access: Access) -> Result<Vec<Listener>, Failure> {
+    let open = |socket: TcpListener| Listener { socket, access };
     bound.into_iter().map(|bound| bound.listen().map(open)).collect()
 }
 
@@ -143,6 +144,7 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
         limit,
         free: room.map(|room| Size(room.free)),
         lease: settings.lease.value,
+        read_only: settings.read_only.value,
         instances: &settings.instances,
         listeners: server.addresses(),
         metrics: server.metrics_address(),

@@ -90,6 +90,8 @@ pub(crate) struct Store {
     pub(crate) max_size: Option<Spanned<Size>>,
     /// How long a client can count on what it was told is there: `"3h"`.
     pub(crate) lease: Option<Spanned<Span>>,
+    /// Pulls alone.
+    pub(crate) read_only: Option<Spanned<bool>>,
 }
 
 /// `[[listener]]`
@@ -199,6 +201,7 @@ mod tests {
             data = "/srv/millpond"
             max_size = 60000000
             lease = "90m"
+            read_only = true
             [[listener]]
             address = "[::]:11001"
             insecure = true
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(*store.lease.as_ref().unwrap().get_ref(), Span { seconds: 5400 });
         assert!(*listener[0].insecure.as_ref().unwrap().get_ref());
         let instance = read.given(&instance[0].name, "name");
-        assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 10"));
+        assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 11"));
         let memory = read.given(read.file.limits.request_memory.as_ref().unwrap(), "request_memory");
         assert_eq!(memory.value, Size(1 << 30));
     }

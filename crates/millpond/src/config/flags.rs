@@ -35,6 +35,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TIME", help = help("--lease"))]
     pub(crate) lease: Option<Span>,
 
+    /// Pulls alone.
+    #[arg(long, help = help("--read-only"))]
+    pub(crate) read_only: bool,
+
     /// How much of requests is held in memory.
     #[arg(long, value_name = "SIZE", help = help("--request-memory"))]
     pub(crate) request_memory: Option<Size>,

@@ -59,6 +59,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         lease: (flags.lease.map(|lease| Given::by_flag("--lease", lease)))
             .or_else(|| layers.find("lease", |file| file.store.lease.as_ref()))
             .unwrap_or_else(|| Given::default("--lease", Span { seconds: 3 * 3600 })),
+        read_only: (flags.read_only.then(|| Given::by_flag("--read-only", true)))
+            .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
+            .unwrap_or_else(|| Given::default("--read-only", false)),
         instances: instances(flags.instance, layers),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) max_size: Option<Given<Size>>,
     /// For how long a client that got an answer can count on the blobs behind it.
     pub(crate) lease: Given<Span>,
+    /// Every push is refused.
+    pub(crate) read_only: Given<bool>,
     /// Where clients are served.
     pub(crate) listeners: Vec<Listener>,
     /// The instances beside the empty one, and perhaps what that keeps.

@@ -89,6 +89,14 @@ const STORE: Section = Section {
             variable: "MILLPOND__STORE__LEASE",
             ..KEY
         },
+        Key {
+            name: "read_only",
+            value: "false",
+            text: "Pulls are served, and every push is refused.",
+            flag: Some("--read-only"),
+            variable: "MILLPOND__STORE__READ_ONLY",
+            ..KEY
+        },
     ],
 };
 

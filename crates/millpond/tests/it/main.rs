@@ -36,6 +36,7 @@ mod project;
 mod roundtrip;
 mod serve;
 mod server;
+mod settings;
 #[cfg(feature = "real-clients")]
 mod small_volume;
 #[cfg(feature = "real-clients")]
