@@ -96,7 +96,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     let options = CacheOptions {
         data: settings.data.value.clone(),
         max_size: settings.max_size.as_ref().map(|size| size.value.0),
-        max_blob_size: None,
+        max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
         lease: Duration::from_secs(settings.lease.value.seconds.into()),
         instances: settings
             .instances

@@ -3,7 +3,9 @@
 
 use millpond_cache::InstanceName;
 
-use super::{Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
+use super::{
+    BLOB_SIZE_LEAST, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage,
+};
 use crate::exit::Failure;
 
 /// What to do about something given twice.
@@ -33,6 +35,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             ),
             "give at least 64MiB",
         ));
+    }
+    if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {
+        let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
+        return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
     }
     let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
@@ -195,6 +201,9 @@ mod tests {
         let small = Settings { max_size: size(Size(7_999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("7999999"));
         check(&Settings { max_size: size(MAX_SIZE_LEAST), ..small }).unwrap();
+        let small = Settings { max_cas_blob_size: size(Size(999_999)), ..settings("[::1]:1", false) };
+        assert!(check(&small).unwrap_err().to_string().contains("at most 999.9 KB"));
+        check(&Settings { max_cas_blob_size: size(BLOB_SIZE_LEAST), ..small }).unwrap();
     }
 
     #[test]

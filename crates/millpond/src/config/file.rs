@@ -88,6 +88,8 @@ pub(crate) struct Store {
     pub(crate) data: Option<Spanned<PathBuf>>,
     /// How much the volume may hold, everything counted: `"500GB"`.
     pub(crate) max_size: Option<Spanned<Size>>,
+    /// The largest blob that is taken.
+    pub(crate) max_cas_blob_size: Option<Spanned<Size>>,
     /// How long a client can count on what it was told is there: `"3h"`.
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.

@@ -56,6 +56,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("--data", PathBuf::from("millpond-data"))),
         max_size: (flags.max_size.map(|size| given("--max-size", size)))
             .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
+        max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),
         lease: (flags.lease.map(|lease| Given::by_flag("--lease", lease)))
             .or_else(|| layers.find("lease", |file| file.store.lease.as_ref()))
             .unwrap_or_else(|| Given::default("--lease", Span { seconds: 3 * 3600 })),

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) data: Given<PathBuf>,
     /// How much the volume may hold, everything counted; without it, nine tenths of the file system.
     pub(crate) max_size: Option<Given<Size>>,
+    /// The largest blob that is taken, if that is less than half of what there is room for.
+    pub(crate) max_cas_blob_size: Option<Given<Size>>,
     /// For how long a client that got an answer can count on the blobs behind it.
     pub(crate) lease: Given<Span>,
     /// Every push is refused.
@@ -73,6 +75,8 @@ impl Metrics {
     }
 }
 
+/// Below it even small trees of files would not be taken.
+const BLOB_SIZE_LEAST: Size = Size(1_000_000);
 /// The least memory for requests: below it the largest messages could not be taken.
 const REQUEST_MEMORY_LEAST: Size = Size(64 * 1024 * 1024);
 

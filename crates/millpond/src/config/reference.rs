@@ -81,6 +81,15 @@ const STORE: Section = Section {
             ..KEY
         },
         Key {
+            name: "max_cas_blob_size",
+            value: "\"10GB\"",
+            default: Some("whatever there is room for"),
+            text: "The largest blob that is taken, as clients are told. At least 1 MB; never more than half of what \
+                   there is room for.",
+            variable: "MILLPOND__STORE__MAX_CAS_BLOB_SIZE",
+            ..KEY
+        },
+        Key {
             name: "lease",
             value: "\"3h\"",
             text: "For how long a client can count on what it was told is there, as in 3h or 90m; with 0s it may be \

@@ -13,6 +13,7 @@ impl Display for Settings {
         to.write_str("[store]\n")?;
         line(to, "data", &quoted(self.data.value.display()), &self.data.place)?;
         size(to, "max_size", self.max_size.as_ref())?;
+        size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
         given(to, "lease", &self.lease)?;
         line(to, "read_only", &self.read_only.value.to_string(), &self.read_only.place)?;
         for listener in &self.listeners {

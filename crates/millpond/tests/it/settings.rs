@@ -1,10 +1,13 @@
 //! What settings change for clients, over the wire.
 
+use std::fs;
+
 use bytes::Bytes;
 use millpond_proto::reapi;
 use millpond_proto::reapi::capabilities_client::CapabilitiesClient;
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -60,7 +63,33 @@ fn read_only_server_refuses_pushes_and_serves_pulls() {
     assert_eq!(runtime.block_on(get(&server, &data)), data);
     let updates = runtime.block_on(capabilities(&server)).action_cache_update_capabilities.unwrap();
     assert!(!updates.update_enabled);
-    let greeting = &server.log()[before..];
+    // What follows may quote what the refused client should do.
+    let log = server.log();
+    let (greeting, _) = log[before..].split_once("listening on ").unwrap();
     assert!(greeting.contains("read-only: ") && !greeting.contains("push: true"), "{greeting}");
     assert!(greeting.contains("- url: http://"), "{greeting}");
+}
+
+/// A folder with a configuration file, and the arguments that name it.
+fn configured(text: &str) -> (TempDir, [String; 2]) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("pond.toml");
+    fs::write(&path, text).unwrap();
+    let arguments = ["--config".to_owned(), path.to_str().unwrap().to_owned()];
+    (folder, arguments)
+}
+
+fn start(text: &str) -> Server {
+    let (_folder, arguments) = configured(text);
+    Server::start_with(&arguments.each_ref().map(String::as_str))
+}
+
+#[test]
+fn largest_blob_is_told_and_a_larger_one_refused() {
+    let server = start("[store]\nmax_cas_blob_size = \"1MB\"\n");
+    let runtime = Runtime::new().unwrap();
+    assert_eq!(runtime.block_on(capabilities(&server)).max_cas_blob_size_bytes, 1_000_000);
+    assert_eq!(runtime.block_on(put(&server, &vec![1; 1_000_000].into())).unwrap(), 0);
+    let larger = runtime.block_on(put(&server, &vec![1; 1_000_001].into()));
+    assert!(!matches!(larger, Ok(0)), "{larger:?}");
 }
