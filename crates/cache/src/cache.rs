@@ -36,8 +36,25 @@ pub struct CacheOptions {
     pub max_blob_size: Option<u64>,
     /// For how long what was looked up stays.
     pub lease: Duration,
+    /// For how long whoever looks something up should wait for it. A look-up walks a tree in tens of milliseconds; a
+    /// sick disk may take minutes.
+    pub look_up_time: Duration,
     /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
     pub instances: Vec<InstanceOptions>,
+}
+
+/// What a server has that nobody configured; the data directory is always to be given.
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            max_size: None,
+            max_blob_size: None,
+            lease: Duration::from_secs(3 * 3600),
+            look_up_time: Duration::from_secs(30),
+            instances: Vec::new(),
+        }
+    }
 }
 
 /// What opening found, for the log.
@@ -97,6 +114,7 @@ pub(crate) struct Inner {
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
     pub maintenance: Mutex<Option<Maintenance>>,
+    pub look_up_time: Duration,
     /// How many walks may run at a time: the threads that may block serve reads and writes too.
     pub walks: Arc<Semaphore>,
     /// The most that the data directory may take.
@@ -147,6 +165,11 @@ impl Cache {
             bad_records: counters.bad_records.get(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
+    }
+
+    /// For how long whoever looks something up should wait for it.
+    pub fn look_up_time(&self) -> Duration {
+        self.inner.look_up_time
     }
 
     /// A look-up that somebody gave up, because it took too long.

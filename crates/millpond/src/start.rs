@@ -24,12 +24,11 @@ use crate::greeting::Greeting;
 use crate::memory;
 use crate::open_files;
 use crate::size::Size;
+use crate::span::Span;
 use crate::stop::StopSignals;
 
 // Service managers kill what has not ended soon after SIGTERM; container engines wait 10 s by default, but can be told.
-// Together these stay below 20 s.
-/// For how long calls under way may go on after the signal.
-const DRAIN: Duration = Duration::from_secs(10);
+// With 10 s for calls under way, which is the default, these stay below 20 s.
 /// What drained connections may take on top, before they are dropped.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// For how long the volume may take to write down what makes the next start quick.
@@ -67,8 +66,11 @@ async fn serve_from(
         settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
     let data = absolute(&settings.data.value).display().to_string();
     let options = Options::default();
-    let connections_max = open_files::connections_max(options.connections_max);
-    let options = Options { connections_max, drain: DRAIN, request_memory, data, ..options };
+    let wanted = usize::try_from(settings.connections.value).unwrap_or(usize::MAX);
+    let connections_max = open_files::connections_max(wanted);
+    let streams_max = settings.streams.value;
+    let drain = seconds(settings.drain.value);
+    let options = Options { connections_max, streams_max, drain, request_memory, data, ..options };
     let access = if settings.read_only.value { Access::PullOnly } else { Access::Open };
     let listeners = listen(bound, access)?;
     let metrics = bind::listen_for_metrics(metrics)?;
@@ -82,12 +84,12 @@ async fn serve_from(
     let name = signals.first().await;
     tracing::info!(
         "{name}: ending, with {} s for what is under way; once more ends at once",
-        DRAIN.as_secs()
+        drain.as_secs()
     );
     signals.insist();
     drop(shutdown);
-    if timeout(DRAIN + DRAIN_GRACE, server.finished()).await.is_err() {
-        tracing::warn!("connections were still open after {} s and have been dropped", DRAIN.as_secs());
+    if timeout(drain + DRAIN_GRACE, server.finished()).await.is_err() {
+        tracing::warn!("connections were still open after {} s and have been dropped", drain.as_secs());
     }
     Ok(())
 }
@@ -97,7 +99,8 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         data: settings.data.value.clone(),
         max_size: settings.max_size.as_ref().map(|size| size.value.0),
         max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
-        lease: Duration::from_secs(settings.lease.value.seconds.into()),
+        lease: seconds(settings.lease.value),
+        look_up_time: seconds(settings.look_up_time.value),
         instances: settings
             .instances
             .iter()
@@ -117,6 +120,10 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         tracing::info!("the last stop was not a clean one; the volume has been recovered");
     }
     Ok(Arc::new(cache))
+}
+
+fn seconds(span: Span) -> Duration {
+    Duration::from_secs(span.seconds.into())
 }
 
 fn listen(bound: Vec<Bound>, access: Access) -> Result<Vec<Listener>, Failure> {

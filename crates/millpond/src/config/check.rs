@@ -40,6 +40,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
         return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
     }
+    check_limits(settings)?;
     let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
         check_reach(listener)?;
@@ -58,6 +59,20 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         InstanceName::check(&instance.value).map_err(|error| {
             usage(format!("{}: {error}", instance.place), "letters, digits and any of - _ . / make a name")
         })?;
+    }
+    Ok(())
+}
+
+/// Without any of these nothing would be served.
+fn check_limits(settings: &Settings) -> Result<(), Failure> {
+    for count in [&settings.connections, &settings.streams] {
+        if count.value == 0 {
+            return Err(usage(format!("{}: with 0 nobody is served", count.place), "give at least 1"));
+        }
+    }
+    if settings.look_up_time.value.seconds == 0 {
+        let sentence = format!("{}: with 0s everything would be a miss", settings.look_up_time.place);
+        return Err(usage(sentence, "give at least 1s"));
     }
     Ok(())
 }
@@ -125,6 +140,7 @@ mod tests {
     use super::*;
     use crate::config::{Given, Keeps, Metrics};
     use crate::size::Size;
+    use crate::span::Span;
 
     fn listener(address: &str, insecure: bool) -> Listener {
         let place = Place::Flag("--listen");
@@ -140,6 +156,17 @@ mod tests {
     fn instance(name: &str) -> Instance {
         let name = Given::by_flag("--instance", name.to_owned());
         Instance { name, keeps: Given::by_flag("--instance", Keeps::default()) }
+    }
+
+    #[test]
+    fn limits_of_nothing_are_refused() {
+        let zero = |key| Given { value: 0, place: Place::Default(key) };
+        let nobody = Settings { streams: zero("streams"), ..settings("[::1]:1", false) };
+        assert!(check(&nobody).unwrap_err().to_string().contains("streams: with 0"));
+        let nobody = Settings { connections: zero("connections"), ..settings("[::1]:1", false) };
+        assert!(check(&nobody).unwrap_err().to_string().contains("connections: with 0"));
+        let look_up_time = Given { value: Span { seconds: 0 }, place: Place::Default("look_up_time") };
+        assert!(check(&Settings { look_up_time, ..settings("[::1]:1", false) }).is_err());
     }
 
     #[test]

@@ -130,8 +130,16 @@ pub(crate) struct Metrics {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
+    /// Connections at the same time.
+    pub(crate) connections: Option<Spanned<u32>>,
+    /// Calls at the same time on one connection.
+    pub(crate) streams: Option<Spanned<u32>>,
     /// How much of requests is held in memory, by all together: `"1GiB"`.
     pub(crate) request_memory: Option<Spanned<Size>>,
+    /// How long a look-up may take: `"30s"`.
+    pub(crate) look_up_time: Option<Spanned<Span>>,
+    /// How long calls under way may go on after SIGTERM.
+    pub(crate) drain: Option<Spanned<Span>>,
 }
 
 /// Reads the file at `path`.

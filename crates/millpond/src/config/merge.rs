@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::file::{self, File, Read};
+use super::file::{self, File, Limits, Read};
 use super::{Flags, Given, Instance, Keeps, Listener, Metrics, Place, Settings, flags, instance};
 use crate::span::Span;
 
@@ -26,6 +26,16 @@ impl<'l> Layers<'l> {
         of: impl Fn(&'l File) -> Option<&'l Spanned<T>>,
     ) -> Option<Given<T>> {
         self.0.into_iter().find_map(|read| Some(read.given(of(&read.file)?, key)))
+    }
+
+    /// A limit, which has a default and no flag.
+    fn limit<T: Clone + 'l>(
+        self,
+        key: &'static str,
+        default: T,
+        of: impl Fn(&'l Limits) -> Option<&'l Spanned<T>>,
+    ) -> Given<T> {
+        self.find(key, |file| of(&file.limits)).unwrap_or_else(|| Given::default(key, default))
     }
 
     /// The tables of the first layer that has any.
@@ -66,6 +76,11 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         instances: instances(flags.instance, layers),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
+        connections: layers.limit("connections", 10_000, |limits| limits.connections.as_ref()),
+        streams: layers.limit("streams", 1000, |limits| limits.streams.as_ref()),
+        look_up_time: layers
+            .limit("look_up_time", Span { seconds: 30 }, |limits| limits.look_up_time.as_ref()),
+        drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
         warnings: Vec::new(),
     }
 }

@@ -50,6 +50,14 @@ pub(crate) struct Settings {
     pub(crate) instances: Vec<Instance>,
     /// About how much of requests may be held in memory; without it, an eighth of the machine's.
     pub(crate) request_memory: Option<Given<Size>>,
+    /// Connections at the same time.
+    pub(crate) connections: Given<u32>,
+    /// Calls at the same time on one connection.
+    pub(crate) streams: Given<u32>,
+    /// How long a look-up may take.
+    pub(crate) look_up_time: Given<Span>,
+    /// How long calls under way may go on after SIGTERM.
+    pub(crate) drain: Given<Span>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
     /// Sentences about what was said and means nothing.

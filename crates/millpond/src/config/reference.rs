@@ -198,16 +198,48 @@ const LIMITS: Section = Section {
     many: false,
     text: "What clients may take up.",
     another: &[],
-    keys: &[Key {
-        name: "request_memory",
-        value: "\"1GiB\"",
-        default: Some("an eighth of the memory that this process may have"),
-        text: "About how much of requests is held in memory, by all of them together. At least 64MiB. More of them \
-               wait, and beyond that are refused.",
-        flag: Some("--request-memory SIZE"),
-        variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
-        ..KEY
-    }],
+    keys: &[
+        Key {
+            name: "connections",
+            value: "10000",
+            text: "How many connections are served at the same time, by all listeners together. The next ones wait. \
+                   Fewer if the limit on open files does not allow so many.",
+            variable: "MILLPOND__LIMITS__CONNECTIONS",
+            ..KEY
+        },
+        Key {
+            name: "streams",
+            value: "1000",
+            text: "How many calls one connection may have under way at the same time.",
+            variable: "MILLPOND__LIMITS__STREAMS",
+            ..KEY
+        },
+        Key {
+            name: "request_memory",
+            value: "\"1GiB\"",
+            default: Some("an eighth of the memory that this process may have"),
+            text: "About how much of requests is held in memory, by all of them together. At least 64MiB. More of them \
+                   wait, and beyond that are refused.",
+            flag: Some("--request-memory SIZE"),
+            variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
+            ..KEY
+        },
+        Key {
+            name: "look_up_time",
+            value: "\"30s\"",
+            text: "How long a look-up or a read may take until it is answered as a miss. Clients build what is missed.",
+            variable: "MILLPOND__LIMITS__LOOK_UP_TIME",
+            ..KEY
+        },
+        Key {
+            name: "drain",
+            value: "\"10s\"",
+            text: "How long calls under way may go on after SIGTERM. The service manager must wait longer than this \
+                   and 8 s.",
+            variable: "MILLPOND__LIMITS__DRAIN",
+            ..KEY
+        },
+    ],
 };
 
 impl Section {

@@ -15,7 +15,7 @@ impl Display for Settings {
         size(to, "max_size", self.max_size.as_ref())?;
         size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
         given(to, "lease", &self.lease)?;
-        line(to, "read_only", &self.read_only.value.to_string(), &self.read_only.place)?;
+        number(to, "read_only", &self.read_only)?;
         for listener in &self.listeners {
             to.write_str("\n[[listener]]\n")?;
             address(to, listener)?;
@@ -31,17 +31,26 @@ impl Display for Settings {
             Metrics::On(listener) => address(to, listener)?,
         }
         to.write_str("\n[limits]\n")?;
-        size(to, "request_memory", self.request_memory.as_ref())
+        number(to, "connections", &self.connections)?;
+        number(to, "streams", &self.streams)?;
+        size(to, "request_memory", self.request_memory.as_ref())?;
+        given(to, "look_up_time", &self.look_up_time)?;
+        given(to, "drain", &self.drain)
     }
 }
 
 fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
     line(to, "address", &quoted(listener.address), &listener.place)?;
-    line(to, "insecure", &listener.insecure.value.to_string(), &listener.insecure.place)
+    number(to, "insecure", &listener.insecure)
 }
 
 fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
     line(to, key, &quoted(&given.value), &given.place)
+}
+
+/// What a file has without quotes.
+fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
+    line(to, key, &given.value.to_string(), &given.place)
 }
 
 /// In bytes, since a unit would round. One that is not given depends on the machine.
@@ -80,6 +89,10 @@ mod tests {
         let flags = crate::config::Flags { data: Some("/srv/\"pond\"".into()), ..Default::default() };
         let settings = merge(flags, &file::Read::default(), &read);
         let text = settings.to_string();
+        for (_, key) in crate::config::reference::all().filter(|(section, _)| !section.many) {
+            let shown = ["", "# "].map(|mark| format!("\n{mark}{}", key.name));
+            assert!(shown.iter().any(|start| text.contains(start)), "{} is not shown", key.name);
+        }
         let layer = |start: &str| {
             let line = text.lines().find(|line| line.starts_with(start)).unwrap();
             line.rsplit_once("# ").unwrap().1

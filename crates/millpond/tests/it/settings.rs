@@ -93,3 +93,11 @@ fn largest_blob_is_told_and_a_larger_one_refused() {
     let larger = runtime.block_on(put(&server, &vec![1; 1_000_001].into()));
     assert!(!matches!(larger, Ok(0)), "{larger:?}");
 }
+
+#[test]
+fn drain_of_the_file_is_what_the_end_waits_for() {
+    let mut server = start("[limits]\ndrain = \"3s\"\nstreams = 5\nlook_up_time = \"5s\"\n");
+    assert_eq!(Runtime::new().unwrap().block_on(capabilities(&server)).digest_functions.len(), 1);
+    server.stop();
+    assert!(server.log().contains("with 3 s for what is under way"), "{}", server.log());
+}
