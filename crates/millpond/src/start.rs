@@ -101,6 +101,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
         lease: seconds(settings.lease.value),
         look_up_time: seconds(settings.look_up_time.value),
+        look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
         instances: settings
             .instances
             .iter()

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(before.elapsed().as_secs(), look_up_time.as_secs());
         let two = look_up_many(&cache, 2, pending::<Vec<Result<()>>>()).await;
         assert!(matches!(two[..], [Err(Error::NotFound(_)), Err(Error::NotFound(_))]), "{two:?}");
-        assert_eq!(cache.figures().failed_lookups, 2);
+        assert_eq!(cache.figures().lookups_timed_out, 2);
         tokio::time::resume();
         cache.close().await;
     }

@@ -3,6 +3,7 @@
 mod closures;
 mod faults;
 mod instances;
+mod overload;
 mod power_cut;
 mod publishing;
 mod stored_volume;

@@ -138,6 +138,8 @@ pub(crate) struct Limits {
     pub(crate) request_memory: Option<Spanned<Size>>,
     /// How long a look-up may take: `"30s"`.
     pub(crate) look_up_time: Option<Spanned<Span>>,
+    /// How many walks may wait for their turn.
+    pub(crate) look_ups_waiting: Option<Spanned<u32>>,
     /// How long calls under way may go on after SIGTERM.
     pub(crate) drain: Option<Spanned<Span>>,
 }

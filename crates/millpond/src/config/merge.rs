@@ -80,6 +80,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         streams: layers.limit("streams", 1000, |limits| limits.streams.as_ref()),
         look_up_time: layers
             .limit("look_up_time", Span { seconds: 30 }, |limits| limits.look_up_time.as_ref()),
+        look_ups_waiting: layers.limit("look_ups_waiting", 1000, |limits| limits.look_ups_waiting.as_ref()),
         drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
         warnings: Vec::new(),
     }

@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) streams: Given<u32>,
     /// How long a look-up may take.
     pub(crate) look_up_time: Given<Span>,
+    /// How many walks may wait for their turn until look-ups are misses.
+    pub(crate) look_ups_waiting: Given<u32>,
     /// How long calls under way may go on after SIGTERM.
     pub(crate) drain: Given<Span>,
     /// Where metrics are served.

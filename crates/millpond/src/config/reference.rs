@@ -232,6 +232,14 @@ const LIMITS: Section = Section {
             ..KEY
         },
         Key {
+            name: "look_ups_waiting",
+            value: "1000",
+            text: "How many walks over what names reach may wait for their turn. A look-up that would wait behind more \
+                   is answered as a miss at once; one that needs no walk never waits.",
+            variable: "MILLPOND__LIMITS__LOOK_UPS_WAITING",
+            ..KEY
+        },
+        Key {
             name: "drain",
             value: "\"10s\"",
             text: "How long calls under way may go on after SIGTERM. The service manager must wait longer than this \

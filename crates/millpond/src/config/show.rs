@@ -35,6 +35,7 @@ impl Display for Settings {
         number(to, "streams", &self.streams)?;
         size(to, "request_memory", self.request_memory.as_ref())?;
         given(to, "look_up_time", &self.look_up_time)?;
+        number(to, "look_ups_waiting", &self.look_ups_waiting)?;
         given(to, "drain", &self.drain)
     }
 }
