@@ -26,6 +26,10 @@ bench *words:
 ci:
     .ci/run
 
+# The block of every setting in docs/configuration.md, written anew
+docs:
+    MILLPOND_WRITE_DOCS=1 cargo nextest run --workspace -E 'test(page_has_the_file_that_init_writes)'
+
 # The server, with defaults, on loopback
 run *flags:
     cargo run --release -- {{flags}}

@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run may end at once, as a test may")]
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use divan::Bencher;
 use millpond_cache::{
@@ -43,9 +41,7 @@ impl Bench {
         let options = CacheOptions {
             data: volume.path().to_owned(),
             max_size: Some(4 << 30),
-            max_blob_size: None,
-            lease: Duration::from_secs(3 * 3600),
-            instances: Vec::new(),
+            ..CacheOptions::default()
         };
         let (cache, _) = runtime.block_on(Cache::open(options)).unwrap();
         let push = Access::Open.push(cache.instance("").unwrap(), &Client::default()).unwrap();

@@ -9,8 +9,6 @@ use millpond_store::Clock;
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 
-use tokio::sync::Semaphore;
-
 use crate::bad_records::BadRecords;
 use crate::closure::Walker;
 use crate::counters::Counters;
@@ -18,6 +16,7 @@ use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
+use crate::walks::Walks;
 use crate::{InstanceName, InstanceOptions, Result};
 
 /// How long what is in progress is waited for when the cache is closed.
@@ -36,8 +35,28 @@ pub struct CacheOptions {
     pub max_blob_size: Option<u64>,
     /// For how long what was looked up stays.
     pub lease: Duration,
+    /// For how long whoever looks something up should wait for it. A look-up walks a tree in tens of milliseconds; a
+    /// sick disk may take minutes.
+    pub look_up_time: Duration,
+    /// How many walks may wait for their turn until look-ups that need one are answered as misses.
+    pub look_ups_waiting: usize,
     /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
     pub instances: Vec<InstanceOptions>,
+}
+
+/// What a server has that nobody configured; the data directory is always to be given.
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            max_size: None,
+            max_blob_size: None,
+            lease: Duration::from_secs(3 * 3600),
+            look_up_time: Duration::from_secs(30),
+            look_ups_waiting: 1000,
+            instances: Vec::new(),
+        }
+    }
 }
 
 /// What opening found, for the log.
@@ -70,8 +89,12 @@ pub struct Figures {
     pub pending_pushes: u64,
     /// Names found to be not whole when they were looked up, since the start.
     pub incomplete_lookups: u64,
-    /// Look-ups that failed for a fault of ours or took too long, and were answered as misses, since the start.
+    /// Look-ups that failed for a fault of ours, and were answered as misses, since the start.
     pub failed_lookups: u64,
+    /// Look-ups and reads that took too long, and were answered as misses, since the start.
+    pub lookups_timed_out: u64,
+    /// Look-ups that were answered as misses at once because too many waited, since the start.
+    pub lookups_shed: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
     /// Why nothing is taken in, if so.
@@ -97,8 +120,8 @@ pub(crate) struct Inner {
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
     pub maintenance: Mutex<Option<Maintenance>>,
-    /// How many walks may run at a time: the threads that may block serve reads and writes too.
-    pub walks: Arc<Semaphore>,
+    pub look_up_time: Duration,
+    pub walks: Walks,
     /// The most that the data directory may take.
     pub limit_bytes: u64,
     /// About what catalog and journal take.
@@ -143,10 +166,17 @@ impl Cache {
             pending_names: catalog.pending,
             pending_pushes: counters.pending_pushes.get(),
             incomplete_lookups: counters.incomplete_lookups.get(),
-            failed_lookups: counters.lookup_faults.get() + counters.lookups_timed_out.get(),
+            failed_lookups: counters.lookup_faults.get(),
+            lookups_timed_out: counters.lookups_timed_out.get(),
+            lookups_shed: counters.lookups_shed.get(),
             bad_records: counters.bad_records.get(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
+    }
+
+    /// For how long whoever looks something up should wait for it.
+    pub fn look_up_time(&self) -> Duration {
+        self.inner.look_up_time
     }
 
     /// A look-up that somebody gave up, because it took too long.

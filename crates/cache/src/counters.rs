@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     pub lookup_faults: Counter,
     /// Look-ups that took too long, and were answered as misses.
     pub lookups_timed_out: Counter,
+    /// Look-ups that were answered as misses because too many waited.
+    pub lookups_shed: Counter,
     /// Pushes of names that were kept aside.
     pub pending_pushes: Counter,
     /// Bad records found.

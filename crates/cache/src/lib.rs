@@ -23,6 +23,7 @@ mod start;
 mod tests;
 mod tree;
 mod verify;
+mod walks;
 
 pub use access::{Access, Client, Permit, Pull, Push};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};

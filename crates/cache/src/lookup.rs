@@ -51,7 +51,12 @@ impl Inner {
         if value.level().max(value.raised_to()) < waterline {
             return Ok(None);
         }
-        let walked = self.walk_all(vec![self.subject(&value)?], ticket.time()).await?;
+        let Some(turn) = self.walks.turn_unless_full().await? else {
+            self.counters.lookups_shed.add(1);
+            now_and_then!(warn, name = &*name.text, "too many look-ups wait, and one is a miss");
+            return Ok(None);
+        };
+        let walked = self.walk_all(turn, vec![self.subject(&value)?], ticket.time()).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
@@ -77,7 +82,8 @@ impl Inner {
     async fn promote(self: &Arc<Self>, name: &Name) -> Result<()> {
         let Some(value) = self.catalog.pending(name).await? else { return Ok(()) };
         let State::Pending(first) = value.state else { return Ok(()) };
-        if !self.blobs.contains(&first) {
+        // The publish would wait its turn, and the look-up with it.
+        if !self.blobs.contains(&first) || self.walks.is_full() {
             return Ok(());
         }
         let promoted = match self.subject(&value) {

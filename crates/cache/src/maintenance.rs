@@ -74,7 +74,7 @@ impl Inner {
             let catalog = self.catalog.figures();
             let bytes = catalog.database_bytes + catalog.journal_bytes;
             self.names_bytes.store(bytes, Ordering::Relaxed);
-            self.blobs.set_other_bytes(bytes);
+            self.blobs.set_other_bytes(bytes + catalog.aside_bytes);
         }
         if snapshot && let Err(error) = self.blobs.snapshot(self.gate.snapshot_time()) {
             tracing::warn!(%error, "no snapshot of the levels was written");

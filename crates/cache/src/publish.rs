@@ -13,6 +13,7 @@ use millpond_store::{Clock, Level, now_and_then};
 
 use crate::cache::Inner;
 use crate::closure::{Subject, Walked};
+use crate::walks::Turn;
 use crate::{Client, Error, Published, Result};
 
 /// What names may take of the limit, in percent.
@@ -66,7 +67,8 @@ impl Inner {
     async fn publish_in_order(self: Arc<Self>, publication: Publication) -> Result<Published> {
         let ticket = self.gate.ticket()?;
         let subjects = distinct(&publication.names);
-        let walked = self.walk_all(subjects, ticket.time()).await?;
+        let turn = self.walks.turn().await?;
+        let walked = self.walk_all(turn, subjects, ticket.time()).await?;
         if !walked.is_whole() {
             return self.not_whole(publication, walked, ticket.time()).await;
         }
@@ -131,8 +133,12 @@ impl Inner {
     }
 
     /// Walks several closures as one, on a thread that may block.
-    pub(crate) async fn walk_all(self: &Arc<Self>, subjects: Vec<Subject>, to: Level) -> Result<Walked> {
-        let turn = Arc::clone(&self.walks).acquire_owned().await.map_err(Error::internal)?;
+    pub(crate) async fn walk_all(
+        self: &Arc<Self>,
+        turn: Turn,
+        subjects: Vec<Subject>,
+        to: Level,
+    ) -> Result<Walked> {
         let inner = Arc::clone(self);
         let walk = move || {
             // Until the walk ends, also when nobody waits for it any more.

@@ -8,7 +8,6 @@ use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
 use millpond_store::catalog::{Catalog, CatalogOptions};
 use millpond_store::disk::{Disk, RealDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
-use tokio::sync::Semaphore;
 
 use crate::bad_records::BadRecords;
 use crate::cache::Inner;
@@ -18,10 +17,9 @@ use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
 use crate::verify::Verifier;
+use crate::walks::Walks;
 use crate::{Cache, CacheOptions, OpenError, Opened};
 
-/// Walks at a time.
-const WALKS_MAX: usize = 32;
 /// Tries to restore the levels after an unclean stop; each follows a check that cures the catalog.
 const RESTORE_TRIES: u32 = 3;
 
@@ -101,7 +99,8 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         instances,
         counters,
         maintenance: Mutex::default(),
-        walks: Arc::new(Semaphore::new(WALKS_MAX)),
+        look_up_time: options.look_up_time,
+        walks: Walks::new(options.look_ups_waiting),
         levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };

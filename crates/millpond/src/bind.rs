@@ -128,11 +128,12 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::config::Place;
+    use crate::config::{Given, Place};
 
     fn listener(address: &str) -> Listener {
         let place = Place::Flag("--listen");
-        Listener { address: address.parse().unwrap(), insecure: true, optional: false, place }
+        let insecure = Given::by_flag("--insecure", true);
+        Listener { address: address.parse().unwrap(), insecure, optional: false, place }
     }
 
     fn listen(addresses: &[&str]) -> Result<Vec<TcpListener>, Failure> {

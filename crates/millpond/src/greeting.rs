@@ -7,6 +7,9 @@ use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use millpond_cache::InstanceKind;
+
+use crate::config::Instance;
 use crate::size::Size;
 use crate::span::Span;
 
@@ -23,8 +26,10 @@ pub(crate) struct Greeting<'a> {
     pub(crate) free: Option<Size>,
     /// How long what a client was told is there stays.
     pub(crate) lease: Span,
-    /// Instance names beside the empty one.
-    pub(crate) instances: &'a [&'a str],
+    /// Every push is refused.
+    pub(crate) read_only: bool,
+    /// Instances beside the empty one, and perhaps that.
+    pub(crate) instances: &'a [Instance],
     /// Where clients are served: at least one.
     pub(crate) listeners: &'a [SocketAddr],
     /// Where metrics are served.
@@ -49,13 +54,25 @@ impl Display for Greeting<'_> {
         } else {
             "everybody who can reach it, and nothing is encrypted"
         };
-        writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
-        if let Some(first) = self.listeners.first() {
-            write_yaml(to, &url(*first, self.host))?;
+        if self.read_only {
+            writeln!(to, "read-only: pull is open to {everybody} (no TLS), and every push is refused")?;
+        } else {
+            writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
         }
-        if !self.instances.is_empty() {
-            let names = self.instances.join(", ");
-            writeln!(to, "instances beside the empty one: {names}")?;
+        if let Some(first) = self.listeners.first() {
+            self.write_yaml(to, &url(*first, self.host))?;
+        }
+        let (empty, named): (Vec<_>, Vec<_>) =
+            self.instances.iter().partition(|instance| instance.name.value.is_empty());
+        if self.instances.iter().any(|instance| instance.keeps.value.0 != InstanceKind::All) {
+            writeln!(to, "what is index-only or storage-only does not promise that a name is whole")?;
+        }
+        if let Some(empty) = empty.first() {
+            writeln!(to, "the empty instance keeps {}", empty.keeps.value)?;
+        }
+        if !named.is_empty() {
+            let names: Vec<_> = named.into_iter().map(name_of).collect();
+            writeln!(to, "instances beside the empty one: {}", names.join(", "))?;
             writeln!(
                 to,
                 "(BuildStream 2 names one by `instance-name: NAME` below its url, BuildStream 1 cannot)\n"
@@ -68,26 +85,50 @@ impl Display for Greeting<'_> {
     }
 }
 
-fn write_yaml(to: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result {
-    writeln!(
-        to,
-        "
+impl Greeting<'_> {
+    /// What the empty instance keeps has a type in BuildStream 2, and none in BuildStream 1.
+    fn write_yaml(&self, to: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result {
+        let empty = self.instances.iter().find(|instance| instance.name.value.is_empty());
+        let kind = empty.map_or(InstanceKind::All, |empty| empty.keeps.value.0);
+        let typed = match kind {
+            InstanceKind::All => "",
+            InstanceKind::IndexOnly => "\n    type: index",
+            InstanceKind::StorageOnly => "\n    type: storage",
+        };
+        let push = if self.read_only { "" } else { "\n    push: true" };
+        writeln!(
+            to,
+            "
 # BuildStream 2: ~/.config/buildstream2.conf (or buildstream.conf)
 artifacts:
   servers:
-  - url: {url}
-    push: true
+  - url: {url}{typed}{push}
 source-caches:
   servers:
-  - url: {url}
-    push: true
-
+  - url: {url}{typed}{push}
+"
+        )?;
+        if kind != InstanceKind::All {
+            return Ok(());
+        }
+        let push = if self.read_only { "" } else { "\n  push: true" };
+        writeln!(
+            to,
+            "\
 # BuildStream 1: ~/.config/buildstream1.conf (before 1.6: buildstream.conf)
 artifacts:
-  url: {url}
-  push: true
+  url: {url}{push}
 "
-    )
+        )
+    }
+}
+
+fn name_of(instance: &Instance) -> String {
+    let Instance { name, keeps } = instance;
+    match keeps.value.0 {
+        InstanceKind::All => name.value.clone(),
+        InstanceKind::IndexOnly | InstanceKind::StorageOnly => format!("{} ({})", name.value, keeps.value),
+    }
 }
 
 /// In whole percent; 0 means empty.
@@ -108,12 +149,21 @@ fn url(address: SocketAddr, host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Given;
 
     fn greeting(listeners: &[&str]) -> String {
         greeting_of(listeners, "3h", &[])
     }
 
     fn greeting_of(listeners: &[&str], lease: &str, instances: &[&str]) -> String {
+        let instance = |text: &&str| {
+            let (name, keeps) = text.split_once(':').unwrap_or((text, "all"));
+            Instance {
+                name: Given::by_flag("--instance", name.to_owned()),
+                keeps: Given::by_flag("--instance", keeps.parse().unwrap()),
+            }
+        };
+        let instances: Vec<_> = instances.iter().map(instance).collect();
         let listeners: Vec<SocketAddr> = listeners.iter().map(|address| address.parse().unwrap()).collect();
         Greeting {
             data: Path::new("/srv/pond"),
@@ -121,7 +171,8 @@ mod tests {
             limit: Size(3_000_000_000),
             free: Some(Size(7_000_000_000)),
             lease: lease.parse().unwrap(),
-            instances,
+            read_only: false,
+            instances: &instances,
             listeners: &listeners,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
             host: "millhouse",
@@ -152,6 +203,14 @@ mod tests {
         assert!(text.contains("`instance-name: NAME`"), "{text}");
         let text = greeting(&["[::1]:1"]);
         assert!(!text.contains("lease") && !text.contains("instance"), "{text}");
+    }
+
+    #[test]
+    fn split_instances_are_told_and_typed() {
+        let text = greeting_of(&["[::1]:1"], "3h", &[":index-only", "main:storage-only"]);
+        assert_eq!(text.matches("\n    type: index\n").count(), 2, "{text}");
+        assert!(!text.contains("BuildStream 1:") && text.contains("main (storage-only)"), "{text}");
+        assert!(text.contains("does not promise that a name is whole"), "{text}");
     }
 
     #[test]

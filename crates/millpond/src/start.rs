@@ -24,12 +24,11 @@ use crate::greeting::Greeting;
 use crate::memory;
 use crate::open_files;
 use crate::size::Size;
+use crate::span::Span;
 use crate::stop::StopSignals;
 
 // Service managers kill what has not ended soon after SIGTERM; container engines wait 10 s by default, but can be told.
-// Together these stay below 20 s.
-/// For how long calls under way may go on after the signal.
-const DRAIN: Duration = Duration::from_secs(10);
+// With 10 s for calls under way, which is the default, these stay below 20 s.
 /// What drained connections may take on top, before they are dropped.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// For how long the volume may take to write down what makes the next start quick.
@@ -40,7 +39,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
     let bound = bind::all(&settings.listeners)?;
-    let metrics = bind::metrics(settings.metrics.as_ref())?;
+    let metrics = bind::metrics(settings.metrics.listener())?;
     directory::check(&settings)?;
     tracing::info!("opening {}", settings.data.value.display());
     let cache = match signals.unless(open(&settings)).await {
@@ -67,9 +66,13 @@ async fn serve_from(
         settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
     let data = absolute(&settings.data.value).display().to_string();
     let options = Options::default();
-    let connections_max = open_files::connections_max(options.connections_max);
-    let options = Options { connections_max, drain: DRAIN, request_memory, data, ..options };
-    let listeners = listen(bound)?;
+    let wanted = usize::try_from(settings.connections.value).unwrap_or(usize::MAX);
+    let connections_max = open_files::connections_max(wanted);
+    let streams_max = settings.streams.value;
+    let drain = seconds(settings.drain.value);
+    let options = Options { connections_max, streams_max, drain, request_memory, data, ..options };
+    let access = if settings.read_only.value { Access::PullOnly } else { Access::Open };
+    let listeners = listen(bound, access)?;
     let metrics = bind::listen_for_metrics(metrics)?;
     let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
@@ -81,12 +84,12 @@ async fn serve_from(
     let name = signals.first().await;
     tracing::info!(
         "{name}: ending, with {} s for what is under way; once more ends at once",
-        DRAIN.as_secs()
+        drain.as_secs()
     );
     signals.insist();
     drop(shutdown);
-    if timeout(DRAIN + DRAIN_GRACE, server.finished()).await.is_err() {
-        tracing::warn!("connections were still open after {} s and have been dropped", DRAIN.as_secs());
+    if timeout(drain + DRAIN_GRACE, server.finished()).await.is_err() {
+        tracing::warn!("connections were still open after {} s and have been dropped", drain.as_secs());
     }
     Ok(())
 }
@@ -95,12 +98,17 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     let options = CacheOptions {
         data: settings.data.value.clone(),
         max_size: settings.max_size.as_ref().map(|size| size.value.0),
-        max_blob_size: None,
-        lease: Duration::from_secs(settings.lease.seconds.into()),
+        max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
+        lease: seconds(settings.lease.value),
+        look_up_time: seconds(settings.look_up_time.value),
+        look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
         instances: settings
             .instances
             .iter()
-            .map(|instance| InstanceOptions { name: instance.value.clone(), ..InstanceOptions::default() })
+            .map(|instance| InstanceOptions {
+                name: instance.name.value.clone(),
+                kind: instance.keeps.value.0,
+            })
             .collect(),
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
@@ -115,8 +123,12 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     Ok(Arc::new(cache))
 }
 
-fn listen(bound: Vec<Bound>) -> Result<Vec<Listener>, Failure> {
-    let open = |socket: TcpListener| Listener { socket, access: Access::Open };
+fn seconds(span: Span) -> Duration {
+    Duration::from_secs(span.seconds.into())
+}
+
+fn listen(bound: Vec<Bound>, access: Access) -> Result<Vec<Listener>, Failure> {
+    let open = |socket: TcpListener| Listener { socket, access };
     bound.into_iter().map(|bound| bound.listen().map(open)).collect()
 }
 
@@ -133,15 +145,15 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
     if let Some(warning) = room.and_then(|room| room.too_little_for(limit, used)) {
         tracing::warn!("{warning}");
     }
-    let instances: Vec<_> = settings.instances.iter().map(|instance| instance.value.as_str()).collect();
     let system = rustix::system::uname();
     let greeting = Greeting {
         data: &data,
         used,
         limit,
         free: room.map(|room| Size(room.free)),
-        lease: settings.lease,
-        instances: &instances,
+        lease: settings.lease.value,
+        read_only: settings.read_only.value,
+        instances: &settings.instances,
         listeners: server.addresses(),
         metrics: server.metrics_address(),
         host: &system.nodename().to_string_lossy(),
@@ -232,7 +244,6 @@ pub(crate) fn no_runtime(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::Span;
 
     #[test]
     fn each_reason_not_to_open_has_its_code_and_a_remedy() {
@@ -246,15 +257,7 @@ mod tests {
             ),
             (OpenError::TooSmall("1 MB is too small".into()), Code::Usage, "1 MB"),
         ];
-        let settings = Settings {
-            data: Given::by_flag("--data", "/srv/pond".into()),
-            max_size: None,
-            request_memory: None,
-            lease: Span { seconds: 0 },
-            listeners: Vec::new(),
-            instances: Vec::new(),
-            metrics: None,
-        };
+        let settings = Settings { data: Given::by_flag("--data", "/srv/pond".into()), ..Settings::default() };
         for (error, code, part) in cases {
             let failure = not_opened(&settings, &error);
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(code as u8), "{failure}");

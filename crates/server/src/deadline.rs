@@ -4,29 +4,26 @@
 //! the element, any other code fails it at once; after NOT_FOUND the user builds, as without a cache.
 
 use std::future::Future;
-use std::time::Duration;
 
 use millpond_cache::{Cache, Error, Result, now_and_then};
 use tokio::time::timeout;
 
-/// A look-up walks a tree in tens of milliseconds; a sick disk may take minutes.
-const LOOK_UP: Duration = Duration::from_secs(30);
-
 /// `asked` within the time of a look-up.
 pub(crate) async fn look_up<T>(cache: &Cache, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(LOOK_UP, asked).await.unwrap_or_else(|_| {
+    timeout(cache.look_up_time(), asked).await.unwrap_or_else(|_| {
         note_late(cache);
-        Err(miss())
+        Err(miss(cache))
     })
 }
 
 fn note_late(cache: &Cache) {
     cache.count_late_look_up();
-    now_and_then!(warn, seconds = LOOK_UP.as_secs(), "a look-up took too long and was answered as a miss");
+    let seconds = cache.look_up_time().as_secs();
+    now_and_then!(warn, seconds, "a look-up took too long and was answered as a miss");
 }
 
-fn miss() -> Error {
-    Error::NotFound(format!("what could not be looked up within {} seconds", LOOK_UP.as_secs()))
+fn miss(cache: &Cache) -> Error {
+    Error::NotFound(format!("what could not be looked up within {} seconds", cache.look_up_time().as_secs()))
 }
 
 /// As [`look_up`], for several things with an outcome each.
@@ -35,11 +32,11 @@ pub(crate) async fn look_up_many<T>(
     count: usize,
     asked: impl Future<Output = Vec<Result<T>>>,
 ) -> Vec<Result<T>> {
-    match timeout(LOOK_UP, asked).await {
+    match timeout(cache.look_up_time(), asked).await {
         Ok(outcomes) => outcomes,
         Err(_) => {
             note_late(cache);
-            (0..count).map(|_| Err(miss())).collect()
+            (0..count).map(|_| Err(miss(cache))).collect()
         }
     }
 }
@@ -49,25 +46,23 @@ mod tests {
     use super::*;
     use millpond_cache::CacheOptions;
     use std::future::pending;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn late_look_ups_are_misses_and_counted_once_a_call() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let options = CacheOptions {
-            data,
-            max_size: Some(1 << 30),
-            max_blob_size: None,
-            lease: LOOK_UP,
-            instances: Vec::new(),
-        };
+        let look_up_time = Duration::from_secs(7);
+        let options = CacheOptions { data, max_size: Some(1 << 30), look_up_time, ..CacheOptions::default() };
         let (cache, _) = Cache::open(options).await.unwrap();
         tokio::time::pause();
+        let before = tokio::time::Instant::now();
         let one = look_up(&cache, pending::<Result<()>>()).await;
         assert!(matches!(one, Err(Error::NotFound(_))), "{one:?}");
+        assert_eq!(before.elapsed().as_secs(), look_up_time.as_secs());
         let two = look_up_many(&cache, 2, pending::<Vec<Result<()>>>()).await;
         assert!(matches!(two[..], [Err(Error::NotFound(_)), Err(Error::NotFound(_))]), "{two:?}");
-        assert_eq!(cache.figures().failed_lookups, 2);
+        assert_eq!(cache.figures().lookups_timed_out, 2);
         tokio::time::resume();
         cache.close().await;
     }

@@ -110,7 +110,6 @@ where
         request.extensions_mut().insert(caller);
         let hold = Arc::new(Hold::new(method.takes_many()));
         let share = self.connection.as_ref().map(|connection| Arc::clone(&connection.share));
-        let share = share.filter(|_| is_grpc(request.headers()));
         let request = request.map(|body| match share {
             Some(share) => Received::messages(body, Arc::clone(&record), share, Arc::clone(&hold)),
             None => Received::new(body, Arc::clone(&record)),

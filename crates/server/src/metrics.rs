@@ -61,6 +61,8 @@ struct CacheMetrics {
     pending_pushes: Counter<u64, AtomicU64>,
     incomplete_lookups: Counter<u64, AtomicU64>,
     failed_lookups: Counter<u64, AtomicU64>,
+    lookups_timed_out: Counter<u64, AtomicU64>,
+    lookups_shed: Counter<u64, AtomicU64>,
     bad_records: Counter<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
 }
@@ -151,8 +153,11 @@ impl CacheMetrics {
         };
         total("pending_pushes", "Pushes of names that had to wait for their blobs", &self.pending_pushes);
         total("incomplete_lookups", "Names found to be not whole when looked up", &self.incomplete_lookups);
-        let help = "Look-ups that failed or took too long and were answered as misses";
-        total("failed_lookups", help, &self.failed_lookups);
+        total("failed_lookups", "Look-ups that failed and were answered as misses", &self.failed_lookups);
+        let help = "Look-ups and reads that took too long and were answered as misses";
+        total("lookups_timed_out", help, &self.lookups_timed_out);
+        let help = "Look-ups that were answered as misses at once because too many waited";
+        total("lookups_shed", help, &self.lookups_shed);
         total("bad_records", "Bad records found", &self.bad_records);
     }
 
@@ -167,6 +172,8 @@ impl CacheMetrics {
         set_counter(&self.pending_pushes, figures.pending_pushes);
         set_counter(&self.incomplete_lookups, figures.incomplete_lookups);
         set_counter(&self.failed_lookups, figures.failed_lookups);
+        set_counter(&self.lookups_timed_out, figures.lookups_timed_out);
+        set_counter(&self.lookups_shed, figures.lookups_shed);
         set_counter(&self.bad_records, figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
     }
@@ -186,8 +193,14 @@ mod tests {
         let metrics = Metrics::new("/srv/pond");
         metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
         metrics.received.inc_by(7);
-        let figures =
-            Figures { used_bytes: 42, bad_records: 3, poisoned: Some("EIO".into()), ..Figures::default() };
+        let figures = Figures {
+            used_bytes: 42,
+            bad_records: 3,
+            lookups_timed_out: 4,
+            lookups_shed: 5,
+            poisoned: Some("EIO".into()),
+            ..Figures::default()
+        };
         metrics.render(&figures).unwrap();
         let text = metrics.render(&figures).unwrap();
         for line in [
@@ -200,6 +213,8 @@ mod tests {
             "# TYPE millpond_pending_pushes counter",
             "# TYPE millpond_incomplete_lookups counter",
             "# TYPE millpond_failed_lookups counter",
+            "millpond_lookups_timed_out_total 4",
+            "millpond_lookups_shed_total 5",
             concat!("millpond_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             r#"millpond_volume_info{data="/srv/pond"} 1"#,
             "# EOF",

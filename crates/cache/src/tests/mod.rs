@@ -3,12 +3,12 @@
 mod closures;
 mod faults;
 mod instances;
+mod overload;
 mod power_cut;
 mod publishing;
 mod stored_volume;
 
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_proto::{buildstream, reapi};
@@ -31,9 +31,8 @@ fn options(data: &Path) -> CacheOptions {
     CacheOptions {
         data: data.to_owned(),
         max_size: Some(256 << 20),
-        max_blob_size: None,
-        lease: Duration::from_secs(3 * 3600),
         instances: vec![InstanceOptions { name: "other".into(), ..InstanceOptions::default() }],
+        ..CacheOptions::default()
     }
 }
 

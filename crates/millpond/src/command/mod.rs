@@ -6,6 +6,7 @@ use crate::config::Flags;
 use crate::exit::{self, Failure};
 
 mod bench;
+mod config;
 mod serve;
 
 /// The whole command line.
@@ -34,6 +35,9 @@ enum Command {
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
+    /// Write, judge and show the configuration
+    #[command(subcommand, after_help = exit::help())]
+    Config(config::Command),
 }
 
 impl CommandLine {
@@ -42,6 +46,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
             Command::Bench(flags) => bench::run(flags),
+            Command::Config(command) => config::run(command),
         }
     }
 }

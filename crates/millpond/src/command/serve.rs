@@ -19,6 +19,9 @@ Examples:
 pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
     logging::start()?;
     let settings = Settings::load(flags)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start::no_runtime)?;
     let ended = runtime.block_on(start::serve(settings));

@@ -3,7 +3,9 @@
 
 use millpond_cache::InstanceName;
 
-use super::{Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage};
+use super::{
+    BLOB_SIZE_LEAST, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage,
+};
 use crate::exit::Failure;
 
 /// What to do about something given twice.
@@ -34,34 +36,54 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             "give at least 64MiB",
         ));
     }
-    let mut listeners: Vec<_> = settings.listeners.iter().chain(&settings.metrics).collect();
+    if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {
+        let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
+        return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
+    }
+    check_limits(settings)?;
+    let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
         check_reach(listener)?;
     }
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);
     check_twice(&listeners)?;
-    for (number, instance) in settings.instances.iter().enumerate() {
-        if settings.instances.iter().take(number).any(|known| known.value == instance.value) {
+    for (number, Instance { name: instance, .. }) in settings.instances.iter().enumerate() {
+        if settings.instances.iter().take(number).any(|known| known.name.value == instance.value) {
             let sentence = format!("{}: the instance \"{}\" is given twice", instance.place, instance.value);
             return Err(usage(sentence, TAKE_OUT));
         }
+        if instance.value.is_empty() {
+            continue;
+        }
         InstanceName::check(&instance.value).map_err(|error| {
-            usage(
-                format!("{}: {error}", instance.place),
-                "letters, digits and any of - _ . / make a name; the empty instance is served without being named",
-            )
+            usage(format!("{}: {error}", instance.place), "letters, digits and any of - _ . / make a name")
         })?;
     }
     Ok(())
 }
 
+/// Without any of these nothing would be served.
+fn check_limits(settings: &Settings) -> Result<(), Failure> {
+    for count in [&settings.connections, &settings.streams] {
+        if count.value == 0 {
+            return Err(usage(format!("{}: with 0 nobody is served", count.place), "give at least 1"));
+        }
+    }
+    if settings.look_up_time.value.seconds == 0 {
+        let sentence = format!("{}: with 0s everything would be a miss", settings.look_up_time.place);
+        return Err(usage(sentence, "give at least 1s"));
+    }
+    Ok(())
+}
+
 fn check_reach(listener: &Listener) -> Result<(), Failure> {
-    if listener.insecure || listener.address.ip().to_canonical().is_loopback() {
+    if listener.insecure.value || listener.address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     let decide = match listener.place {
-        Place::Flag(_) => "give --insecure",
+        Place::Flag(_) | Place::Default(_) => "give --insecure",
+        Place::Variable(_) => "set MILLPOND__INSECURE=true",
         Place::File { .. } => "add the line insecure = true",
     };
     Err(usage(
@@ -116,25 +138,35 @@ fn covers(wide: &Listener, narrow: &Listener, all: &[&Listener]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Given;
+    use crate::config::{Given, Keeps, Metrics};
     use crate::size::Size;
     use crate::span::Span;
 
     fn listener(address: &str, insecure: bool) -> Listener {
         let place = Place::Flag("--listen");
+        let insecure = Given::by_flag("--insecure", insecure);
         Listener { address: address.parse().unwrap(), insecure, optional: false, place }
     }
 
     fn settings(address: &str, insecure: bool) -> Settings {
-        Settings {
-            data: Given::by_flag("--data", "pond".into()),
-            max_size: None,
-            lease: Span { seconds: 0 },
-            listeners: vec![listener(address, insecure)],
-            instances: Vec::new(),
-            request_memory: None,
-            metrics: None,
-        }
+        let metrics = Metrics::Off(Place::Flag("--metrics"));
+        Settings { listeners: vec![listener(address, insecure)], metrics, ..Settings::default() }
+    }
+
+    fn instance(name: &str) -> Instance {
+        let name = Given::by_flag("--instance", name.to_owned());
+        Instance { name, keeps: Given::by_flag("--instance", Keeps::default()) }
+    }
+
+    #[test]
+    fn limits_of_nothing_are_refused() {
+        let zero = |key| Given { value: 0, place: Place::Default(key) };
+        let nobody = Settings { streams: zero("streams"), ..settings("[::1]:1", false) };
+        assert!(check(&nobody).unwrap_err().to_string().contains("streams: with 0"));
+        let nobody = Settings { connections: zero("connections"), ..settings("[::1]:1", false) };
+        assert!(check(&nobody).unwrap_err().to_string().contains("connections: with 0"));
+        let look_up_time = Given { value: Span { seconds: 0 }, place: Place::Default("look_up_time") };
+        assert!(check(&Settings { look_up_time, ..settings("[::1]:1", false) }).is_err());
     }
 
     #[test]
@@ -154,7 +186,7 @@ mod tests {
     #[test]
     fn metrics_are_held_to_the_same() {
         let mut settings = settings("127.0.0.1:1", false);
-        settings.metrics = Some(listener("0.0.0.0:2", false));
+        settings.metrics = Metrics::On(listener("0.0.0.0:2", false));
         assert!(check(&settings).is_err());
     }
 
@@ -162,7 +194,7 @@ mod tests {
     fn addresses_are_given_once() {
         let twice = |addresses: &[&str], metrics: &str| {
             let listeners = addresses.iter().map(|address| listener(address, true)).collect();
-            let metrics = Some(listener(metrics, true));
+            let metrics = Metrics::On(listener(metrics, true));
             check(&Settings { listeners, metrics, ..settings("127.0.0.1:1", true) })
         };
         for addresses in [
@@ -196,6 +228,9 @@ mod tests {
         let small = Settings { max_size: size(Size(7_999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("7999999"));
         check(&Settings { max_size: size(MAX_SIZE_LEAST), ..small }).unwrap();
+        let small = Settings { max_cas_blob_size: size(Size(999_999)), ..settings("[::1]:1", false) };
+        assert!(check(&small).unwrap_err().to_string().contains("at most 999.9 KB"));
+        check(&Settings { max_cas_blob_size: size(BLOB_SIZE_LEAST), ..small }).unwrap();
     }
 
     #[test]
@@ -203,12 +238,13 @@ mod tests {
         let data = Given::by_flag("--data", "".into());
         let said = check(&Settings { data, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.starts_with("error: --data: the path"), "{said}");
-        for name in ["", "a b", "x/blobs"] {
-            let instances = vec![Given::by_flag("--instance", name.to_owned())];
+        for name in ["a b", "x/blobs"] {
+            let instances = vec![instance(name)];
             let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
             assert!(said.starts_with("error: --instance: "), "{said}");
         }
-        let instances = vec![Given::by_flag("--instance", "main".to_owned()); 2];
+        check(&Settings { instances: vec![instance("")], ..settings("[::1]:1", false) }).unwrap();
+        let instances = vec![instance("main"); 2];
         let said = check(&Settings { instances, ..settings("[::1]:1", false) }).unwrap_err().to_string();
         assert!(said.contains("the instance \"main\" is given twice"), "{said}");
         let memory = |size| Some(Given::by_flag("--request-memory", size));

@@ -8,27 +8,58 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::instance::Keeps;
 use super::place::{Given, Place, line_of};
 use super::{flags, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
 use crate::span::Span;
 
-/// A file that was read, with what it takes to say where something stands in it.
+/// What a file or the environment says, with what it takes to say where something stands in it.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     /// What it says.
     pub(crate) file: File,
-    path: PathBuf,
+    source: Source,
     text: String,
 }
 
+/// Where a text comes from.
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    /// Each line from this variable.
+    Variables(Vec<&'static str>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Variables(Vec::new())
+    }
+}
+
 impl Read {
-    /// A value of the file, and the place of its key.
+    /// A value, and the place of its key.
     pub(crate) fn given<T: Clone>(&self, value: &Spanned<T>, key: &'static str) -> Given<T> {
-        let place = Place::in_file(&self.path, &self.text, value.span().start, key);
+        let line = line_of(&self.text, value.span().start);
+        let place = match &self.source {
+            Source::File(path) => Place::File { path: path.clone(), line, key },
+            Source::Variables(names) => Place::Variable(name_at(names, line)),
+        };
         Given { value: value.get_ref().clone(), place }
     }
+
+    /// The folder that relative paths are meant from, if that is not the current one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(path) => path.parent(),
+            Source::Variables(_) => None,
+        }
+    }
+}
+
+fn name_at(names: &[&'static str], line: usize) -> &'static str {
+    names.get(line.saturating_sub(1)).copied().unwrap_or("the environment")
 }
 
 /// The whole file.
@@ -45,6 +76,8 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     /// What clients may take up.
     pub(crate) limits: Limits,
+    /// Of all listeners and metrics; variables have it, and no file.
+    pub(crate) insecure: Option<Spanned<bool>>,
 }
 
 /// `[store]`
@@ -55,8 +88,12 @@ pub(crate) struct Store {
     pub(crate) data: Option<Spanned<PathBuf>>,
     /// How much the volume may hold, everything counted: `"500GB"`.
     pub(crate) max_size: Option<Spanned<Size>>,
+    /// The largest blob that is taken.
+    pub(crate) max_cas_blob_size: Option<Spanned<Size>>,
     /// How long a client can count on what it was told is there: `"3h"`.
-    pub(crate) lease: Option<Span>,
+    pub(crate) lease: Option<Spanned<Span>>,
+    /// Pulls alone.
+    pub(crate) read_only: Option<Spanned<bool>>,
 }
 
 /// `[[listener]]`
@@ -66,8 +103,7 @@ pub(crate) struct Listener {
     /// IP address and port.
     pub(crate) address: Spanned<flags::Address>,
     /// Without TLS although others can reach it: everybody there may pull and push.
-    #[serde(default)]
-    pub(crate) insecure: bool,
+    pub(crate) insecure: Option<Spanned<bool>>,
 }
 
 /// `[[instance]]`
@@ -76,6 +112,8 @@ pub(crate) struct Listener {
 pub(crate) struct Instance {
     /// The name that clients send.
     pub(crate) name: Spanned<String>,
+    /// `"all"`, `"index-only"` or `"storage-only"`.
+    pub(crate) keeps: Option<Spanned<Keeps>>,
 }
 
 /// `[metrics]`
@@ -85,15 +123,25 @@ pub(crate) struct Metrics {
     /// IP address and port, or `"off"`.
     pub(crate) address: Option<Spanned<flags::Metrics>>,
     /// May be reached by others.
-    pub(crate) insecure: bool,
+    pub(crate) insecure: Option<Spanned<bool>>,
 }
 
 /// `[limits]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
+    /// Connections at the same time.
+    pub(crate) connections: Option<Spanned<u32>>,
+    /// Calls at the same time on one connection.
+    pub(crate) streams: Option<Spanned<u32>>,
     /// How much of requests is held in memory, by all together: `"1GiB"`.
     pub(crate) request_memory: Option<Spanned<Size>>,
+    /// How long a look-up may take: `"30s"`.
+    pub(crate) look_up_time: Option<Spanned<Span>>,
+    /// How many walks may wait for their turn.
+    pub(crate) look_ups_waiting: Option<Spanned<u32>>,
+    /// How long calls under way may go on after SIGTERM.
+    pub(crate) drain: Option<Spanned<Span>>,
 }
 
 /// Reads the file at `path`.
@@ -110,17 +158,30 @@ pub(crate) fn read(path: &Path) -> Result<Read, Failure> {
 /// Parses the text of the file at `path`.
 pub(crate) fn parse(path: &Path, text: impl Into<String>) -> Result<Read, Failure> {
     let text = text.into();
-    let file = parse_text(&text).map_err(|misfit| {
+    let file = parse_text(&text, true).map_err(|misfit| {
         let line = line_of(&text, misfit.offset);
         let key = misfit.key.map_or(String::new(), |key| format!(", {key}"));
         usage(format!("{}, line {line}{key}: {}", path.display(), misfit.sentence), misfit.hint)
     })?;
-    Ok(Read { file, path: path.to_owned(), text })
+    Ok(Read { file, source: Source::File(path.to_owned()), text })
 }
 
-fn parse_text(text: &str) -> Result<File, keys::Misfit> {
+/// Parses lines that were made of variables, each beside the variable's name.
+pub(super) fn parse_variables(lines: &[(&'static str, String)]) -> Result<Read, Failure> {
+    let (names, lines): (Vec<_>, Vec<_>) = lines.iter().map(|(name, line)| (*name, line.as_str())).unzip();
+    let text = lines.join("\n");
+    let file = parse_text(&text, false).map_err(|misfit| {
+        let name = name_at(&names, line_of(&text, misfit.offset));
+        usage(format!("{name}: {}", misfit.sentence), "correct that variable, or unset it")
+    })?;
+    Ok(Read { file, source: Source::Variables(names), text })
+}
+
+fn parse_text(text: &str, by_hand: bool) -> Result<File, keys::Misfit> {
     let table = DeTable::parse(text).map_err(|error| misfit(&error, None))?;
-    keys::check(table.get_ref())?;
+    if by_hand {
+        keys::check(table.get_ref())?;
+    }
     let file = File::deserialize(Deserializer::from(table.clone()));
     file.map_err(|error| misfit(&error, Some(table.get_ref())))
 }
@@ -132,13 +193,14 @@ fn misfit(error: &toml::de::Error, file: Option<&DeTable<'_>>) -> keys::Misfit {
         offset,
         key: file.and_then(|file| keys::key_at(file, offset)).map(str::to_owned),
         sentence: error.message().replace('\n', ", "),
-        hint: "correct that line; docs/configuration.md lists every setting".into(),
+        hint: "correct that line; `millpond config init` prints every setting".into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::reference;
 
     fn refused(text: &str) -> String {
         parse(Path::new("pond.toml"), text).unwrap_err().to_string()
@@ -151,11 +213,13 @@ mod tests {
             data = "/srv/millpond"
             max_size = 60000000
             lease = "90m"
+            read_only = true
             [[listener]]
             address = "[::]:11001"
             insecure = true
             [[instance]]
             name = "main"
+            keeps = "index-only"
             [metrics]
             address = "127.0.0.1:9000"
             insecure = false
@@ -167,10 +231,10 @@ mod tests {
         let size = read.given(store.max_size.as_ref().unwrap(), "max_size");
         assert_eq!(size.value, Size(60_000_000));
         assert_eq!(size.place.to_string(), "pond.toml, line 4, max_size");
-        assert_eq!(store.lease, Some(Span { seconds: 5400 }));
-        assert!(listener[0].insecure);
+        assert_eq!(*store.lease.as_ref().unwrap().get_ref(), Span { seconds: 5400 });
+        assert!(*listener[0].insecure.as_ref().unwrap().get_ref());
         let instance = read.given(&instance[0].name, "name");
-        assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 10"));
+        assert_eq!((instance.value.as_str(), instance.place.name().as_str()), ("main", "name in line 11"));
         let memory = read.given(read.file.limits.request_memory.as_ref().unwrap(), "request_memory");
         assert_eq!(memory.value, Size(1 << 30));
     }
@@ -207,36 +271,44 @@ mod tests {
 
     #[test]
     fn every_known_key_is_a_setting_and_every_setting_a_known_key() {
-        for (section, key) in keys::all() {
-            let said = toml::from_str::<File>(&format!("{section}\n{key} = []")).unwrap_err().to_string();
-            assert!(!said.contains("unknown field"), "{section} {key}: {said}");
+        for (section, key) in reference::all() {
+            let said = toml::from_str::<File>(&format!("{}\n{} = []", section.header(), key.name));
+            let said = said.unwrap_err().to_string();
+            assert!(!said.contains("unknown field"), "{} {}: {said}", section.name, key.name);
         }
         let bogus = "bogus = 1";
         let known = [
-            ("[store]", toml::from_str::<Store>(bogus).unwrap_err()),
-            ("[[listener]]", toml::from_str::<Listener>(bogus).unwrap_err()),
-            ("[[instance]]", toml::from_str::<Instance>(bogus).unwrap_err()),
-            ("[metrics]", toml::from_str::<Metrics>(bogus).unwrap_err()),
+            ("store", toml::from_str::<Store>(bogus).unwrap_err()),
+            ("listener", toml::from_str::<Listener>(bogus).unwrap_err()),
+            ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
+            ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
+            ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
         ];
+        assert!(
+            reference::SECTIONS.iter().map(|section| section.name).eq(known.iter().map(|(name, _)| *name))
+        );
         for (section, error) in known {
             // Serde quotes the unknown key and then each known one.
             let settings = error.message().split('`').skip(1).step_by(2).skip(1);
-            let keys = keys::all().filter(|(of, _)| of == section).map(|(_, key)| key);
+            let keys = reference::all().filter(|(of, _)| of.name == section).map(|(_, key)| key.name);
             assert!(settings.eq(keys), "{section}: {error}");
         }
     }
 
     #[test]
-    fn documented_file_parses_and_names_every_setting() {
-        let document = include_str!("../../../../docs/configuration.md");
-        let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let file = parse(Path::new("docs/configuration.md"), example).unwrap().file;
-        // Taken apart here, so that a new setting that is not documented does not compile or is seen missing.
-        let File { store: Store { data, max_size, lease }, listener, instance, metrics, limits } = file;
-        let Limits { request_memory } = limits;
-        assert!(request_memory.is_some());
-        assert!(data.is_some() && max_size.is_some() && lease.is_some());
-        assert!(listener.iter().any(|listener| listener.insecure) && !instance.is_empty());
-        assert!(metrics.address.is_some() && example.contains("[metrics]") && !metrics.insecure);
+    fn file_of_init_changes_nothing_and_with_every_line_taken_in_is_in_order() {
+        let text = reference::file();
+        parse(Path::new("init.toml"), text.as_str()).unwrap();
+        let taken_in: String = text
+            .lines()
+            .map(|line| {
+                let line = if line.starts_with("# ") { line } else { line.trim_start_matches('#') };
+                format!("{line}\n")
+            })
+            .collect();
+        let File { store, listener, instance, metrics, limits, insecure: _ } =
+            parse(Path::new("init.toml"), taken_in).unwrap().file;
+        assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
+        assert_eq!((listener.len(), instance.len()), (2, 2));
     }
 }

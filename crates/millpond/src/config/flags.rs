@@ -1,4 +1,4 @@
-//! What the command line of `serve` may say. Each setting's meaning stands here and on its field in the file.
+//! What the command line of `serve` may say; the meaning of each flag stands in the reference.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,11 +7,10 @@ use std::str::FromStr;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Deserialize;
 
+use super::instance;
+use super::reference::help;
 use crate::size::Size;
 use crate::span::Span;
-
-const LISTEN: &str = "Serve clients here; may be given several times. [::]:PORT serves IPv4 as well, port 0 takes a \
-                      free one [default: 127.0.0.1:11001 and, where there is IPv6, [::1]:11001]";
 
 /// The flags of `serve`.
 #[derive(Debug, Default, clap::Args)]
@@ -20,39 +19,40 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Keep everything in this directory, which is made if it is not there [default: millpond-data]
-    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    /// The data directory.
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from), help = help("--data"))]
     pub(crate) data: Option<PathBuf>,
 
-    /// Where clients are served. (The text is no doc comment, because rustdoc takes addresses for links.)
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address, help = LISTEN)]
+    /// Where clients are served.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address, help = help("--listen"))]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Hold at most this much, everything counted, as in 500GB or 64MiB [default: 90 % of the file system, whatever
-    /// else lies on it]
-    #[arg(long, value_name = "SIZE")]
+    /// How much is held, everything counted.
+    #[arg(long, value_name = "SIZE", help = help("--max-size"))]
     pub(crate) max_size: Option<Size>,
 
-    /// Keep what a client was told is there for at least this long, as in 3h or 90m; with 0s it may be gone at once
-    /// [default: 3h]
-    #[arg(long, value_name = "TIME")]
+    /// How long what a client was told is there stays.
+    #[arg(long, value_name = "TIME", help = help("--lease"))]
     pub(crate) lease: Option<Span>,
 
-    /// Hold about this much of requests in memory, all of them together [default: an eighth of the memory]
-    #[arg(long, value_name = "SIZE")]
+    /// Pulls alone.
+    #[arg(long, help = help("--read-only"))]
+    pub(crate) read_only: bool,
+
+    /// How much of requests is held in memory.
+    #[arg(long, value_name = "SIZE", help = help("--request-memory"))]
     pub(crate) request_memory: Option<Size>,
 
-    /// Serve this instance name beside the empty one; may be given several times. Letters, digits and any of - _ . / make
-    /// a name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) instance: Vec<String>,
+    /// Instances beside the empty one.
+    #[arg(long, value_name = "NAME[:KEEPS]", help = help("--instance"))]
+    pub(crate) instance: Vec<instance::Flag>,
 
-    /// Listen without TLS on addresses that others can reach: everybody there may pull and push
-    #[arg(long)]
+    /// Others may reach listeners and metrics.
+    #[arg(long, help = help("--insecure"))]
     pub(crate) insecure: bool,
 
-    /// Serve metrics here, or nowhere with "off" [default: 127.0.0.1:9464, if that is free]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Where metrics are served.
+    #[arg(long, value_name = "ADDR:PORT", help = help("--metrics"))]
     pub(crate) metrics: Option<Metrics>,
 }
 

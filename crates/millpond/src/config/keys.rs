@@ -6,28 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A section, its keys, and how it is written.
-struct Section {
-    name: &'static str,
-    /// There may be several: `[[listener]]`.
-    many: bool,
-    keys: &'static [&'static str],
-    required: Option<&'static str>,
-}
-
-const SECTIONS: [Section; 5] = [
-    Section { name: "store", many: false, keys: &["data", "max_size", "lease"], required: None },
-    Section { name: "listener", many: true, keys: &["address", "insecure"], required: Some("address") },
-    Section { name: "instance", many: true, keys: &["name"], required: Some("name") },
-    Section { name: "metrics", many: false, keys: &["address", "insecure"], required: None },
-    Section { name: "limits", many: false, keys: &["request_memory"], required: None },
-];
-
-impl Section {
-    fn header(&self) -> String {
-        if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
-    }
-}
+use super::reference::{SECTIONS, Section};
 
 /// What does not fit, and what to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,12 +25,6 @@ impl Misfit {
     fn new(span: Range<usize>, sentence: String, hint: String) -> Self {
         Self { offset: span.start, key: None, sentence, hint }
     }
-}
-
-/// Every section as it is written, with each of its keys.
-#[cfg(test)]
-pub(super) fn all() -> impl Iterator<Item = (String, &'static str)> {
-    SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.header(), *key)))
 }
 
 /// The first section or key that does not fit. Values are not looked at.
@@ -101,14 +74,14 @@ fn check_section(section: &Section, key: Range<usize>, value: &Spanned<DeValue<'
 
 fn check_keys(section: &Section, span: Range<usize>, table: &DeTable<'_>) -> Result<(), Misfit> {
     for (key, _) in table {
-        if !section.keys.contains(&&**key.get_ref()) {
+        if !section.has(key.get_ref()) {
             return Err(unknown(key.get_ref(), key.span(), Some(section)));
         }
     }
-    match section.required.filter(|required| !table.contains_key(*required)) {
+    match section.keys.iter().find(|key| key.required && !table.contains_key(key.name)) {
         Some(key) => {
-            let sentence = format!("this {} lacks its {key}", section.header());
-            Err(Misfit::new(span, sentence, format!("add a line: {key} = …")))
+            let sentence = format!("this {} lacks its {}", section.header(), key.name);
+            Err(Misfit::new(span, sentence, format!("add a line: {} = {}", key.name, key.value)))
         }
         None => Ok(()),
     }
@@ -127,25 +100,29 @@ fn unknown(key: &str, span: Range<usize>, section: Option<&Section>) -> Misfit {
 /// The hint that names the nearest section or key, if one is near.
 fn nearest(key: &str, section: Option<&Section>) -> Option<String> {
     let sections = SECTIONS.iter().map(|section| section.name);
-    let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().copied());
-    let here = |word: &str| section.is_some_and(|section| section.keys.contains(&word));
-    // Of two that are equally near, the one of this section.
-    let near = |word: &&str| (distance(&key.to_lowercase(), word), !here(word));
-    let word = keys.chain(sections).min_by_key(near)?;
-    if distance(&key.to_lowercase(), word) * 2 >= word.chars().count().max(key.chars().count()) {
-        return None;
-    }
+    let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| key.name));
+    let here = |word: &str| section.is_some_and(|section| section.has(word));
+    // Of two that are equally near, the one of this section: the first of equals is taken.
+    let mut words: Vec<_> = keys.chain(sections).collect();
+    words.sort_by_key(|word| !here(word));
+    let word = nearest_word(&key.to_lowercase(), words.into_iter())?;
     if here(word) {
         return Some(format!("did you mean \"{word}\"?"));
     }
     if let Some(section) = SECTIONS.iter().find(|section| section.name == word) {
         return Some(format!("did you mean the section {}?", section.header()));
     }
-    let homes: Vec<_> =
-        SECTIONS.iter().filter(|section| section.keys.contains(&word)).map(Section::header).collect();
+    let homes: Vec<_> = SECTIONS.iter().filter(|section| section.has(word)).map(Section::header).collect();
     let homes = homes.join(" or ");
     let meant = if key == word { String::new() } else { format!("did you mean \"{word}\"? ") };
     Some(format!("{meant}\"{word}\" belongs below {homes}"))
+}
+
+/// The nearest of some words, the first of equals, if more than half of it is as written.
+pub(super) fn nearest_word(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let near = known.min_by_key(|known| distance(word, known))?;
+    let longer = near.chars().count().max(word.chars().count());
+    (distance(word, near) * 2 < longer).then_some(near)
 }
 
 /// How many letters must be added, taken out or changed to make one word the other.
@@ -206,7 +183,7 @@ mod tests {
             ("[[store]]", "so its brackets are single", "write [store]"),
             ("store = 1", "store is a section", "write [store] on a line"),
             ("listener = [\"127.0.0.1:1\"]", "each listener is a section", "write [[listener]] on a line"),
-            ("[[instance]]", "this [[instance]] lacks its name", "add a line: name = …"),
+            ("[[instance]]", "this [[instance]] lacks its name", "add a line: name = \"main\""),
         ] {
             let (said, advised) = misfit(text);
             assert!(said.contains(sentence) && advised.starts_with(hint), "{text}: {said}, {advised}");

@@ -1,13 +1,17 @@
 //! Where a setting was given, so that what is refused later can still be told by its flag or its line.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// A flag, or a line of the configuration file.
+/// The layer that gave a setting, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Given by this flag, or by nobody, and then this flag changes it.
+    /// Given by this flag.
     Flag(&'static str),
+    /// Given by nobody; this flag or key changes it.
+    Default(&'static str),
+    /// Given by this environment variable.
+    Variable(&'static str),
     /// Given in a file.
     File {
         /// The file as `--config` names it.
@@ -20,16 +24,21 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The place of a key in the file at `path`, `offset` bytes into its text.
-    pub(super) fn in_file(path: &Path, text: &str, offset: usize, key: &'static str) -> Self {
-        Self::File { path: path.to_owned(), line: line_of(text, offset), key }
-    }
-
     /// What is to be written there instead, for a hint: `--listen`, or `address in line 3`.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Flag(flag) => (*flag).to_owned(),
+            Self::Flag(name) | Self::Default(name) | Self::Variable(name) => (*name).to_owned(),
             Self::File { line, key, .. } => format!("{key} in line {line}"),
+        }
+    }
+
+    /// For `config show`: `flag --listen`, `default`, `MILLPOND__LISTEN`, or `pond.toml:3`.
+    pub(super) fn layer(&self) -> String {
+        match self {
+            Self::Flag(flag) => format!("flag {flag}"),
+            Self::Default(_) => "default".to_owned(),
+            Self::Variable(name) => format!("environment {name}"),
+            Self::File { path, line, .. } => format!("{}:{line}", path.display()),
         }
     }
 }
@@ -38,7 +47,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flag(flag) => formatter.write_str(flag),
+            Self::Flag(name) | Self::Default(name) | Self::Variable(name) => formatter.write_str(name),
             Self::File { path, line, key } => write!(formatter, "{}, line {line}, {key}", path.display()),
         }
     }
@@ -59,9 +68,14 @@ pub(crate) struct Given<T> {
 }
 
 impl<T> Given<T> {
-    /// One given by a flag, or a default.
+    /// One given by a flag.
     pub(crate) fn by_flag(flag: &'static str, value: T) -> Self {
         Self { value, place: Place::Flag(flag) }
+    }
+
+    /// A default, which this flag or key changes.
+    pub(super) fn default(name: &'static str, value: T) -> Self {
+        Self { value, place: Place::Default(name) }
     }
 }
 
@@ -71,9 +85,11 @@ mod tests {
 
     #[test]
     fn places_say_flag_or_file_line_and_key() {
-        let place = Place::in_file(Path::new("pond.toml"), "[store]\n\nlease = 1", 9, "lease");
+        let place =
+            Place::File { path: "pond.toml".into(), line: line_of("[store]\n\nlease = 1", 9), key: "lease" };
         assert_eq!(place.to_string(), "pond.toml, line 3, lease");
         assert_eq!(place.name(), "lease in line 3");
+        assert_eq!(place.layer(), "pond.toml:3");
         assert_eq!(Place::Flag("--lease").to_string(), "--lease");
     }
 }

@@ -204,6 +204,18 @@ impl Client {
         fs::write(self.home.path().join("buildstream.conf"), text).unwrap();
     }
 
+    /// Replaces the configuration by one with two servers that it pushes to: one for names, and one for blobs
+    /// (BuildStream 2).
+    pub(crate) fn configure_split(&self, index: &str, storage: &str) {
+        let caches = self.caches().display().to_string();
+        let text = format!(
+            "sourcedir: {caches}/sources\nlogdir: {caches}/logs\ncachedir: {caches}\nartifacts:\n  servers:\n\
+             \x20 - url: {index}\n    type: index\n    push: true\n\
+             \x20 - url: {storage}\n    type: storage\n    push: true\n"
+        );
+        fs::write(self.home.path().join("buildstream.conf"), text).unwrap();
+    }
+
     fn caches(&self) -> PathBuf {
         self.home.path().join("caches")
     }

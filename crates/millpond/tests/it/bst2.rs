@@ -50,6 +50,42 @@ fn instances_are_apart_with_2_8_1() {
 }
 
 #[test]
+fn read_only_server_serves_pulls_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let mut server = Server::start();
+    let project = Project::new(version.generation(), "read-only");
+    let client = Client::new(version, server.url(), Settings::pushing());
+    client.succeed(&project, &["build", "small.bst"]);
+    server.stop();
+    server.start_again_with(&["--read-only"]);
+
+    project.take_sources_away();
+    let user = Client::new(version, server.url(), Settings::default());
+    user.pull(&project, &["small.bst"]);
+    tree::assert_same(&project.tree("small"), &user.check_out(&project, "small.bst").join("small"));
+}
+
+/// Names on one server and blobs on another, each of which refuses what belongs on the other.
+#[test]
+fn names_and_blobs_on_two_servers_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let index = Server::start_with(&["--instance", ":index-only"]);
+    let storage = Server::start_with(&["--instance", ":storage-only"]);
+    let project = Project::new(version.generation(), "split");
+    let client = Client::new(version, index.url(), Settings::pushing());
+    client.configure_split(index.url(), storage.url());
+    client.succeed(&project, &["build", "all.bst"]);
+
+    client.wipe();
+    project.take_sources_away();
+    client.pull(&project, &["all.bst"]);
+    project.assert_is(&client.check_out(&project, "all.bst"));
+    // And not from one of them alone.
+    let user = Client::new(version, storage.url(), Settings::default());
+    user.pull_in_vain(&project, "small.bst");
+}
+
+#[test]
 fn artifacts_by_name_with_2_8_1() {
     let Some(version) = Version::find("2.8.1") else { return };
     let server = Server::start();

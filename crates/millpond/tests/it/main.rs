@@ -21,6 +21,7 @@ mod bst_full;
 mod bst_outage;
 #[cfg(feature = "real-clients")]
 mod bst_teams;
+mod config;
 #[cfg(feature = "real-clients")]
 mod content;
 mod hostile;
@@ -36,6 +37,7 @@ mod project;
 mod roundtrip;
 mod serve;
 mod server;
+mod settings;
 #[cfg(feature = "real-clients")]
 mod small_volume;
 #[cfg(feature = "real-clients")]

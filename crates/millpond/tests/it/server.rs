@@ -105,6 +105,12 @@ impl Server {
         self.url = format!("http://{address}");
     }
 
+    /// The same, with these arguments instead of those before.
+    pub(crate) fn start_again_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self.start_again();
+    }
+
     /// Starts the server again and waits until it has said something so many times in all its lives, ready or not.
     pub(crate) fn start_until(&mut self, words: &str, times: usize) {
         drop(self.launch());

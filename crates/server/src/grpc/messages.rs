@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use axum::body::Body;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body as _;
 use prost::Message;
 use tonic::Status;
@@ -15,6 +15,11 @@ use crate::status;
 
 /// A flag, then the length of the message that follows.
 const HEAD_BYTES: usize = 5;
+
+/// Pieces below this size are copied to the one before.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+/// What is copied together in one piece, at most.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// The messages of a request's body, which `layers` has bounded.
 #[derive(Debug)]
@@ -79,10 +84,21 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// Small pieces are copied together: each would hold more memory than its bytes, and that of whatever it was read with.
     fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.push_back(piece);
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len();
+        let last = if piece.len() < COPIED_BYTES_MAX { self.pieces.back_mut() } else { None };
+        match last.filter(|last| last.len() < GATHERED_BYTES_MAX) {
+            Some(last) => {
+                let shared = std::mem::take(last);
+                let mut gathered = shared.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                gathered.extend_from_slice(&piece);
+                *last = gathered.freeze();
+            }
+            None => self.pieces.push_back(piece),
         }
     }
 
@@ -204,10 +220,20 @@ mod tests {
         let mut pieces = Pieces::default();
         [&b"ab"[..], b"", b"cdef", b"g"].iter().for_each(|piece| pieces.push(Bytes::from_static(piece)));
         pieces.advance(3);
-        assert_eq!((pieces.remaining(), pieces.chunk()), (4, &b"def"[..]));
+        assert_eq!((pieces.remaining(), pieces.chunk()), (4, &b"defg"[..]));
         assert!(pieces.take_first(5).is_none());
         let taken: Vec<Bytes> = pieces.take_first(2).unwrap().into_iter().collect();
         assert_eq!(taken, ["de"]);
-        assert_eq!(pieces.into_iter().collect::<Vec<_>>(), ["f", "g"]);
+        assert_eq!(pieces.into_iter().flatten().collect::<Vec<u8>>(), b"fg");
+    }
+
+    #[test]
+    fn small_pieces_are_copied_together_and_large_ones_are_not() {
+        let small = (0..200_000).map(|_| Bytes::from_static(b"x"));
+        let pieces: Pieces = small.collect();
+        assert!(pieces.pieces.len() <= 200_000 / GATHERED_BYTES_MAX + 1, "{}", pieces.pieces.len());
+        assert!(pieces.into_iter().flatten().eq(vec![b'x'; 200_000]));
+        let large: Pieces = (0..3).map(|_| Bytes::from(vec![7; COPIED_BYTES_MAX])).collect();
+        assert_eq!(large.pieces.len(), 3);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions};
@@ -49,11 +48,10 @@ impl TestServer {
         let cache_options = CacheOptions {
             data: data.path().to_owned(),
             max_size,
-            max_blob_size: None,
-            lease: Duration::from_secs(3 * 3600),
             instances: ["main", "team/a"]
                 .map(|name| InstanceOptions { name: name.into(), ..InstanceOptions::default() })
                 .into(),
+            ..CacheOptions::default()
         };
         let cache = Arc::new(Cache::open(cache_options).await.unwrap().0);
         let listeners = vec![

@@ -73,10 +73,15 @@ pub(super) fn discard(disk: &dyn Disk) -> Result<()> {
     Ok(())
 }
 
-/// The bytes that the file system gave to the database, the files beside it, and what was set aside of them.
-pub(super) fn allocated(disk: &dyn Disk) -> u64 {
+/// The bytes that the file system gave to the database and its logs, and to what was set aside or is unfinished.
+pub(super) fn allocated(disk: &dyn Disk) -> (u64, u64) {
     let entries = disk.list(Path::new("")).unwrap_or_default();
-    entries.iter().filter(|entry| entry.name.starts_with(DATABASE)).map(|entry| entry.allocated).sum()
+    let bytes = |in_use: bool| {
+        let ours =
+            entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(DATABASE)?, entry.allocated)));
+        ours.filter(|(rest, _)| matches!(*rest, "" | "-wal" | "-shm") == in_use).map(|(_, bytes)| bytes).sum()
+    };
+    (bytes(true), bytes(false))
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {

@@ -43,8 +43,10 @@ pub struct CatalogFigures {
     pub names: u64,
     /// Names that have a pending value.
     pub pending: u64,
-    /// Bytes allocated for the database, its write-ahead log and index, and what was set aside of them.
+    /// Bytes allocated for the database, its write-ahead log and index.
     pub database_bytes: u64,
+    /// Bytes allocated for databases that were set aside as damaged, or are being rebuilt.
+    pub aside_bytes: u64,
     /// Bytes allocated for the journal.
     pub journal_bytes: u64,
     /// Whether the journal holds everything: if not, it is being written anew, or waits for room.

@@ -85,10 +85,12 @@ impl Shared {
     }
 
     pub(super) fn figures(&self) -> CatalogFigures {
+        let (database_bytes, aside_bytes) = exchange::allocated(&self.files);
         CatalogFigures {
             names: self.names.load(Ordering::Relaxed),
             pending: self.pending.load(Ordering::Relaxed),
-            database_bytes: exchange::allocated(&self.files),
+            database_bytes,
+            aside_bytes,
             journal_bytes: journal::allocated(&*self.disk),
             journal_complete: self.journal_complete.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),

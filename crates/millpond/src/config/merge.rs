@@ -1,0 +1,247 @@
+//! Lays the layers over each other.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::file::{self, File, Limits, Read};
+use super::{Flags, Given, Instance, Keeps, Listener, Metrics, Place, Settings, flags, instance};
+use crate::span::Span;
+
+/// The port that BuildStream caches are found on.
+const PORT: u16 = 11001;
+/// The port that Prometheus exporters of instrumented programs are given.
+const METRICS_PORT: u16 = 9464;
+
+/// What may give a setting beside flags, the stronger one first.
+#[derive(Clone, Copy)]
+struct Layers<'l>([&'l Read; 2]);
+
+impl<'l> Layers<'l> {
+    /// A setting from the first layer that has it.
+    fn find<T: Clone + 'l>(
+        self,
+        key: &'static str,
+        of: impl Fn(&'l File) -> Option<&'l Spanned<T>>,
+    ) -> Option<Given<T>> {
+        self.0.into_iter().find_map(|read| Some(read.given(of(&read.file)?, key)))
+    }
+
+    /// A limit, which has a default and no flag.
+    fn limit<T: Clone + 'l>(
+        self,
+        key: &'static str,
+        default: T,
+        of: impl Fn(&'l Limits) -> Option<&'l Spanned<T>>,
+    ) -> Given<T> {
+        self.find(key, |file| of(&file.limits)).unwrap_or_else(|| Given::default(key, default))
+    }
+
+    /// The tables of the first layer that has any.
+    fn tables<T: 'l>(self, of: impl Fn(&'l File) -> &'l [T]) -> impl Iterator<Item = (&'l Read, &'l T)> {
+        let read = self.0.into_iter().find(|read| !of(&read.file).is_empty());
+        read.into_iter().flat_map(move |read| of(&read.file).iter().map(move |table| (read, table)))
+    }
+
+    /// Of one address: what is for all of them, or else its own.
+    fn insecure(self, flags: &Flags, own: Option<Given<bool>>) -> Given<bool> {
+        let all = || self.find("insecure", |file| file.insecure.as_ref());
+        let by_flag = flags.insecure.then(|| Given::by_flag("--insecure", true));
+        by_flag.or_else(all).or(own).unwrap_or_else(|| Given::default("--insecure", false))
+    }
+}
+
+/// Flags over the environment over the file over defaults.
+pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
+    let layers = Layers([environment, read]);
+    let listeners = listeners(&flags, layers);
+    let metrics = metrics(&flags, layers);
+    let given = |flag, value| Given::by_flag(flag, value);
+    Settings {
+        listeners,
+        metrics,
+        data: (flags.data.map(|data| Given::by_flag("--data", data)))
+            .or_else(|| data(layers))
+            .unwrap_or_else(|| Given::default("--data", PathBuf::from("millpond-data"))),
+        max_size: (flags.max_size.map(|size| given("--max-size", size)))
+            .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
+        max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),
+        lease: (flags.lease.map(|lease| Given::by_flag("--lease", lease)))
+            .or_else(|| layers.find("lease", |file| file.store.lease.as_ref()))
+            .unwrap_or_else(|| Given::default("--lease", Span { seconds: 3 * 3600 })),
+        read_only: (flags.read_only.then(|| Given::by_flag("--read-only", true)))
+            .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
+            .unwrap_or_else(|| Given::default("--read-only", false)),
+        instances: instances(flags.instance, layers),
+        request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
+            .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
+        connections: layers.limit("connections", 10_000, |limits| limits.connections.as_ref()),
+        streams: layers.limit("streams", 1000, |limits| limits.streams.as_ref()),
+        look_up_time: layers
+            .limit("look_up_time", Span { seconds: 30 }, |limits| limits.look_up_time.as_ref()),
+        look_ups_waiting: layers.limit("look_ups_waiting", 1000, |limits| limits.look_ups_waiting.as_ref()),
+        drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
+        warnings: Vec::new(),
+    }
+}
+
+/// A relative path in a file is meant from where the file lies, wherever the server is started. An empty one is meant
+/// by nobody.
+fn data(layers: Layers<'_>) -> Option<Given<PathBuf>> {
+    layers.0.into_iter().find_map(|read| {
+        let Given { value, place } = read.given(read.file.store.data.as_ref()?, "data");
+        let folder = read.folder().filter(|_| !value.as_os_str().is_empty());
+        Some(Given { value: folder.map_or_else(|| value.clone(), |folder| folder.join(&value)), place })
+    })
+}
+
+fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
+    if !flags.listen.is_empty() {
+        let place = Place::Flag("--listen");
+        let listener = |address| asked_for(address, layers.insecure(flags, None), place.clone());
+        return flags.listen.iter().copied().map(listener).collect();
+    }
+    let listener = |(read, listener): (&Read, &file::Listener)| {
+        let Given { value, place } = read.given(&listener.address, "address");
+        let own = listener.insecure.as_ref().map(|own| read.given(own, "insecure"));
+        asked_for(value.0, layers.insecure(flags, own), place)
+    };
+    let listeners: Vec<_> = layers.tables(|file| &file.listener).map(listener).collect();
+    if !listeners.is_empty() {
+        return listeners;
+    }
+    let default = |address| asked_for(address, layers.insecure(flags, None), Place::Default("--listen"));
+    let ipv4 = default(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    let ipv6 = default(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT)));
+    vec![ipv4, Listener { optional: true, ..ipv6 }]
+}
+
+fn instances(flags: Vec<instance::Flag>, layers: Layers<'_>) -> Vec<Instance> {
+    let keeps =
+        |keeps: Option<Given<Keeps>>| keeps.unwrap_or_else(|| Given::default("keeps", Keeps::default()));
+    if flags.is_empty() {
+        let of_table = |(read, instance): (&Read, &file::Instance)| Instance {
+            name: read.given(&instance.name, "name"),
+            keeps: keeps(instance.keeps.as_ref().map(|kind| read.given(kind, "keeps"))),
+        };
+        return layers.tables(|file| &file.instance).map(of_table).collect();
+    }
+    let of_flag = |flag: instance::Flag| Instance {
+        name: Given::by_flag("--instance", flag.name),
+        keeps: keeps(flag.keeps.map(|kind| Given::by_flag("--instance", kind))),
+    };
+    flags.into_iter().map(of_flag).collect()
+}
+
+fn metrics(flags: &Flags, layers: Layers<'_>) -> Metrics {
+    let own = layers.find("insecure", |file| file.metrics.insecure.as_ref());
+    let insecure = layers.insecure(flags, own);
+    let asked = (flags.metrics.map(|metrics| Given::by_flag("--metrics", metrics)))
+        .or_else(|| layers.find("address", |file| file.metrics.address.as_ref()));
+    match asked {
+        Some(Given { value: flags::Metrics::Off, place }) => Metrics::Off(place),
+        Some(Given { value: flags::Metrics::At(address), place }) => {
+            Metrics::On(asked_for(address, insecure, place))
+        }
+        None => {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
+            let listener = asked_for(address, insecure, Place::Default("--metrics"));
+            Metrics::On(Listener { optional: true, ..listener })
+        }
+    }
+}
+
+fn asked_for(address: SocketAddr, insecure: Given<bool>, place: Place) -> Listener {
+    Listener { address, insecure, optional: false, place }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{check, environment};
+    use crate::size::Size;
+
+    fn flags(arguments: &[&str]) -> Flags {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        Line::try_parse_from([&["millpond"], arguments].concat()).unwrap().flags
+    }
+
+    fn file(text: &str) -> Read {
+        file::parse(Path::new("millpond.toml"), text).unwrap()
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Read {
+        environment::read(pairs.iter().map(|(name, value)| (name.into(), value.into()))).unwrap().read
+    }
+
+    const FILE: &str = "[store]\ndata = \"a\"\nmax_size = \"1GB\"\nlease = \"1h\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n[[instance]]\nname = \"x\"\n[metrics]\naddress = \"off\"";
+
+    #[test]
+    fn defaults_are_loopback_and_a_folder_beside() {
+        let settings = Settings::default();
+        check::check(&settings).unwrap();
+        assert_eq!(settings.data.value, Path::new("millpond-data"));
+        assert_eq!(settings.lease.value.seconds, 10_800);
+        let addresses: Vec<_> =
+            settings.listeners.iter().map(|l| (l.address.to_string(), l.optional)).collect();
+        assert_eq!(addresses, [("127.0.0.1:11001".into(), false), ("[::1]:11001".into(), true)]);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let environment = variables(&[
+            ("MILLPOND__STORE__DATA", "c"),
+            ("MILLPOND__STORE__MAX_SIZE", "3GB"),
+            ("MILLPOND__LISTEN", "127.0.0.1:3,127.0.0.1:4"),
+            ("MILLPOND__INSTANCE", "z"),
+        ]);
+        let file = file(FILE);
+        let settings = merge(flags(&[]), &environment, &file);
+        assert_eq!(settings.data.value, Path::new("c"));
+        assert_eq!(settings.data.place, Place::Variable("MILLPOND__STORE__DATA"));
+        assert_eq!(settings.max_size.unwrap().value, Size(3_000_000_000));
+        assert_eq!(settings.lease.place.layer(), "millpond.toml:4");
+        assert_eq!(settings.listeners.len(), 2);
+        assert_eq!(settings.instances[0].name.value, "z");
+        assert_eq!(settings.metrics.listener(), None);
+        let arguments =
+            ["--data=b", "--max-size=2GB", "--listen=127.0.0.1:2", "--instance=y", "--metrics=127.0.0.1:5"];
+        let settings = merge(flags(&arguments), &environment, &file);
+        assert_eq!(settings.data, Given::by_flag("--data", "b".into()));
+        assert_eq!(settings.max_size, Some(Given::by_flag("--max-size", Size(2_000_000_000))));
+        assert_eq!(settings.lease.value.seconds, 3600);
+        assert_eq!(settings.listeners[0].address.port(), 2);
+        assert_eq!(settings.instances[0].name, Given::by_flag("--instance", "y".to_owned()));
+        assert_eq!(settings.metrics.listener().unwrap().address.port(), 5);
+    }
+
+    #[test]
+    fn listeners_are_insecure_by_their_own_key_and_by_what_is_for_all() {
+        let file = file(
+            "[[listener]]\naddress = \"[::]:1\"\ninsecure = true\n[[listener]]\naddress = \"127.0.0.1:2\"",
+        );
+        let insecure = |arguments: &[&str], pairs: &[(&str, &str)]| -> Vec<bool> {
+            let settings = merge(flags(arguments), &variables(pairs), &file);
+            settings.listeners.iter().map(|listener| listener.insecure.value).collect()
+        };
+        assert_eq!(insecure(&[], &[]), [true, false]);
+        assert_eq!(insecure(&["--insecure"], &[]), [true, true]);
+        assert_eq!(insecure(&[], &[("MILLPOND__INSECURE", "true")]), [true, true]);
+        assert_eq!(insecure(&[], &[("MILLPOND__INSECURE", "false")]), [false, false]);
+    }
+
+    #[test]
+    fn relative_data_in_a_file_lies_beside_the_file() {
+        let file = file::parse(Path::new("/etc/millpond/millpond.toml"), "[store]\ndata = \"pond\"").unwrap();
+        let settings = merge(Flags::default(), &Read::default(), &file);
+        assert_eq!(settings.data.value, Path::new("/etc/millpond/pond"));
+    }
+}

@@ -1,0 +1,381 @@
+//! Every setting, once: what it means, its default, and where it is given. From here come the keys that a file may have,
+//! the help of flags, the variables that are looked for, the file of `config init` and the block in
+//! `docs/configuration.md`.
+
+/// A section of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// As in `[store]`.
+    pub(super) name: &'static str,
+    /// There may be several: `[[listener]]`.
+    pub(super) many: bool,
+    /// What stands above it.
+    pub(super) text: &'static str,
+    /// Its settings, in the order in which they are explained.
+    pub(super) keys: &'static [Key],
+    /// Of several: another one, to show how.
+    pub(super) another: &'static [&'static str],
+}
+
+/// A setting.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name in the file.
+    pub(super) name: &'static str,
+    /// A value as the file has it: the default, where that can be written down.
+    pub(super) value: &'static str,
+    /// The default in words, where the value is an example.
+    pub(super) default: Option<&'static str>,
+    /// What it means. The first sentence is the help of its flag too.
+    pub(super) text: &'static str,
+    /// The flag with its value.
+    pub(super) flag: Option<&'static str>,
+    /// The environment variable, if it has one of its own.
+    pub(super) variable: &'static str,
+    /// What the variable says, where it is not one value.
+    pub(super) listed: bool,
+    /// Its section means nothing without it.
+    pub(super) required: bool,
+}
+
+/// What most keys have.
+const KEY: Key = Key {
+    name: "",
+    value: "",
+    default: None,
+    text: "",
+    flag: None,
+    variable: "",
+    listed: false,
+    required: false,
+};
+
+/// All of them.
+pub(super) const SECTIONS: &[Section] = &[STORE, LISTENER, INSTANCE, METRICS, LIMITS];
+
+const STORE: Section = Section {
+    name: "store",
+    many: false,
+    text: "What is kept, and where.",
+    another: &[],
+    keys: &[
+        Key {
+            name: "data",
+            value: "\"millpond-data\"",
+            default: Some("millpond-data in the current directory"),
+            text: "Everything is kept in this directory, which is made if it is not there. A relative one in a file \
+                   lies beside that file.",
+            flag: Some("--data DIR"),
+            variable: "MILLPOND__STORE__DATA",
+            ..KEY
+        },
+        Key {
+            name: "max_size",
+            value: "\"500GB\"",
+            default: Some("90 % of the file system, whatever else lies on it"),
+            text: "The most that the directory may take, everything counted, as in 500GB or 64MiB. At least 8 MB. The \
+                   smaller of 2 GB and 5 % of the file system are left free in any case; the start warns of a limit \
+                   that other files leave no room for.",
+            flag: Some("--max-size SIZE"),
+            variable: "MILLPOND__STORE__MAX_SIZE",
+            ..KEY
+        },
+        Key {
+            name: "max_cas_blob_size",
+            value: "\"10GB\"",
+            default: Some("whatever there is room for"),
+            text: "The largest blob that is taken, as clients are told. At least 1 MB; never more than half of what \
+                   there is room for.",
+            variable: "MILLPOND__STORE__MAX_CAS_BLOB_SIZE",
+            ..KEY
+        },
+        Key {
+            name: "lease",
+            value: "\"3h\"",
+            text: "For how long a client can count on what it was told is there, as in 3h or 90m; with 0s it may be \
+                   gone when the client asks for it.",
+            flag: Some("--lease TIME"),
+            variable: "MILLPOND__STORE__LEASE",
+            ..KEY
+        },
+        Key {
+            name: "read_only",
+            value: "false",
+            text: "Pulls are served, and every push is refused.",
+            flag: Some("--read-only"),
+            variable: "MILLPOND__STORE__READ_ONLY",
+            ..KEY
+        },
+    ],
+};
+
+const LISTENER: Section = Section {
+    name: "listener",
+    many: true,
+    text: "Where clients are served: one [[listener]] for each address. Listeners given by flags replace those of the \
+           environment, and these replace all of the file.",
+    another: &["address = \"192.0.2.10:11001\"", "insecure = true"],
+    keys: &[
+        Key {
+            name: "address",
+            value: "\"127.0.0.1:11001\"",
+            default: Some("127.0.0.1:11001 and, where there is IPv6, [::1]:11001"),
+            text: "Clients are served at this IP address and port. [::]:PORT serves IPv4 as well, and port 0 takes a \
+                   free one.",
+            flag: Some("--listen ADDR:PORT"),
+            variable: "MILLPOND__LISTEN",
+            listed: true,
+            required: true,
+        },
+        Key {
+            name: "insecure",
+            value: "false",
+            text: "Others may reach this address without TLS: everybody there may pull and push. Without it the \
+                   server does not start on such an address. Flag and variable are for all listeners and for metrics.",
+            flag: Some("--insecure"),
+            variable: "MILLPOND__INSECURE",
+            ..KEY
+        },
+    ],
+};
+
+const INSTANCE: Section = Section {
+    name: "instance",
+    many: true,
+    text: "Instance names that clients may send beside the empty one, which always exists: one [[instance]] each. Names \
+           of one instance are not seen in another; blobs are stored once. Flags replace variables, and these the file.",
+    another: &["name = \"team/a\""],
+    keys: &[
+        Key {
+            name: "name",
+            value: "\"main\"",
+            default: Some("the empty instance alone"),
+            text: "This instance name is served beside the empty one. ASCII letters and digits and any of - _ . / make \
+                   a name, up to 200 of them. The empty name may be given too, to say what that instance keeps.",
+            flag: Some("--instance NAME"),
+            variable: "MILLPOND__INSTANCE",
+            listed: true,
+            required: true,
+        },
+        Key {
+            name: "keeps",
+            value: "\"all\"",
+            text: "What it keeps: \"all\", names and blobs; \"index-only\", names whose blobs are on another server; or \
+                   \"storage-only\", blobs that are named on another server. Only \"all\" promises that a name is whole. \
+                   Flag and variable have it behind the name, as in main:index-only.",
+            ..KEY
+        },
+    ],
+};
+
+const METRICS: Section = Section {
+    name: "metrics",
+    many: false,
+    text: "For Prometheus.",
+    another: &[],
+    keys: &[
+        Key {
+            name: "address",
+            value: "\"127.0.0.1:9464\"",
+            default: Some("127.0.0.1:9464, if that is free"),
+            text: "Prometheus scrapes /metrics here, or nowhere with \"off\". An address that is given must be free.",
+            flag: Some("--metrics ADDR:PORT"),
+            variable: "MILLPOND__METRICS__ADDRESS",
+            ..KEY
+        },
+        Key {
+            name: "insecure",
+            value: "false",
+            text: "Others may reach that address.",
+            variable: "MILLPOND__METRICS__INSECURE",
+            ..KEY
+        },
+    ],
+};
+
+const LIMITS: Section = Section {
+    name: "limits",
+    many: false,
+    text: "What clients may take up.",
+    another: &[],
+    keys: &[
+        Key {
+            name: "connections",
+            value: "10000",
+            text: "How many connections are served at the same time, by all listeners together. The next ones wait. \
+                   Fewer if the limit on open files does not allow so many.",
+            variable: "MILLPOND__LIMITS__CONNECTIONS",
+            ..KEY
+        },
+        Key {
+            name: "streams",
+            value: "1000",
+            text: "How many calls one connection may have under way at the same time.",
+            variable: "MILLPOND__LIMITS__STREAMS",
+            ..KEY
+        },
+        Key {
+            name: "request_memory",
+            value: "\"1GiB\"",
+            default: Some("an eighth of the memory that this process may have"),
+            text: "About how much of requests is held in memory, by all of them together. At least 64MiB. More of them \
+                   wait, and beyond that are refused.",
+            flag: Some("--request-memory SIZE"),
+            variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
+            ..KEY
+        },
+        Key {
+            name: "look_up_time",
+            value: "\"30s\"",
+            text: "How long a look-up or a read may take until it is answered as a miss. Clients build what is missed.",
+            variable: "MILLPOND__LIMITS__LOOK_UP_TIME",
+            ..KEY
+        },
+        Key {
+            name: "look_ups_waiting",
+            value: "1000",
+            text: "How many walks over what names reach may wait for their turn. A look-up that would wait behind more \
+                   is answered as a miss at once; one that needs no walk never waits.",
+            variable: "MILLPOND__LIMITS__LOOK_UPS_WAITING",
+            ..KEY
+        },
+        Key {
+            name: "drain",
+            value: "\"10s\"",
+            text: "How long calls under way may go on after SIGTERM. The service manager must wait longer than this \
+                   and 8 s.",
+            variable: "MILLPOND__LIMITS__DRAIN",
+            ..KEY
+        },
+    ],
+};
+
+impl Section {
+    /// `[store]` or `[[listener]]`.
+    pub(super) fn header(&self) -> String {
+        if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+    }
+
+    /// Whether it has such a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| known.name == key)
+    }
+}
+
+/// Every key with its section.
+pub(super) fn all() -> impl Iterator<Item = (&'static Section, &'static Key)> {
+    SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+}
+
+impl Key {
+    /// The default in words.
+    pub(super) fn default_words(&self) -> &'static str {
+        self.default.unwrap_or(self.value.trim_matches('"'))
+    }
+}
+
+/// The default of a key in words.
+pub(super) fn default_of(key: &str) -> &'static str {
+    all().find(|(_, known)| known.name == key).map_or("", |(_, key)| key.default_words())
+}
+
+/// What `--help` says of a flag: the first sentence of its key, and the default.
+pub(super) fn help(flag: &str) -> String {
+    let named = |key: &Key| key.flag.is_some_and(|known| known.split(' ').next() == Some(flag));
+    let Some((_, key)) = all().find(|(_, key)| named(key)) else { return String::new() };
+    let sentence = key.text.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    let several = if key.listed { "; may be given several times" } else { "" };
+    if key.value == "false" {
+        return sentence.to_owned();
+    }
+    format!("{sentence}{several} [default: {}]", key.default_words())
+}
+
+/// No line of the file is wider.
+const WIDTH: usize = 110;
+
+const TOP: &str = "\
+# Every setting of millpond, commented out. Each value is the default, or an example where the default is in words.
+# Take the # away in front of a line and change it; a line in [[double brackets]] needs it too. Then `millpond config
+# check FILE` says whether the file is in order, and `millpond serve --config FILE` runs with it.
+# Flags win over the environment, and that wins over this file.
+";
+
+/// The file that `config init` writes: every setting, commented out.
+pub(crate) fn file() -> String {
+    let mut text = TOP.to_owned();
+    for section in SECTIONS {
+        text.push('\n');
+        prose(&mut text, section.text);
+        let mark = if section.many { "#" } else { "" };
+        text.push_str(&format!("{mark}{}\n", section.header()));
+        for key in section.keys {
+            prose(&mut text, &explanation(key));
+            text.push_str(&format!("#{} = {}\n", key.name, key.value));
+        }
+        if !section.another.is_empty() {
+            text.push_str(&format!("# And another one:\n#{}\n", section.header()));
+            text.extend(section.another.iter().map(|line| format!("#{line}\n")));
+        }
+    }
+    text
+}
+
+fn explanation(key: &Key) -> String {
+    let default = key.default.map_or(String::new(), |default| format!(" Default: {default}."));
+    let times = if key.listed { ", several times" } else { "" };
+    let flag = key.flag.map_or(String::new(), |flag| format!(" Flag: {flag}{times}."));
+    let list = if key.listed { ", with commas between several" } else { "" };
+    let variable = format!(" Variable: {}{list}.", key.variable);
+    let variable = if key.variable.is_empty() { "" } else { &variable };
+    format!("{}{default}{flag}{variable}", key.text)
+}
+
+/// Sentences as comment, broken into lines.
+fn prose(to: &mut String, text: &str) {
+    let mut line = "#".to_owned();
+    for word in text.split_whitespace() {
+        if line.len() + 1 + word.len() > WIDTH {
+            to.push_str(&line);
+            to.push('\n');
+            "#".clone_into(&mut line);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    to.push_str(&line);
+    to.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+
+    /// `just docs` writes it anew.
+    #[test]
+    fn page_has_the_file_that_init_writes() {
+        let page = fs::read_to_string(PAGE).unwrap();
+        let (before, rest) = page.split_once("```toml\n").unwrap();
+        let (_, after) = rest.split_once("```\n").unwrap();
+        let wanted = format!("{before}```toml\n{}```\n{after}", file());
+        if env::var_os("MILLPOND_WRITE_DOCS").is_some() {
+            fs::write(Path::new(PAGE), &wanted).unwrap();
+        } else {
+            assert!(page == wanted, "docs/configuration.md is stale: `just docs` writes its block anew");
+        }
+    }
+
+    #[test]
+    fn help_is_the_first_sentence() {
+        assert_eq!(
+            help("--request-memory"),
+            "About how much of requests is held in memory, by all of them together [default: an eighth of the memory \
+             that this process may have]"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! What `config show` prints: every setting as a file would have it, and behind each the layer that gave it.
+
+use std::fmt::{self, Display, Write};
+
+use super::{Given, Listener, Metrics, Place, Settings};
+use crate::size::Size;
+
+/// Where the layers stand, in characters from the left.
+const COLUMN: usize = 40;
+
+impl Display for Settings {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("[store]\n")?;
+        line(to, "data", &quoted(self.data.value.display()), &self.data.place)?;
+        size(to, "max_size", self.max_size.as_ref())?;
+        size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
+        given(to, "lease", &self.lease)?;
+        number(to, "read_only", &self.read_only)?;
+        for listener in &self.listeners {
+            to.write_str("\n[[listener]]\n")?;
+            address(to, listener)?;
+        }
+        for instance in &self.instances {
+            to.write_str("\n[[instance]]\n")?;
+            given(to, "name", &instance.name)?;
+            given(to, "keeps", &instance.keeps)?;
+        }
+        to.write_str("\n[metrics]\n")?;
+        match &self.metrics {
+            Metrics::Off(place) => line(to, "address", "\"off\"", place)?,
+            Metrics::On(listener) => address(to, listener)?,
+        }
+        to.write_str("\n[limits]\n")?;
+        number(to, "connections", &self.connections)?;
+        number(to, "streams", &self.streams)?;
+        size(to, "request_memory", self.request_memory.as_ref())?;
+        given(to, "look_up_time", &self.look_up_time)?;
+        number(to, "look_ups_waiting", &self.look_ups_waiting)?;
+        given(to, "drain", &self.drain)
+    }
+}
+
+fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
+    line(to, "address", &quoted(listener.address), &listener.place)?;
+    number(to, "insecure", &listener.insecure)
+}
+
+fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
+    line(to, key, &quoted(&given.value), &given.place)
+}
+
+/// What a file has without quotes.
+fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
+    line(to, key, &given.value.to_string(), &given.place)
+}
+
+/// In bytes, since a unit would round. One that is not given depends on the machine.
+fn size(to: &mut fmt::Formatter<'_>, key: &str, size: Option<&Given<Size>>) -> fmt::Result {
+    match size {
+        Some(size) => line(to, key, &size.value.0.to_string(), &size.place),
+        None => {
+            let words = super::reference::default_of(key);
+            writeln!(to, "# {key}: {words}  # default")
+        }
+    }
+}
+
+fn line(to: &mut fmt::Formatter<'_>, key: &str, value: &str, place: &Place) -> fmt::Result {
+    let setting = format!("{key} = {value}");
+    writeln!(to, "{setting:COLUMN$}  # {}", place.layer())
+}
+
+fn quoted(value: impl Display) -> String {
+    let mut text = String::new();
+    // A String takes everything.
+    let _ = write!(text, "{value}");
+    super::environment::quoted(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::file;
+    use crate::config::merge::merge;
+
+    #[test]
+    fn shown_settings_name_their_layer_and_are_a_file_that_says_the_same() {
+        let read = file::parse(Path::new("pond.toml"), "[store]\nmax_size = \"1GB\"").unwrap();
+        let flags = crate::config::Flags { data: Some("/srv/\"pond\"".into()), ..Default::default() };
+        let settings = merge(flags, &file::Read::default(), &read);
+        let text = settings.to_string();
+        for (_, key) in crate::config::reference::all().filter(|(section, _)| !section.many) {
+            let shown = ["", "# "].map(|mark| format!("\n{mark}{}", key.name));
+            assert!(shown.iter().any(|start| text.contains(start)), "{} is not shown", key.name);
+        }
+        let layer = |start: &str| {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap();
+            line.rsplit_once("# ").unwrap().1
+        };
+        assert_eq!(layer("data = "), "flag --data");
+        assert_eq!(layer("max_size = 1000000000"), "pond.toml:2");
+        assert_eq!(layer("lease = \"3h\""), "default");
+        assert_eq!(layer("# request_memory: an eighth"), "default");
+        let again = file::parse(Path::new("shown.toml"), text.as_str()).unwrap();
+        let again = merge(Default::default(), &file::Read::default(), &again);
+        assert_eq!(again.data.value, settings.data.value);
+        assert_eq!(again.listeners.len(), 2);
+    }
+}

@@ -1,0 +1,121 @@
+//! The configuration as an operator meets it: written, judged and shown by the program, and taken by the server.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// Runs the program in a folder, with these variables.
+fn millpond(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    command.args(arguments).envs(variables.iter().copied()).current_dir(folder);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Its exit code, and what it said on standard output and standard error.
+fn said(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = millpond(folder, variables, arguments);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn init_writes_a_file_in_order_and_replaces_none_unasked() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let (code, printed, _) = said(folder, &[], &["config", "init"]);
+    assert_eq!(code, 0);
+    assert!(printed.contains("\n#max_size = "), "{printed}");
+    assert_eq!(said(folder, &[], &["config", "init", "pond.toml"]).0, 0);
+    let path = folder.join("pond.toml");
+    assert_eq!(fs::read_to_string(&path).unwrap(), printed);
+    let (code, ok, _) = said(folder, &[], &["config", "check", "pond.toml"]);
+    assert_eq!((code, ok.as_str()), (0, "pond.toml is in order\n"));
+
+    fs::write(&path, "mine, and longer than nothing").unwrap();
+    let (code, _, complaint) = said(folder, &[], &["config", "init", "pond.toml"]);
+    assert!(code == 2 && complaint.contains("there already") && complaint.contains("--force"), "{complaint}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine, and longer than nothing");
+    assert_eq!(said(folder, &[], &["config", "init", "pond.toml", "--force"]).0, 0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), printed);
+}
+
+/// By nothing but taking marks away and changing values: a size, two listeners and an instance.
+#[test]
+fn newcomer_changes_the_file_of_init_and_runs_with_it() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let (_, file, _) = said(folder, &[], &["config", "init"]);
+    let mut file = file.replace("#max_size = \"500GB\"", "max_size = \"2GB\"");
+    for (from, to) in [
+        ("#[[listener]]", "[[listener]]"),
+        ("#address = \"127.0.0.1:11001\"", "address = \"127.0.0.1:21001\""),
+        ("#address = \"192.0.2.10:11001\"\n#insecure", "address = \"[::]:21002\"\ninsecure"),
+    ] {
+        assert!(file.contains(from), "{from}");
+        file = file.replace(from, to);
+    }
+    let file =
+        file.replacen("#[[instance]]", "[[instance]]", 1).replace("#name = \"main\"", "name = \"main\"");
+    fs::write(folder.join("pond.toml"), file).unwrap();
+    let (code, shown, complaint) = said(folder, &[], &["config", "show", "--config", "pond.toml"]);
+    assert_eq!(code, 0, "{complaint}");
+    for line in [
+        "max_size = 2000000000",
+        "address = \"127.0.0.1:21001\"",
+        "address = \"[::]:21002\"",
+        "insecure = true",
+        "name = \"main\"",
+    ] {
+        let found = shown.lines().find(|found| found.starts_with(line)).unwrap_or_else(|| panic!("{shown}"));
+        assert!(found.contains("# pond.toml:"), "{found}");
+    }
+}
+
+#[test]
+fn check_names_line_nearest_key_and_variable() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("pond.toml"), "[store]\nlease = \"1h\"\nmaxsize = 1\n").unwrap();
+    let (code, _, complaint) = said(folder, &[], &["config", "check", "pond.toml"]);
+    assert_eq!(code, 2);
+    assert!(complaint.contains("pond.toml, line 3: "), "{complaint}");
+    assert!(complaint.contains("hint: did you mean \"max_size\"?"), "{complaint}");
+
+    let bad = [("MILLPOND__STORE__MAX_SIZE", "12G")];
+    let (code, _, complaint) = said(folder, &bad, &["config", "check"]);
+    assert!(code == 2 && complaint.starts_with("error: MILLPOND__STORE__MAX_SIZE: "), "{complaint}");
+    let open = [("MILLPOND__LISTEN", "0.0.0.0:0")];
+    let (code, _, complaint) = said(folder, &open, &["serve"]);
+    assert!(code == 2 && complaint.contains("set MILLPOND__INSECURE=true"), "{complaint}");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "something was made");
+}
+
+#[test]
+fn show_names_the_layer_of_every_setting_and_others_variables_are_ignored() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("pond.toml"), "[store]\nlease = \"1h\"\nmax_size = \"1GB\"\n").unwrap();
+    let variables = [
+        ("MILLPOND__STORE__MAX_SIZE", "2GB"),
+        ("MILLPOND__LISTEN", "127.0.0.1:1,[::1]:1"),
+        ("MILLPOND__STORE__LEESE", "2h"),
+        ("MILLPOND_PORT", "tcp://10.0.0.1:11001"),
+    ];
+    let arguments = ["config", "show", "--config", "pond.toml", "--metrics", "off"];
+    let (code, shown, warnings) = said(folder, &variables, &arguments);
+    assert_eq!(code, 0, "{warnings}");
+    for (setting, layer) in [
+        ("lease = \"1h\"", "# pond.toml:2"),
+        ("max_size = 2000000000", "# environment MILLPOND__STORE__MAX_SIZE"),
+        ("address = \"[::1]:1\"", "# environment MILLPOND__LISTEN"),
+        ("address = \"off\"", "# flag --metrics"),
+        ("data = \"millpond-data\"", "# default"),
+    ] {
+        let line = shown.lines().find(|line| line.starts_with(setting)).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.ends_with(layer), "{line}");
+    }
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
+    assert!(warnings.contains("MILLPOND__STORE__LEESE") && warnings.contains("LEASE?"), "{warnings}");
+}
