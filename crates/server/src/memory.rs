@@ -1,8 +1,9 @@
 //! What requests may hold in memory, all of them together, and who waits for it.
 //!
-//! **The bound.** A server holds at most [`Options::request_memory`](crate::Options) bytes of requests, and for each
-//! connection [`SMALL_BYTES`] of small messages, twice while they are decoded, and one HTTP/2 frame. The memory has
-//! three parts:
+//! **The bound.** The messages of requests take at most [`Options::request_memory`](crate::Options) bytes, and for each
+//! connection [`SMALL_BYTES`] of small messages, twice while they are decoded, and one HTTP/2 frame. Not counted are
+//! headers, answers, and what an upload that was begun has gathered: less than 1 MiB of a small blob, up to 2 MiB of a
+//! large one, within what may be reserved on the volume. The memory has three parts:
 //!
 //! - *ordinary* messages, up to what clients send in batches, and *large* ones. Each takes twice its length, for it is
 //!   assembled and then decoded, before its first byte is read. Neither kind can use up what the other needs;

@@ -1,6 +1,6 @@
 //! What the server runs with: flags over the environment over the configuration file over defaults.
 //!
-//! [`reference`] has every setting with its meaning, [`mod@file`] is what a file may say, [`environment`] says the same in
+//! [`mod@reference`] has every setting with its meaning, [`mod@file`] is what a file may say, [`environment`] says the same in
 //! variables, [`keys`] how sections are written, [`flags`] what the command line may say, [`merge`] lays one over the
 //! other, [`check`] is what goes together, and [`show`] says what came out. Where a setting was given ([`Place`]) is asked
 //! for messages alone.
