@@ -26,7 +26,7 @@ pub(super) fn routes(cache: Arc<Cache>) -> Router {
         .with_state(cache)
 }
 
-/// What is not framed as gRPC frames it is not bounded as that is.
+/// Whatever does not say that it is gRPC is no message.
 fn messages(request: Request) -> std::result::Result<Messages, Status> {
     if layers::is_grpc(request.headers()) {
         Ok(Messages::new(request.into_body()))
