@@ -102,23 +102,30 @@ async fn reader_whose_call_was_dropped_does_not_end_as_if_complete() {
     panic!("no call had to wait");
 }
 
-#[tokio::test]
-async fn sync_is_refused_if_another_pack_poisoned_the_store_meanwhile() {
+#[test]
+fn sync_is_refused_if_another_pack_poisoned_the_store_meanwhile() {
+    // The only thread that may wait for the disk is kept, so that the sync is under way until it is let go.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let (memory, disk) = memory();
     let store = open(&disk);
     let (large, small) = (blob(1, LARGE), blob(2, 100));
-    put(&store.blobs, &large).await.unwrap();
-    put(&store.blobs, &small).await.unwrap();
-    let points = store.blobs.raise(&[large.0], NOW).unsynced;
-    let mut sync = pin!(store.blobs.sync(&points));
-    assert!(poll_fn(|context| Poll::Ready(sync.as_mut().poll(context).is_pending())).await);
-    while !store.blobs.unsynced(&points).is_empty() {
-        std::thread::yield_now();
-    }
-    memory.fail_next_sync(".open", Errno::IO, 0);
-    store.blobs.background_sync();
-    assert!(store.blobs.figures().poisoned.is_some());
-    assert!(matches!(sync.await, Err(Error::Poisoned(_))));
+    runtime.block_on(async {
+        put(&store.blobs, &large).await.unwrap();
+        put(&store.blobs, &small).await.unwrap();
+        let points = store.blobs.raise(&[large.0], NOW).unsynced;
+        let (let_go, kept) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || kept.recv());
+        let mut sync = pin!(store.blobs.sync(&points));
+        assert!(poll_fn(|context| Poll::Ready(sync.as_mut().poll(context).is_pending())).await);
+        drop(let_go);
+        while !store.blobs.unsynced(&points).is_empty() {
+            std::thread::yield_now();
+        }
+        memory.fail_next_sync(".open", Errno::IO, 0);
+        store.blobs.background_sync();
+        assert!(store.blobs.figures().poisoned.is_some());
+        assert!(matches!(sync.await, Err(Error::Poisoned(_))));
+    });
 }
 
 #[tokio::test]
