@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use divan::Bencher;
 use millpond_cache::{
-    Access, AssetKind, AssetPush, AssetQuery, Cache, CacheOptions, Client, Digest, Permit, Published, Push,
+    Access, AssetKind, AssetPush, AssetQuery, Bounds, Cache, CacheOptions, Client, Digest, Permit, Published,
+    Push,
 };
 use millpond_proto::reapi;
 use prost::Message;
@@ -44,7 +45,8 @@ impl Bench {
             ..CacheOptions::default()
         };
         let (cache, _) = runtime.block_on(Cache::open(options)).unwrap();
-        let push = Access::Open.push(cache.instance("").unwrap(), &Client::default()).unwrap();
+        let push =
+            Access::anonymous(Bounds::OPEN).push(cache.instance("").unwrap(), &Client::default()).unwrap();
         let mut bench = Self { cache, push, subdirectories: Vec::new(), runtime, _volume: volume };
         bench.subdirectories = (0..DIRECTORIES).map(|number| bench.subdirectory(number)).collect();
         bench

@@ -1,12 +1,19 @@
 //! May they? The only file that makes permits, which every call of the domain demands: a forgotten check does not
 //! compile.
 //!
-//! **Invariant:** a [`Permit`] is made by [`Access`] alone, for one right, one instance and one client.
+//! **Invariant:** a [`Permit`] is made by [`Access`] alone, for one right, one instance and one client; and an
+//! [`Allowed`] name by a permit that covers it. Nothing is published and nothing looked up but by such a name.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use crate::{Error, InstanceName, Result};
+use millpond_store::catalog::Name;
+
+use crate::name::short;
+use crate::{Error, InstanceName, Pattern, Result};
 
 /// The right to look up and read.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +32,84 @@ pub struct Client {
     pub address: Option<IpAddr>,
 }
 
-/// What a listener lets its clients do at most.
+/// What may be done, each right including the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rights {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Look up and read.
+    Pull,
+    /// Upload and publish as well.
+    Push,
+    /// Everything.
+    Admin,
+}
+
+/// What an identity may do, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What.
+    pub rights: Rights,
+    /// In instances whose names match one of these; in all if there is none.
+    pub instances: Vec<Pattern>,
+    /// To names that match one of these; to all if there is none. Matched against `artifact:PROJECT/ELEMENT/KEY` for
+    /// artifacts of both BuildStreams, `source:KEY`, `action:HASH/SIZE`, and the URI of anything else.
+    pub names: Vec<Pattern>,
+}
+
+impl Grant {
+    /// Rights everywhere.
+    pub fn everywhere(rights: Rights) -> Self {
+        Self { rights, instances: Vec::new(), names: Vec::new() }
+    }
+
+    fn covers_instance(&self, instance: &InstanceName) -> bool {
+        covers(&self.instances, instance.as_str())
+    }
+}
+
+fn covers(patterns: &[Pattern], text: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+}
+
+/// Somebody who has shown a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// As whom they push, in the log and in what is kept.
+    pub name: String,
+    /// What they may do, together.
+    pub grants: Vec<Grant>,
+}
+
+/// What a listener lets its clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub struct Bounds {
+    /// At most, whoever they are.
+    pub most: Rights,
+    /// Without a credential.
+    pub anonymous: Rights,
+}
+
+impl Bounds {
     /// Pull and push, for everybody who can connect.
-    Open,
-    /// Pull only.
-    PullOnly,
+    pub const OPEN: Self = Self { most: Rights::Push, anonymous: Rights::Push };
+    /// Pull, for everybody who can connect, and nothing else.
+    pub const PULL_ONLY: Self = Self { most: Rights::Pull, anonymous: Rights::Pull };
+}
+
+/// What one call may do: as far as the listener lets it that it came by, and the credential that it showed.
+#[derive(Clone, Debug)]
+pub struct Access {
+    bounds: Bounds,
+    who: Who,
+}
+
+#[derive(Clone, Debug)]
+enum Who {
+    Anonymous,
+    Known(Arc<Identity>),
+    Refused(Arc<str>),
 }
 
 /// Proof that a client may do something in an instance.
@@ -39,29 +117,95 @@ pub enum Access {
 pub struct Permit<Right> {
     instance: InstanceName,
     client: Client,
+    /// Whose grants say which names; `None` if everybody has the right here.
+    identity: Option<Arc<Identity>>,
     right: PhantomData<Right>,
 }
 
 impl Access {
-    /// Whether anybody may push here.
-    pub fn may_push(self) -> bool {
-        self == Self::Open
+    /// Of a client that showed no credential.
+    pub fn anonymous(bounds: Bounds) -> Self {
+        Self { bounds, who: Who::Anonymous }
+    }
+
+    /// Of a client that is known.
+    pub fn known(bounds: Bounds, identity: Arc<Identity>) -> Self {
+        Self { bounds, who: Who::Known(identity) }
+    }
+
+    /// Of a client whose credential was refused, for this reason: it may do nothing, not even what everybody may.
+    pub fn refused(bounds: Bounds, reason: impl Into<Arc<str>>) -> Self {
+        Self { bounds, who: Who::Refused(reason.into()) }
+    }
+
+    /// The name of the identity; empty for an anonymous client.
+    pub fn identity(&self) -> &str {
+        match &self.who {
+            Who::Known(identity) => &identity.name,
+            Who::Anonymous | Who::Refused(_) => "",
+        }
+    }
+
+    /// Whether the call may push something somewhere.
+    pub fn may_push(&self) -> bool {
+        self.most(|_| true) >= Rights::Push
     }
 
     /// A permit to pull from `instance`.
-    pub fn pull(self, instance: InstanceName, client: &Client) -> Result<Permit<Pull>> {
-        Ok(Permit { instance, client: client.clone(), right: PhantomData })
+    pub fn pull(&self, instance: InstanceName, client: &Client) -> Result<Permit<Pull>> {
+        self.permit(Rights::Pull, instance, client)
     }
 
     /// A permit to push to `instance`.
-    pub fn push(self, instance: InstanceName, client: &Client) -> Result<Permit<Push>> {
-        if self.may_push() {
-            Ok(Permit { instance, client: client.clone(), right: PhantomData })
-        } else {
-            Err(Error::Denied(
+    pub fn push(&self, instance: InstanceName, client: &Client) -> Result<Permit<Push>> {
+        self.permit(Rights::Push, instance, client)
+    }
+
+    fn permit<Right>(
+        &self,
+        wanted: Rights,
+        instance: InstanceName,
+        client: &Client,
+    ) -> Result<Permit<Right>> {
+        if self.most(|grant| grant.covers_instance(&instance)) < wanted {
+            return Err(self.refusal(wanted));
+        }
+        let identity = match &self.who {
+            Who::Known(identity) if self.bounds.anonymous < wanted => Some(Arc::clone(identity)),
+            Who::Known(_) | Who::Anonymous | Who::Refused(_) => None,
+        };
+        Ok(Permit { instance, client: client.clone(), identity, right: PhantomData })
+    }
+
+    /// The most that the listener and those grants allow that are asked for.
+    fn most(&self, asked_for: impl Fn(&Grant) -> bool) -> Rights {
+        let own = match &self.who {
+            Who::Refused(_) => Rights::Nothing,
+            Who::Anonymous => self.bounds.anonymous,
+            Who::Known(identity) => {
+                let grants = identity.grants.iter().filter(|grant| asked_for(grant));
+                // Whoever is known may do what everybody may.
+                grants.map(|grant| grant.rights).max().unwrap_or_default().max(self.bounds.anonymous)
+            }
+        };
+        own.min(self.bounds.most)
+    }
+
+    fn refusal(&self, wanted: Rights) -> Error {
+        let (deed, deeds) = if wanted == Rights::Pull { ("pull", "pulls") } else { ("push", "pushes") };
+        match &self.who {
+            Who::Refused(reason) => Error::Unauthenticated(reason.to_string()),
+            _ if self.bounds.most == Rights::Pull => Error::Denied(
                 "this address serves pulls only: take `push: true` off this remote, or use the address for pushing"
                     .into(),
-            ))
+            ),
+            Who::Anonymous => Error::Unauthenticated(format!(
+                "{deeds} here need a credential: give client-cert and client-key or access-token in the remote's `auth`, which the operator of this cache issues"
+            )),
+            Who::Known(identity) => Error::Denied(format!(
+                "{} may not {deed} here: ask the operator of this cache for the right to, or take `push: true` off this remote",
+                identity.name
+            )),
         }
     }
 }
@@ -76,11 +220,83 @@ impl<Right> Permit<Right> {
     pub fn client(&self) -> &Client {
         &self.client
     }
+
+    fn covers(&self, wanted: Rights, name: &Name) -> bool {
+        let Some(identity) = &self.identity else { return true };
+        let mut grants = (identity.grants.iter())
+            .filter(|grant| grant.rights >= wanted && grant.covers_instance(&self.instance));
+        let short = short(name);
+        grants.any(|grant| covers(&grant.names, &short))
+    }
 }
 
 impl Permit<Push> {
     /// Who may push may pull.
     pub fn to_pull(&self) -> Permit<Pull> {
-        Permit { instance: self.instance.clone(), client: self.client.clone(), right: PhantomData }
+        let (instance, client, identity) =
+            (self.instance.clone(), self.client.clone(), self.identity.clone());
+        Permit { instance, client, identity, right: PhantomData }
+    }
+
+    /// The name, if the permit covers it.
+    pub(crate) fn publishes(&self, name: Name) -> Result<Allowed> {
+        if self.covers(Rights::Push, &name) {
+            return Ok(Allowed(name));
+        }
+        Err(Error::Denied(format!(
+            "{} may not push {}: ask the operator of this cache for a grant that covers it",
+            self.client.identity,
+            short(&name).chars().take(300).collect::<String>()
+        )))
+    }
+}
+
+impl Permit<Pull> {
+    /// The name, if the permit covers it; else it is as if it were not there, so that a build goes on.
+    pub(crate) fn looks_up(&self, name: Name) -> Result<Allowed> {
+        if self.covers(Rights::Pull, &name) {
+            return Ok(Allowed(name));
+        }
+        tracing::debug!(
+            identity = self.client.identity,
+            name = &*name.text,
+            "a look-up that no grant covers"
+        );
+        Err(Error::NotFound(name.text.chars().take(300).collect()))
+    }
+}
+
+/// A name that somebody was allowed to publish or look up.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed(Name);
+
+impl Allowed {
+    /// A name that was published: whoever did so was allowed to.
+    pub(crate) fn stored(name: &Name) -> Self {
+        Self(name.clone())
+    }
+
+    /// The name.
+    pub(crate) fn into_name(self) -> Name {
+        self.0
+    }
+}
+
+impl Deref for Allowed {
+    type Target = Name;
+
+    fn deref(&self) -> &Name {
+        &self.0
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Nothing => "none",
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Admin => "admin",
+        })
     }
 }

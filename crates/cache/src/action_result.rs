@@ -25,6 +25,7 @@ impl Cache {
                 result.len()
             )));
         }
+        let name = permit.publishes(name::action_result(permit.instance(), &action))?;
         let elsewhere = permit.instance().kind() == InstanceKind::IndexOnly;
         let mut to_store = outputs(&result)?.inline;
         if elsewhere {
@@ -44,7 +45,7 @@ impl Cache {
             Subject::ActionResult { blob, content: Some(result) }
         };
         let publication = Publication {
-            names: vec![(name::action_result(permit.instance(), &action), subject)],
+            names: vec![(name, subject)],
             target,
             references: Bytes::new(),
             expires: None,
@@ -58,7 +59,8 @@ impl Cache {
 
     /// Looks an action result up, serialised as it was sent: whole, and for the lease; else `NotFound`.
     pub async fn action_result(&self, permit: &Permit<Pull>, action: Digest) -> Result<Bytes> {
-        let value = self.inner.look_up(&name::action_result(permit.instance(), &action)).await?;
+        let name = permit.looks_up(name::action_result(permit.instance(), &action))?;
+        let value = self.inner.look_up(&name).await?;
         match &value.target {
             Target::Inline(content) => Ok(content.clone()),
             Target::Blob(digest) => {

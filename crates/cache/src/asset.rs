@@ -116,14 +116,14 @@ impl Cache {
             } else {
                 Subject::Asset { form, kind, digest, references: Arc::clone(&references) }
             };
-            (name::asset(permit.instance(), kind, uri, &qualifiers), subject)
+            Ok((permit.publishes(name::asset(permit.instance(), kind, uri, &qualifiers))?, subject))
         });
         let target = match kind {
             AssetKind::Blob => Target::Blob(digest),
             AssetKind::Directory => Target::Directory(digest),
         };
         let publication = Publication {
-            names: named.collect(),
+            names: named.collect::<Result<_>>()?,
             target,
             references: references.encode(),
             expires: push.expire_at,
@@ -140,8 +140,12 @@ impl Cache {
         name::check_uris(&query.uris)?;
         let qualifiers = name::canonical_qualifiers(&query.qualifiers)?;
         for uri in query.uris {
-            let name = name::asset(permit.instance(), query.kind, &uri, &qualifiers);
-            let value = match self.inner.look_up(&name).await {
+            let name = permit.looks_up(name::asset(permit.instance(), query.kind, &uri, &qualifiers));
+            let found = match name {
+                Ok(name) => self.inner.look_up(&name).await,
+                Err(error) => Err(error),
+            };
+            let value = match found {
                 Ok(value) => value,
                 Err(Error::NotFound(_)) => continue,
                 Err(error) => return Err(error),

@@ -22,6 +22,9 @@ pub enum Error {
     /// The listener or the identity may not do this.
     #[error("{0}")]
     Denied(String),
+    /// A credential that does not hold, or none where one is needed.
+    #[error("{0}")]
+    Unauthenticated(String),
     /// What came in is malformed; repeating it will not help.
     #[error("{0}")]
     Invalid(String),

@@ -17,6 +17,7 @@ mod instance;
 mod lookup;
 mod maintenance;
 mod name;
+mod pattern;
 mod publish;
 mod start;
 #[cfg(test)]
@@ -25,11 +26,12 @@ mod tree;
 mod verify;
 mod walks;
 
-pub use access::{Access, Client, Permit, Pull, Push};
+pub use access::{Access, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};
 pub use error::{Error, OpenError, Result};
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::{Digest, DigestError, DigestFunction, Level, now_and_then};
+pub use pattern::Pattern;
 pub use tree::{TreePage, TreeWalk};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
 use millpond_store::{Clock, now_and_then};
 
+use crate::access::Allowed;
 use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::UriForm;
@@ -17,7 +18,7 @@ use crate::{AssetKind, Error, InstanceKind, Published, Result};
 
 impl Inner {
     /// The value of a name, whole and raised for the lease, or a miss.
-    pub(crate) async fn look_up(self: &Arc<Self>, name: &Name) -> Result<Arc<Value>> {
+    pub(crate) async fn look_up(self: &Arc<Self>, name: &Allowed) -> Result<Arc<Value>> {
         let found = match self.fresh(name) {
             Some(value) => Ok(Some(value)),
             None => self.look_up_slowly(name).await,

@@ -2,6 +2,8 @@
 //!
 //! URIs of a form that is not known here are opaque: accepted, and their closure is what their push declares.
 
+use std::borrow::Cow;
+
 use millpond_store::Digest;
 use millpond_store::catalog::{Name, NameKind};
 
@@ -11,6 +13,9 @@ use crate::{AssetKind, Error, InstanceName, Result};
 const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// Names in one push, and URIs in one look-up.
 const URIS_MAX: usize = 128;
+
+/// What URIs of BuildStream begin with.
+const BUILDSTREAM: &str = "urn:fdc:buildstream.build:2020:";
 
 /// What a URI says about its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +33,10 @@ pub(crate) enum UriForm {
 impl UriForm {
     /// Reads the form off a URI.
     pub(crate) fn of(kind: AssetKind, uri: &str) -> Self {
-        let rest = |prefix| uri.strip_prefix(prefix);
-        if rest("urn:fdc:buildstream.build:2020:artifact:").is_some() && kind == AssetKind::Blob {
+        let rest = |prefix| uri.strip_prefix(BUILDSTREAM)?.strip_prefix(prefix);
+        if rest("artifact:").is_some() && kind == AssetKind::Blob {
             Self::Artifact
-        } else if let Some(key) = rest("urn:fdc:buildstream.build:2020:source:") {
+        } else if let Some(key) = rest("source:") {
             match (kind, key.contains('/')) {
                 (AssetKind::Blob, false) => Self::Source,
                 (AssetKind::Directory, _) => Self::SourceTree,
@@ -65,6 +70,20 @@ pub(crate) fn action_result(instance: &InstanceName, action: &Digest) -> Name {
         kind: NameKind::ActionResult,
         text: action.to_string().into(),
         qualifiers: "".into(),
+    }
+}
+
+/// A name as grants and people have it: `artifact:PROJECT/ELEMENT/KEY` of both BuildStreams, `source:KEY`,
+/// `action:HASH/SIZE`, and the URI of anything else.
+pub(crate) fn short(name: &Name) -> Cow<'_, str> {
+    let of_buildstream = || name.text.strip_prefix(BUILDSTREAM);
+    match (name.kind, of_buildstream()) {
+        (NameKind::ActionResult, _) => format!("action:{}", name.text).into(),
+        (_, Some(rest)) => match rest.strip_prefix("v1:") {
+            Some(key) => format!("artifact:{key}").into(),
+            None => rest.into(),
+        },
+        (_, None) => (&*name.text).into(),
     }
 }
 
@@ -126,6 +145,22 @@ mod tests {
         assert_eq!(pairs(&[("a", "1"), ("b", "2")]), pairs(&[("b", "2"), ("a", "1")]));
         assert_ne!(pairs(&[("a", "1;1:b=1:2")]), pairs(&[("a", "1"), ("b", "2")]));
         assert_eq!(pairs(&[]), "");
+    }
+
+    #[test]
+    fn short_names_leave_out_what_is_the_same_for_all() {
+        let name =
+            |kind, text: &str| Name { instance: "".into(), kind, text: text.into(), qualifiers: "".into() };
+        let base = "urn:fdc:buildstream.build:2020:";
+        for (kind, text, shown) in [
+            (NameKind::AssetBlob, format!("{base}artifact:p/e/k"), "artifact:p/e/k"),
+            (NameKind::AssetDirectory, format!("{base}v1:p/e/k"), "artifact:p/e/k"),
+            (NameKind::AssetDirectory, format!("{base}source:tar/k"), "source:tar/k"),
+            (NameKind::AssetBlob, "https://example.org".into(), "https://example.org"),
+            (NameKind::ActionResult, "ab/3".into(), "action:ab/3"),
+        ] {
+            assert_eq!(short(&name(kind, &text)), shown);
+        }
     }
 
     #[test]

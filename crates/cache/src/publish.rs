@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use millpond_store::catalog::{Name, NewValue, State, Target, Value};
+use millpond_store::catalog::{NewValue, State, Target, Value};
 use millpond_store::{Clock, Level, now_and_then};
 
+use crate::access::Allowed;
 use crate::cache::Inner;
 use crate::closure::{Subject, Walked};
 use crate::walks::Turn;
@@ -27,7 +28,7 @@ const PUBLISH_SECONDS_MAX: u32 = 600;
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
     /// Each with what its closure is.
-    pub names: Vec<(Name, Subject)>,
+    pub names: Vec<(Allowed, Subject)>,
     pub target: Target,
     pub references: Bytes,
     pub expires: Option<u64>,
@@ -157,7 +158,7 @@ impl Inner {
 }
 
 /// Names that say the same of their value need one walk.
-fn distinct(names: &[(Name, Subject)]) -> Vec<Subject> {
+fn distinct(names: &[(Allowed, Subject)]) -> Vec<Subject> {
     let mut subjects: Vec<Subject> = Vec::new();
     for (_, subject) in names {
         if !subjects.iter().any(|known| known.same_closure(subject)) {
@@ -170,8 +171,8 @@ fn distinct(names: &[(Name, Subject)]) -> Vec<Subject> {
 fn values(publication: Publication, level: Level, touched: Level, state: State) -> Vec<NewValue> {
     let pushed = publication.pushed.unwrap_or_else(Clock::unix_seconds);
     let address = publication.client.address.map(|address| address.to_string()).unwrap_or_default();
-    let new = |(name, _): (Name, Subject)| NewValue {
-        name,
+    let new = |(name, _): (Allowed, Subject)| NewValue {
+        name: name.into_name(),
         target: publication.target.clone(),
         references: publication.references.clone(),
         level,
@@ -188,7 +189,7 @@ fn values(publication: Publication, level: Level, touched: Level, state: State) 
 /// The publication that makes a pending value whole, if its blobs are there.
 pub(crate) fn promotion(value: &Value, subject: Subject) -> Publication {
     Publication {
-        names: vec![(value.name.clone(), subject)],
+        names: vec![(Allowed::stored(&value.name), subject)],
         target: value.target.clone(),
         references: value.references.clone(),
         expires: value.expires,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions, OpenError};
+use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError};
 use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -71,8 +71,8 @@ async fn serve_from(
     let streams_max = settings.streams.value;
     let drain = seconds(settings.drain.value);
     let options = Options { connections_max, streams_max, drain, request_memory, data, ..options };
-    let access = if settings.read_only.value { Access::PullOnly } else { Access::Open };
-    let listeners = listen(bound, access)?;
+    let bounds = if settings.read_only.value { Bounds::PULL_ONLY } else { Bounds::OPEN };
+    let listeners = listen(bound, bounds)?;
     let metrics = bind::listen_for_metrics(metrics)?;
     let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
@@ -127,8 +127,8 @@ fn seconds(span: Span) -> Duration {
     Duration::from_secs(span.seconds.into())
 }
 
-fn listen(bound: Vec<Bound>, access: Access) -> Result<Vec<Listener>, Failure> {
-    let open = |socket: TcpListener| Listener { socket, access };
+fn listen(bound: Vec<Bound>, bounds: Bounds) -> Result<Vec<Listener>, Failure> {
+    let open = |socket: TcpListener| Listener { socket, bounds };
     bound.into_iter().map(|bound| bound.listen().map(open)).collect()
 }
 

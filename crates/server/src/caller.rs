@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Extensions;
-use millpond_cache::{Access, Cache, Client, Permit, Pull, Push, Result};
+use millpond_cache::{Access, Bounds, Cache, Client, Permit, Pull, Push, Result};
 
 use crate::quirks::Generation;
 
@@ -46,16 +46,19 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Somebody anonymous.
+    /// Somebody with this access.
     pub(crate) fn new(access: Access, peer: Option<SocketAddr>, generation: Generation) -> Self {
-        let client = Client { identity: String::new(), address: peer.map(|peer| peer.ip().to_canonical()) };
+        let address = peer.map(|peer| peer.ip().to_canonical());
+        let client = Client { identity: access.identity().to_owned(), address };
         Self { request: RequestId::next(), access, generation, client }
     }
 
     /// Whoever sent this request. Who came past the layers may only pull.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let known = extensions.get::<Self>();
-        known.cloned().unwrap_or_else(|| Self::new(Access::PullOnly, None, Generation::Other))
+        known
+            .cloned()
+            .unwrap_or_else(|| Self::new(Access::anonymous(Bounds::PULL_ONLY), None, Generation::Other))
     }
 
     /// A permit to pull from the instance of that name.

@@ -27,7 +27,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
-use millpond_cache::Access;
+use millpond_cache::{Access, Bounds};
 use tower::{BoxError, Service};
 
 use self::activity::Activity;
@@ -46,7 +46,7 @@ use crate::status;
 #[derive(Clone)]
 pub(crate) struct Calls {
     router: Router,
-    access: Access,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
     connection: Option<Arc<Connection>>,
@@ -68,8 +68,8 @@ impl Drop for Connection {
 
 impl Calls {
     /// For a listener.
-    pub(crate) fn new(router: Router, access: Access, metrics: Arc<Metrics>, memory: Arc<Memory>) -> Self {
-        Self { router, access, metrics, memory, connection: None }
+    pub(crate) fn new(router: Router, bounds: Bounds, metrics: Arc<Metrics>, memory: Arc<Memory>) -> Self {
+        Self { router, bounds, metrics, memory, connection: None }
     }
 
     /// The same for one connection of it.
@@ -104,7 +104,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Call {
         let peer = self.connection.as_ref().map(|connection| connection.peer);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
-        let caller = Caller::new(self.access, peer, Generation::of(request.headers()));
+        let caller = Caller::new(Access::anonymous(self.bounds), peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
         request.extensions_mut().insert(caller);

@@ -22,7 +22,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Access, Cache};
+use millpond_cache::{Bounds, Cache};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -37,7 +37,7 @@ pub struct Listener {
     /// Bound and listening.
     pub socket: TcpListener,
     /// What clients may do that come this way.
-    pub access: Access,
+    pub bounds: Bounds,
 }
 
 /// Limits of a server.
@@ -99,16 +99,16 @@ impl Server {
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
-        for Listener { socket, access } in listeners {
+        for Listener { socket, bounds } in listeners {
             addresses.push(socket.local_addr()?);
-            let calls = Calls::new(router.clone(), access, Arc::clone(&counts), Arc::clone(&memory));
+            let calls = Calls::new(router.clone(), bounds, Arc::clone(&counts), Arc::clone(&memory));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(socket, calls, settings.clone(), Arc::clone(&permits)));
         }
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(socket) = metrics {
             let pages = http::metrics::router(Arc::clone(&cache), Arc::clone(&counts));
-            let calls = Calls::new(pages, Access::PullOnly, Arc::new(Metrics::default()), memory);
+            let calls = Calls::new(pages, Bounds::PULL_ONLY, Arc::new(Metrics::default()), memory);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(socket, calls, settings.clone(), permits));

@@ -5,6 +5,7 @@
 //! | `NotFound` | NOT_FOUND | | what is not there |
 //! | `Incomplete` | FAILED_PRECONDITION | info | how many blobs are missing, the first few, what to do |
 //! | `Denied` | PERMISSION_DENIED | info | what to do |
+//! | `Unauthenticated` | UNAUTHENTICATED | info | what is wrong with the credential, or which to show |
 //! | `Invalid` | INVALID_ARGUMENT | debug | what is wrong, what to do |
 //! | `OutOfRange` | OUT_OF_RANGE | | where the blob ends |
 //! | `NoSpace`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
@@ -154,7 +155,11 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
 /// What a rebuild can cure becomes a miss, after the log has it.
 fn as_miss(error: Error, request: RequestId) -> Error {
     match error {
-        Error::NotFound(_) | Error::Denied(_) | Error::Invalid(_) | Error::OutOfRange(_) => error,
+        Error::NotFound(_)
+        | Error::Denied(_)
+        | Error::Unauthenticated(_)
+        | Error::Invalid(_)
+        | Error::OutOfRange(_) => error,
         Error::Incomplete { .. }
         | Error::NoSpace { .. }
         | Error::TooLarge { .. }
@@ -177,8 +182,12 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
             Code::FailedPrecondition
         }
         Error::Denied(_) => {
-            tracing::info!(%request, words, "denied");
+            now_and_then!(info, %request, words, "denied");
             Code::PermissionDenied
+        }
+        Error::Unauthenticated(_) => {
+            now_and_then!(info, %request, words, "not authenticated");
+            Code::Unauthenticated
         }
         Error::Invalid(_) => {
             tracing::debug!(%request, words, "bad input");
@@ -222,6 +231,7 @@ mod tests {
             (Error::NotFound("x".into()), Code::NotFound, Code::NotFound),
             (incomplete, Code::FailedPrecondition, Code::NotFound),
             (Error::Denied("x".into()), Code::PermissionDenied, Code::PermissionDenied),
+            (Error::Unauthenticated("x".into()), Code::Unauthenticated, Code::Unauthenticated),
             (Error::Invalid("x".into()), Code::InvalidArgument, Code::InvalidArgument),
             (Error::OutOfRange("x".into()), Code::OutOfRange, Code::OutOfRange),
             (Error::NoSpace { used: 1, limit: 1 }, Code::ResourceExhausted, Code::NotFound),

@@ -11,6 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 
 use super::*;
+use crate::access::Allowed;
 
 /// The warnings and errors that this thread writes to the log.
 #[derive(Clone, Default)]
@@ -155,7 +156,7 @@ async fn poisoned_catalog_leaves_no_uses_in_memory() {
         if !inner.catalog.figures().poisoned {
             continue;
         }
-        let value = inner.look_up(&asset_name("urn:x")).await.unwrap();
+        let value = inner.look_up(&Allowed::stored(&asset_name("urn:x"))).await.unwrap();
         let use_it = |later| {
             let level = Level::from_seconds(value.level().seconds() + later);
             assert!(inner.gate.record_use(&value, level, || Level::ZERO));

@@ -1,5 +1,6 @@
 //! The domain over real files, and over the memory disk where the power goes.
 
+mod access;
 mod closures;
 mod faults;
 mod instances;
@@ -16,7 +17,7 @@ use millpond_store::Digest;
 use prost::Message;
 
 use crate::{
-    Access, AssetKind, AssetPush, AssetQuery, Cache, CacheOptions, Client, Error, FoundAsset,
+    Access, AssetKind, AssetPush, AssetQuery, Bounds, Cache, CacheOptions, Client, Error, FoundAsset,
     InstanceOptions, Permit, Published, Pull, Push, Result,
 };
 
@@ -42,7 +43,8 @@ impl Fixture {
     }
 
     fn of(cache: Cache) -> Self {
-        let push = Access::Open.push(cache.instance("").unwrap(), &Client::default()).unwrap();
+        let push =
+            Access::anonymous(Bounds::OPEN).push(cache.instance("").unwrap(), &Client::default()).unwrap();
         Self { pull: push.to_pull(), push, cache }
     }
 

@@ -109,7 +109,9 @@ async fn instances_have_names_of_their_own_and_share_blobs() {
     let fixture = Fixture::open(data.path()).await;
     let blob = fixture.put("shared").await.unwrap();
     fixture.push(AssetKind::Blob, &["urn:x"], blob).await.unwrap();
-    let other = Access::Open.pull(fixture.cache.instance("other").unwrap(), &Client::default()).unwrap();
+    let other = Access::anonymous(Bounds::OPEN)
+        .pull(fixture.cache.instance("other").unwrap(), &Client::default())
+        .unwrap();
     assert!(fixture.cache.has_blob(&other, &blob).unwrap());
     let elsewhere = Fixture { pull: other, push: fixture.push.clone(), cache: fixture.cache.clone() };
     assert_eq!(elsewhere.fetch_digest(AssetKind::Blob, "urn:x").await, None);

@@ -8,7 +8,7 @@ use tonic::body::Body as TonicBody;
 
 fn calls(router: Router) -> (Calls, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let calls = Calls::new(router, Access::Open, Arc::clone(&metrics), Arc::new(Memory::new(0)));
+    let calls = Calls::new(router, Bounds::OPEN, Arc::clone(&metrics), Arc::new(Memory::new(0)));
     (calls.on_connection(([127, 0, 0, 1], 4000).into()), metrics)
 }
 

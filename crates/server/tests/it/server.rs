@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millpond_cache::{Access, Cache, CacheOptions, InstanceOptions};
+use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions};
 use millpond_proto::asset::fetch_client::FetchClient;
 use millpond_proto::asset::push_client::PushClient;
 use millpond_proto::buildstream::reference_storage_client::ReferenceStorageClient;
@@ -55,8 +55,8 @@ impl TestServer {
         };
         let cache = Arc::new(Cache::open(cache_options).await.unwrap().0);
         let listeners = vec![
-            Listener { socket: bind(), access: Access::Open },
-            Listener { socket: bind(), access: Access::PullOnly },
+            Listener { socket: bind(), bounds: Bounds::OPEN },
+            Listener { socket: bind(), bounds: Bounds::PULL_ONLY },
         ];
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
