@@ -24,6 +24,11 @@ pub enum Creation {
 pub struct Upload(store::Upload);
 
 impl Upload {
+    /// How many bytes it keeps in memory between two writes, at most.
+    pub fn gathers(&self) -> u64 {
+        self.0.gathers()
+    }
+
     /// Takes the next bytes. More than the digest's size: [`Error::Invalid`].
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
         Ok(self.0.write(bytes).await?)

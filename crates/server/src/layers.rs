@@ -13,6 +13,7 @@ mod pace;
 mod received;
 mod record;
 mod sent;
+mod terms;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -36,6 +37,7 @@ use self::method::Method;
 use self::received::Received;
 use self::record::{Record, UnderWay};
 use self::sent::Sent;
+pub(crate) use self::terms::Terms;
 use crate::caller::Caller;
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
@@ -107,11 +109,19 @@ where
         let caller = Caller::new(Access::anonymous(self.bounds), peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
-        request.extensions_mut().insert(caller);
         let hold = Arc::new(Hold::new(method.takes_many()));
-        let share = self.connection.as_ref().map(|connection| Arc::clone(&connection.share));
-        let request = request.map(|body| match share {
-            Some(share) => Received::messages(body, Arc::clone(&record), share, Arc::clone(&hold)),
+        let terms = self.connection.as_ref().map(|connection| Terms {
+            share: Arc::clone(&connection.share),
+            hold: Arc::clone(&hold),
+            method,
+            generation: caller.generation,
+        });
+        request.extensions_mut().insert(caller);
+        if let Some(terms) = &terms {
+            request.extensions_mut().insert(terms.clone());
+        }
+        let request = request.map(|body| match terms {
+            Some(terms) => Received::messages(body, Arc::clone(&record), terms),
             None => Received::new(body, Arc::clone(&record)),
         });
         let under_way = Some(UnderWay::new(record, busy));

@@ -55,7 +55,8 @@ pub struct Options {
     pub unread: Duration,
     /// For how long a connection may ask nothing. Longer than clients that come back to one keep it.
     pub idle: Duration,
-    /// About how many bytes of requests may be held in memory, by all calls together. At least 64 MiB.
+    /// How many bytes of requests may be held in memory, by all calls together, what connections have of their own
+    /// apart. At least 96 MiB.
     pub request_memory: u64,
 }
 
@@ -95,7 +96,7 @@ impl Server {
         let counts = Arc::new(Metrics::new(&options.data));
         let (router, health) = grpc::router(&cache);
         let settings = Settings::new(options, stopped);
-        let memory = Arc::new(Memory::new(options.request_memory));
+        let memory = Arc::new(Memory::new(options.request_memory, cache.look_up_time()));
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();

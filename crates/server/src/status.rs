@@ -29,6 +29,8 @@ use millpond_proto::rpc;
 use tonic::{Code, Status};
 
 use crate::caller::RequestId;
+use crate::layers::method::Nature;
+use crate::quirks::Generation;
 
 /// The status of a call that failed.
 pub(crate) fn failed(error: Error, request: RequestId) -> Status {
@@ -86,10 +88,27 @@ pub(crate) fn too_slow(time: Duration) -> Status {
     ))
 }
 
-/// A request that came when memory for requests was taken, and room to wait for it as well.
-pub(crate) fn overloaded() -> Status {
+/// A request that found no memory, and no room to wait for it, or waited too long.
+///
+/// - A look-up or read is a miss: any other code stops a user's build.
+/// - BuildStream 1 lives with RESOURCE_EXHAUSTED alone in a push, which begins with FindMissingBlobs.
+/// - BuildStream 2 lives with it in uploads alone. FindMissingBlobs and names fail with any code, but UNAVAILABLE is
+///   tried four times more before.
+pub(crate) fn overloaded(nature: Nature, generation: Generation) -> Status {
     let words = "requests have all the memory that they may: send fewer at a time, or try again later";
-    Status::resource_exhausted(words)
+    match (nature, generation) {
+        (Nature::Pull, _) => Status::not_found(words),
+        (Nature::Upload, _) | (_, Generation::BuildStream1) => Status::resource_exhausted(words),
+        (Nature::Probe | Nature::Name, Generation::Other) => Status::unavailable(words),
+    }
+}
+
+/// A message of a stream that is too large.
+pub(crate) fn part_too_large(bytes: u32, limit: u32) -> Status {
+    let words = "send a blob in messages of 1 MiB or so";
+    Status::resource_exhausted(format!(
+        "a message of {bytes} bytes in a stream is larger than {limit}: {words}"
+    ))
 }
 
 /// A message with more fields than any client has reason for.
@@ -256,6 +275,19 @@ mod tests {
         }
         for (error, _, code) in every_error() {
             assert_eq!(of_pulled_blob(error, RequestId::next()).code, code as i32);
+        }
+    }
+
+    #[test]
+    fn without_memory_each_generation_is_told_what_it_survives() {
+        use Generation::{BuildStream1, Other};
+        for generation in [BuildStream1, Other] {
+            assert_eq!(overloaded(Nature::Pull, generation).code(), Code::NotFound);
+            assert_eq!(overloaded(Nature::Upload, generation).code(), Code::ResourceExhausted);
+        }
+        for nature in [Nature::Probe, Nature::Name] {
+            assert_eq!(overloaded(nature, BuildStream1).code(), Code::ResourceExhausted);
+            assert_eq!(overloaded(nature, Other).code(), Code::Unavailable);
         }
     }
 

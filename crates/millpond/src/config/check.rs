@@ -33,7 +33,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
                 "{place}: {size} ({} bytes) of memory for requests is too little for the largest of them",
                 size.0
             ),
-            "give at least 64MiB",
+            "give at least 96MiB",
         ));
     }
     if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {

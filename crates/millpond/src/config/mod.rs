@@ -88,7 +88,7 @@ impl Metrics {
 /// Below it even small trees of files would not be taken.
 const BLOB_SIZE_LEAST: Size = Size(1_000_000);
 /// The least memory for requests: below it the largest messages could not be taken.
-const REQUEST_MEMORY_LEAST: Size = Size(64 * 1024 * 1024);
+const REQUEST_MEMORY_LEAST: Size = Size(96 * 1024 * 1024);
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]

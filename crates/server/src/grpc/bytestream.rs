@@ -14,6 +14,7 @@ use tonic::Status;
 use super::messages::Messages;
 use super::{answer, bytestream_read, bytestream_write};
 use crate::caller::Caller;
+use crate::layers::Terms;
 use crate::resource_name::parse_write;
 use crate::{layers, status};
 
@@ -48,7 +49,8 @@ async fn read(State(cache): State<Arc<Cache>>, request: Request) -> Response<Bod
 async fn write(State(cache): State<Arc<Cache>>, request: Request) -> Response<Body> {
     let caller = Caller::of(request.extensions());
     let answer = async {
-        let committed_size = bytestream_write::write(&cache, &caller, messages(request)?).await?;
+        let terms = Terms::of(request.extensions());
+        let committed_size = bytestream_write::write(&cache, &caller, terms, messages(request)?).await?;
         Ok(WriteResponse { committed_size })
     };
     answer::one(answer.await)

@@ -10,6 +10,7 @@ use tonic::Status;
 use super::messages::Messages;
 use super::write_request::WriteRequest;
 use crate::caller::Caller;
+use crate::layers::Terms;
 use crate::resource_name::parse_write;
 use crate::status;
 
@@ -17,6 +18,7 @@ use crate::status;
 pub(super) async fn write(
     cache: &Cache,
     caller: &Caller,
+    terms: Option<Terms>,
     mut messages: Messages,
 ) -> std::result::Result<i64, Status> {
     let failed = |error| status::failed(error, caller.request);
@@ -26,6 +28,10 @@ pub(super) async fn write(
     let name = std::mem::take(&mut message.resource_name);
     let (size, creation) = begin(cache, caller, &name, &message).await.map_err(failed)?;
     let Creation::Upload(mut upload) = creation else { return Ok(size) };
+    // What comes whole in one message needs no more room than that message has.
+    if let Some(terms) = terms.filter(|_| !message.finish_write) {
+        terms.gather(upload.gathers()).await?;
+    }
     let mut written = 0;
     loop {
         let finish = message.finish_write;

@@ -17,6 +17,8 @@ struct Held {
     /// In the order in which they began.
     rooms: Vec<Room>,
     window: Option<Window>,
+    /// What an upload keeps between its messages.
+    gathered: Option<Room>,
 }
 
 impl Hold {
@@ -32,6 +34,11 @@ impl Hold {
     /// Room for another message.
     pub(crate) fn take(&self, room: Room) {
         self.held().rooms.push(room);
+    }
+
+    /// Room for what an upload gathers, until the call ends.
+    pub(crate) fn gather(&self, room: Room) {
+        self.held().gathered = Some(room);
     }
 
     /// The call has the one message that it may have.
@@ -61,10 +68,11 @@ impl Hold {
         }
     }
 
-    /// Whether there is a message, and whether others wait for its room.
+    /// Whether there is a message or an upload, and whether others wait for such room.
     pub(crate) fn state(&self) -> (bool, bool) {
         let held = self.held();
-        (!held.rooms.is_empty(), held.rooms.iter().any(Room::is_wanted))
+        let mut rooms = held.rooms.iter().chain(&held.gathered).peekable();
+        (rooms.peek().is_some(), rooms.any(Room::is_wanted))
     }
 
     /// The call is answered.

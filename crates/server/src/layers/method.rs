@@ -7,6 +7,19 @@ pub(crate) struct Method {
     pub(crate) name: &'static str,
 }
 
+/// What a method is for, as far as it matters when there is no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// Look-ups and reads: they can be answered with a miss.
+    Pull,
+    /// Other questions.
+    Probe,
+    /// Blobs.
+    Upload,
+    /// Names.
+    Name,
+}
+
 impl Method {
     /// The method of a request's path.
     pub(crate) fn of(path: &str) -> Self {
@@ -32,6 +45,17 @@ impl Method {
     /// Whether a request may have many messages: those of ByteStream.Write, and of what we do not know.
     pub(crate) fn takes_many(self) -> bool {
         matches!(self.name, "Write" | "other")
+    }
+
+    /// What it is for.
+    pub(crate) fn nature(self) -> Nature {
+        match self.name {
+            "FetchBlob" | "FetchDirectory" | "GetActionResult" | "GetReference" | "BatchReadBlobs"
+            | "GetTree" | "Read" | "QueryWriteStatus" => Nature::Pull,
+            "BatchUpdateBlobs" | "Write" => Nature::Upload,
+            "PushBlob" | "PushDirectory" | "UpdateActionResult" | "UpdateReference" => Nature::Name,
+            _ => Nature::Probe,
+        }
     }
 
     fn of_storage(path: &str) -> Self {

@@ -12,10 +12,10 @@ use tower::BoxError;
 
 use super::fields::{FIELDS_MAX, Fields};
 use super::framing::Framing;
-use super::hold::Hold;
 use super::pace::{Late, Pace};
 use super::record::Record;
-use crate::memory::{MESSAGE_BYTES_MAX, Overloaded, Room, Share, Window};
+use super::terms::Terms;
+use crate::memory::{MESSAGE_BYTES_MAX, ORDINARY_BYTES_MAX, Overloaded, Room, Window};
 use crate::status;
 
 type Waiting = Pin<Box<dyn Future<Output = Result<(Option<Room>, Option<Window>), Overloaded>> + Send>>;
@@ -29,8 +29,9 @@ pub(crate) struct Received<B> {
 
 /// The messages of a body that is framed as gRPC does.
 struct Messages {
-    share: Arc<Share>,
-    hold: Arc<Hold>,
+    terms: Terms,
+    /// No message has begun.
+    first: bool,
     framing: Framing,
     fields: Fields,
     pace: Pace,
@@ -54,11 +55,11 @@ impl<B> Received<B> {
         Self { body, record, messages: None }
     }
 
-    /// The same for a body that is framed as gRPC does, and takes memory from `share` into `hold`.
-    pub(crate) fn messages(body: B, record: Arc<Record>, share: Arc<Share>, hold: Arc<Hold>) -> Self {
+    /// The same for a body that is framed as gRPC does, and takes memory on these terms.
+    pub(crate) fn messages(body: B, record: Arc<Record>, terms: Terms) -> Self {
         let messages = Messages {
-            share,
-            hold,
+            terms,
+            first: true,
             framing: Framing::default(),
             fields: Fields::default(),
             pace: Pace::default(),
@@ -74,11 +75,11 @@ impl<B> Received<B> {
 impl Messages {
     /// Whoever asks for more has done with what came whole.
     fn asked_for_more(&mut self) {
-        self.hold.asked_for_more(self.framing.in_message() && self.begins.is_none());
+        self.terms.hold.asked_for_more(self.framing.in_message() && self.begins.is_none());
     }
 
     fn came(&mut self, data: Bytes) {
-        self.pace.brought(data.len(), self.hold.state().0);
+        self.pace.brought(data.len(), self.terms.hold.state().0);
         self.rest = data;
         self.followed = 0;
     }
@@ -87,12 +88,9 @@ impl Messages {
         if let Some(waiting) = &mut self.waiting {
             let granted = ready!(waiting.as_mut().poll(context));
             self.waiting = None;
-            let (room, window) = granted.map_err(|Overloaded| status::overloaded())?;
-            if let Some(room) = room {
-                self.begins = None;
-                self.hold.take(room);
-            }
-            self.hold.read_by(window);
+            let (room, window) = granted.map_err(|Overloaded| self.terms.overloaded())?;
+            room.into_iter().for_each(|room| self.take(room));
+            self.terms.hold.read_by(window);
         }
         Poll::Ready(Ok(()))
     }
@@ -100,15 +98,14 @@ impl Messages {
     /// Hands on what came as far as there is room for the messages in it.
     fn next(&mut self) -> Result<Next, BoxError> {
         if let Some(length) = self.begins {
-            match self.share.room(length) {
-                Some(room) => self.hold.take(room),
+            match self.room(length) {
+                Some(room) => self.take(room),
                 None => return Ok(self.wait(Some(length))),
             }
-            self.begins = None;
         }
-        if self.hold.needs_window() {
-            match self.share.window() {
-                Some(window) => self.hold.read_by(Some(window)),
+        if self.terms.hold.needs_window() {
+            match self.terms.share.window() {
+                Some(window) => self.terms.hold.read_by(Some(window)),
                 None => return Ok(self.wait(None)),
             }
         }
@@ -122,19 +119,32 @@ impl Messages {
             let Some(length) = begins else { break };
             self.check(length)?;
             self.fields = Fields::default();
-            match self.share.room(length) {
-                Some(room) => self.hold.take(room),
+            match self.room(length) {
+                Some(room) => self.take(room),
                 None => return Ok(self.without_room(length)),
             }
         }
         Ok(Next::HandOn(std::mem::take(&mut self.rest)))
     }
 
+    fn room(&self, length: u32) -> Option<Room> {
+        self.terms.share.room(self.terms.purpose(self.first), length)
+    }
+
+    fn take(&mut self, room: Room) {
+        self.begins = None;
+        self.first = false;
+        self.terms.hold.take(room);
+    }
+
     fn check(&self, length: u32) -> Result<(), BoxError> {
+        if self.terms.method.takes_many() && length > ORDINARY_BYTES_MAX {
+            return Err(status::part_too_large(length, ORDINARY_BYTES_MAX).into());
+        }
         if length > MESSAGE_BYTES_MAX {
             return Err(status::message_too_large(length.into(), MESSAGE_BYTES_MAX).into());
         }
-        if self.hold.is_full() {
+        if self.terms.hold.is_full() {
             return Err(status::second_message().into());
         }
         Ok(())
@@ -149,14 +159,17 @@ impl Messages {
     }
 
     fn wait(&mut self, length: Option<u32>) -> Next {
-        self.hold.read_by(None);
-        Next::Wait(Box::pin(Arc::clone(&self.share).wait(length, self.hold.needs_window())))
+        self.terms.hold.read_by(None);
+        let Terms { share, hold, .. } = &self.terms;
+        let purpose = self.terms.purpose(self.first);
+        let patience = self.terms.patience();
+        Next::Wait(Box::pin(Arc::clone(share).wait(purpose, length, hold.needs_window(), patience)))
     }
 
     /// All that came was handed on.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<BoxError> {
-        self.hold.read_by(None);
-        let (holds, wanted) = self.hold.state();
+        self.terms.hold.read_by(None);
+        let (holds, wanted) = self.terms.hold.state();
         self.pace.poll_late(context, holds, wanted).map(|late| match late {
             Late::Idle => status::idle(super::pace::IDLE).into(),
             Late::Slow(time) => status::too_slow(time).into(),

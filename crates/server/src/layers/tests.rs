@@ -1,14 +1,17 @@
 //! Calls through the whole layer, to services that panic, stall or go away.
 
 use super::*;
+use crate::memory::Purpose;
 use axum::routing::post;
 use http_body::Body as _;
 use std::future::poll_fn;
+use std::time::Duration;
 use tonic::body::Body as TonicBody;
 
 fn calls(router: Router) -> (Calls, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let calls = Calls::new(router, Bounds::OPEN, Arc::clone(&metrics), Arc::new(Memory::new(0)));
+    let memory = Arc::new(Memory::new(0, Duration::from_secs(30)));
+    let calls = Calls::new(router, Bounds::OPEN, Arc::clone(&metrics), memory);
     (calls.on_connection(([127, 0, 0, 1], 4000).into()), metrics)
 }
 
@@ -85,4 +88,44 @@ async fn request_that_does_not_get_on_is_ended() {
     let (code, message) = status_of(body, parts).await;
     assert_eq!(code, "4");
     assert!(message.contains("300%20seconds"), "{message}");
+}
+
+/// The code of a call that waits for memory which nobody gives back, and how long it waited.
+async fn waited(path: &str, agent: &str) -> (String, u64) {
+    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let others = Share::new(Arc::clone(&memory));
+    let hoard = |purpose| std::iter::from_fn(|| others.room(purpose, 60 * 1024)).collect::<Vec<_>>();
+    let _hoards = [Purpose::Asking, Purpose::First].map(hoard);
+    let handler = async |request: Request<Body>| {
+        let mut body = request.into_body();
+        loop {
+            match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.unwrap() {
+                Ok(_) => {}
+                Err(error) => return tonic::Status::from_error(error.into()).into_http::<Body>(),
+            }
+        }
+    };
+    let router = Router::new().fallback(post(handler));
+    let calls = Calls::new(router, Bounds::OPEN, Arc::default(), memory);
+    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into());
+    let head = Bytes::from_static(&[0, 0, 0x20, 0, 0, 0x0a]);
+    let body = Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>(head)]));
+    let request = Request::post(path).header(CONTENT_TYPE, "application/grpc");
+    let request = request.header("user-agent", agent).body(body).unwrap();
+    let start = tokio::time::Instant::now();
+    let (parts, body) = calls.call(request).await.unwrap().into_parts();
+    (status_of(body, parts).await.0, start.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_memory_ends_with_what_the_client_survives() {
+    const CASD: &str = "grpc-c++/1.81.1";
+    const PYTHON: &str = "grpc-python/1.62.1";
+    const CAS: &str = "/build.bazel.remote.execution.v2.ContentAddressableStorage";
+    assert_eq!(waited(&format!("{CAS}/GetTree"), CASD).await, ("5".into(), 7));
+    assert_eq!(waited("/buildstream.v2.ReferenceStorage/GetReference", PYTHON).await, ("5".into(), 7));
+    assert_eq!(waited(&format!("{CAS}/FindMissingBlobs"), CASD).await, ("14".into(), 30));
+    assert_eq!(waited(&format!("{CAS}/FindMissingBlobs"), PYTHON).await, ("8".into(), 30));
+    assert_eq!(waited(&format!("{CAS}/BatchUpdateBlobs"), CASD).await, ("8".into(), 30));
+    assert_eq!(waited("/google.bytestream.ByteStream/Write", CASD).await, ("8".into(), 30));
 }

@@ -23,12 +23,11 @@ use tokio::time::{Instant, sleep_until};
 use super::answers::Executor;
 use crate::Options;
 use crate::layers::Calls;
-use crate::memory::WINDOW_BYTES;
+use crate::memory::{UNREAD_STREAMS_MAX, WINDOW_BYTES};
 
-/// What a client may send on one stream before we have taken it in, and on all. HTTP/2's own 64 KiB would make a fast
-/// link wait; `memory` says what it costs.
-const STREAM_WINDOW_BYTES: u32 = WINDOW_BYTES;
-const CONNECTION_WINDOW_BYTES: u32 = WINDOW_BYTES;
+/// What a client may send on all streams before we have taken it in. HTTP/2's own 64 KiB would make a fast link wait;
+/// `memory` says what it costs. It is more than that of one stream, or one that is not read would hold up all others.
+const CONNECTION_WINDOW_BYTES: u32 = WINDOW_BYTES * UNREAD_STREAMS_MAX as u32;
 /// HTTP/2's own 16 KiB would cut a message of 1 MiB into 64 frames; but each connection may hold one that is not whole.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// What one stream may hold that is not sent yet.
@@ -65,7 +64,7 @@ impl Settings {
         http.http2()
             .timer(TokioTimer::new())
             .adaptive_window(false)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)

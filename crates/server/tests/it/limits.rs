@@ -19,7 +19,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::server::{TestServer, blob_name, content, digest, ok, upload_name};
+use crate::server::{TestServer, blob_name, content, digest, messages, ok, upload_name};
 
 const METHODS: [&str; 9] = [
     "/build.bazel.remote.asset.v1.Fetch/FetchBlob",
@@ -41,7 +41,7 @@ fn framed(message: &[u8]) -> Bytes {
 }
 
 /// Calls a method with a body of these pieces and whatever follows; what its answer ends with.
-async fn call(channel: &Channel, method: &str, body: axum::body::Body) -> Status {
+pub async fn call(channel: &Channel, method: &str, body: axum::body::Body) -> Status {
     let request = Request::post(format!("http://pond{method}"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
@@ -118,7 +118,7 @@ async fn message_of_too_many_entries_or_a_second_one_is_invalid() {
     server.stop().await;
 }
 
-/// One large message after the other on one stream, each of half the memory, in pieces that end anywhere.
+/// One message after the other on one stream, each of which takes most of the memory for such.
 #[tokio::test]
 async fn uploads_of_large_messages_go_through_little_memory() {
     let server = TestServer::start_with(None, &Options { request_memory: 0, ..Options::default() }).await;
@@ -127,21 +127,23 @@ async fn uploads_of_large_messages_go_through_little_memory() {
         let mut client = server.client().await;
         uploads.spawn(async move {
             let blob = content(seed, 36_000_000);
-            let messages = blob.chunks(12_000_000).enumerate().map(|(index, piece)| {
-                millpond_proto::bytestream::WriteRequest {
-                    resource_name: if index == 0 { upload_name(&blob) } else { String::new() },
-                    write_offset: (index * 12_000_000) as i64,
-                    finish_write: index == 2,
-                    data: Bytes::copy_from_slice(piece),
-                }
-            });
-            client.write(messages.collect()).await.unwrap();
+            client.write(messages(&blob, 4_500_000)).await.unwrap();
             assert!(client.read(&blob_name(&digest(&blob)), 0, 0).await.unwrap() == blob);
         });
     }
     while let Some(upload) = uploads.join_next().await {
         upload.unwrap();
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn message_of_a_stream_that_is_too_large_is_refused() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let refused = client.write(messages(&content(1, 6_000_000), 6_000_000)).await.unwrap_err();
+    is_for_the_client(&refused, Code::ResourceExhausted);
+    client.write(messages(&content(1, 6_000_000), 5_000_000)).await.unwrap();
     server.stop().await;
 }
 
@@ -154,21 +156,12 @@ async fn slow_request_gives_way_to_one_that_waits() {
         call(&slow.channel, FIND_MISSING, open_body(vec![head.slice(..1), head.slice(1..)])).await
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    quick.write(vec![large_upload()]).await.unwrap();
+    let blobs: Vec<_> = (0..16).map(|seed| content(seed, 900_000)).collect();
+    quick.put(&blobs.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
     let slow = slow.await.unwrap();
     is_for_the_client(&slow, Code::DeadlineExceeded);
     assert!(slow.message().contains("for 5 seconds"), "{slow:?}");
     server.stop().await;
-}
-
-fn large_upload() -> millpond_proto::bytestream::WriteRequest {
-    let blob = content(5, 15_000_000);
-    millpond_proto::bytestream::WriteRequest {
-        resource_name: upload_name(&blob),
-        finish_write: true,
-        data: blob.into(),
-        ..Default::default()
-    }
 }
 
 #[tokio::test]
@@ -176,15 +169,9 @@ async fn answer_that_nobody_reads_is_ended_and_the_connection_goes_on() {
     let options = Options { unread: Duration::from_millis(500), ..Options::default() };
     let server = TestServer::start_with(None, &options).await;
     let mut client = server.client().await;
-    let blob = content(3, 20_000_000);
-    let write = millpond_proto::bytestream::WriteRequest {
-        resource_name: upload_name(&blob[..10_000_000]),
-        finish_write: true,
-        data: Bytes::copy_from_slice(&blob[..10_000_000]),
-        ..Default::default()
-    };
-    client.write(vec![write]).await.unwrap();
-    let resource_name = blob_name(&digest(&blob[..10_000_000]));
+    let blob = content(3, 10_000_000);
+    client.write(messages(&blob, 1_000_000)).await.unwrap();
+    let resource_name = blob_name(&digest(&blob));
     let mut unread = ok(client.bytes.read(ReadRequest { resource_name, ..Default::default() }).await);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let ended = loop {

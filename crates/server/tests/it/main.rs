@@ -14,6 +14,7 @@ mod batches;
 mod connections;
 mod instances;
 mod limits;
+mod memory;
 mod pages;
 mod probes;
 mod read;

@@ -191,6 +191,17 @@ pub fn upload_name(content: &[u8]) -> String {
     format!("uploads/6b1f0a52-8f0a-4d3f-9d0a-0a4f6e1c2b3d/blobs/{}/{}", digest.hash, digest.size_bytes)
 }
 
+/// The messages of an upload, of so many bytes each.
+pub fn messages(blob: &[u8], bytes: usize) -> Vec<WriteRequest> {
+    let message = |offset: usize| WriteRequest {
+        resource_name: if offset == 0 { upload_name(blob) } else { String::new() },
+        write_offset: offset as i64,
+        finish_write: offset + bytes >= blob.len(),
+        data: Bytes::copy_from_slice(&blob[offset..blob.len().min(offset + bytes)]),
+    };
+    (0..blob.len()).step_by(bytes).map(message).collect()
+}
+
 pub fn blob_name(digest: &reapi::Digest) -> String {
     format!("blobs/{}/{}", digest.hash, digest.size_bytes)
 }

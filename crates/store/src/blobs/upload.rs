@@ -19,6 +19,9 @@ use super::shared::Shared;
 use super::space::Reservation;
 use crate::{Digest, Error, Hasher, Result};
 
+/// Bytes come in pieces of about this size, the frames of HTTP/2.
+const PIECE_SIZE: u64 = 64 << 10;
+
 /// An upload. [`Upload::finish`] takes the blob in; dropped before, it vanishes.
 #[derive(Debug)]
 pub struct Upload {
@@ -64,6 +67,12 @@ impl Upload {
     /// Bytes received so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// How many bytes it keeps in memory between two writes, at most: a small blob and the copy that is made of its
+    /// pieces; of a large one what is gathered for a frame, and what is being written, each with one piece above it.
+    pub fn gathers(&self) -> u64 {
+        if self.is_large() { 2 * (FRAME_SIZE + PIECE_SIZE) } else { 2 * self.digest.size() }
     }
 
     fn is_large(&self) -> bool {
