@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -59,6 +60,12 @@ fn trickling(whole: Vec<Bytes>, message_bytes: usize) -> Body {
         Ok::<_, mpsc::error::SendError<_>>(())
     });
     Body::new(axum::body::Body::from_stream(ReceiverStream::new(receiver)))
+}
+
+/// Whole messages, and then nothing.
+fn standing_still(whole: Vec<Bytes>) -> Body {
+    let pieces = tokio_stream::iter(whole.into_iter().map(Ok::<_, Infallible>));
+    Body::new(axum::body::Body::from_stream(pieces.chain(tokio_stream::pending())))
 }
 
 /// The first messages of an upload, of so many bytes each.
@@ -185,7 +192,7 @@ fn uploads_that_begin_and_do_not_end() {
                     url.clone(),
                     WRITE,
                     GRPC,
-                    move || trickling(begun_upload(seed, &[950_000; 2]), MIB),
+                    move || standing_still(begun_upload(seed, &[950_000; 2])),
                     Arc::default(),
                 )
             };
