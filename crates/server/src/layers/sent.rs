@@ -16,8 +16,12 @@ use super::record::UnderWay;
 use crate::listener::answers::Reader;
 use crate::status;
 
-/// HTTP/2 keeps a piece as a whole until the client takes it, and longer than the call if it is the last.
+/// HTTP/2 keeps a piece as a whole until the client takes it.
 const PIECE_BYTES: usize = 256 * 1024;
+/// The last piece would be kept longer than the call. So the last byte of a frame above this size is a piece of its own:
+/// HTTP/2 asks for what comes after a piece only when the client's window has room for more, so the call goes on, and
+/// can be ended, until all but so much was taken.
+const LEFT_BEHIND_BYTES: usize = 16 * 1024;
 
 /// An answer's body.
 pub(crate) struct Sent {
@@ -52,7 +56,8 @@ impl Sent {
         if self.rest.is_empty() {
             return None;
         }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        let last = usize::from(self.rest.len() > LEFT_BEHIND_BYTES);
+        let piece = self.rest.split_to((self.rest.len() - last).min(PIECE_BYTES));
         if let Some(under_way) = &self.under_way {
             under_way.record().add_sent(piece.len());
         }

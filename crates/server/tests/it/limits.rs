@@ -186,6 +186,24 @@ async fn answer_that_nobody_reads_is_ended_and_the_connection_goes_on() {
     server.stop().await;
 }
 
+/// One that would wait as a whole in the buffers of HTTP/2, whose call has nothing more to do.
+#[tokio::test]
+async fn answer_of_one_piece_that_nobody_reads_is_ended_as_well() {
+    let options = Options { unread: Duration::from_millis(500), ..Options::default() };
+    let server = TestServer::start_with(None, &options).await;
+    let blob = content(3, 250_000);
+    server.client().await.put(&[&blob]).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.open)).unwrap();
+    let channel = endpoint.initial_stream_window_size(65_535).connect().await.unwrap();
+    let mut bytes = millpond_proto::bytestream::byte_stream_client::ByteStreamClient::new(channel);
+    let request = ReadRequest { resource_name: blob_name(&digest(&blob)), ..Default::default() };
+    let mut unread = ok(bytes.read(request.clone()).await);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(unread.message().await.is_err(), "an answer was kept for a client that did not read");
+    assert_eq!(ok(bytes.read(request).await).message().await.unwrap().unwrap().data, blob);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn client_that_takes_nothing_from_its_socket_is_cut_off() {
     let options = Options { unread: Duration::from_secs(1), ..Options::default() };
