@@ -40,6 +40,11 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
+    /// Whether a call is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state().calls > 0
+    }
+
     /// Until when the connection may stay if nothing comes; at the earliest, if a call is under way.
     pub(crate) fn may_stay_until(&self, idle: Duration) -> Instant {
         let state = self.state();

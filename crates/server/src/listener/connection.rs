@@ -4,7 +4,7 @@
 //! as often as its user says, and gRPC's own bandwidth probes come in quick succession.
 //!
 //! **Nobody stays by being slow.** A connection that asks nothing is told to go, after a minute if it never asked
-//! anything; one that was told to go ends within the drain time. A client that takes nothing of an answer loses the call
+//! anything; one that was told to go ends within the drain time, or after the calls that crossed that. A client that takes nothing of an answer loses the call
 //! (`answers`), one that takes nothing at all from its socket loses the connection.
 
 use std::future::pending;
@@ -87,6 +87,7 @@ pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Setting
     let activity = calls.activity();
     let mut stay = activity.may_stay_until(settings.idle);
     let mut end: Option<Instant> = None;
+    let mut stopping = false;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -95,7 +96,8 @@ pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Setting
                 }
                 return;
             }
-            _ = settings.stopped.wait_for(|stopped| *stopped), if end.is_none() => {
+            _ = settings.stopped.wait_for(|stopped| *stopped), if !stopping => {
+                stopping = true;
                 connection.as_mut().graceful_shutdown();
                 end = Some(Instant::now() + settings.drain);
             }
@@ -107,6 +109,11 @@ pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Setting
                 }
             }
             () = until(end) => {
+                // A call may have come while the client was being told to go.
+                if !stopping && activity.is_busy() {
+                    end = Some(Instant::now() + settings.drain);
+                    continue;
+                }
                 tracing::debug!(%peer, "a connection was cut with calls under way");
                 return;
             }

@@ -126,6 +126,39 @@ async fn shutdown_cuts_a_call_that_does_not_end() {
     drop(sender);
 }
 
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    [&length[..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[tokio::test]
+async fn call_that_crosses_the_end_of_an_idle_connection_goes_on() {
+    let (idle, drain) = (Duration::from_millis(300), Duration::from_millis(300));
+    let server = TestServer::start_with(None, &Options { idle, drain, ..Options::default() }).await;
+    let mut stream = TcpStream::connect(server.open).await.unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&EMPTY_SETTINGS).await.unwrap();
+    frames_until(&mut stream, (7, 0)).await;
+    let path = b"/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs";
+    // POST, http, then path and content type without compression.
+    let kind = b"application/grpc";
+    let headers = [
+        &[0x83, 0x86, 0x04, path.len() as u8][..],
+        path,
+        &[0x0f, 0x10, kind.len() as u8],
+        kind,
+        &[0x00, 2],
+        b"te",
+        &[8],
+        b"trailers",
+    ];
+    stream.write_all(&frame(1, 4, 1, &headers.concat())).await.unwrap();
+    tokio::time::sleep(4 * drain).await;
+    stream.write_all(&frame(0, 1, 1, &[0; 5])).await.unwrap();
+    frames_until(&mut stream, (1, 5)).await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_for_their_turn() {
     let options = Options { connections_max: 2, ..Options::default() };
