@@ -1,6 +1,7 @@
 //! How much memory there is for this process.
 
 use std::fs;
+use std::path::{Component, Path};
 
 use rustix::system::sysinfo;
 
@@ -8,23 +9,69 @@ use rustix::system::sysinfo;
 pub(crate) fn for_requests() -> u64 {
     let info = sysinfo();
     let machine = info.totalram.saturating_mul(info.mem_unit.into());
-    let all = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| limit(&text));
-    all.map_or(machine, |limit| machine.min(limit)) / 8
+    let group = of_group(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
+    group.map_or(machine, |limit| machine.min(limit)) / 8
 }
 
-/// What a container may have, if that is limited.
-fn limit(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
+/// What the control group of this process may have, if that is limited: the least of it and those around it. `own` says
+/// which one it is below `groups`.
+fn of_group(own: &Path, groups: &Path) -> Option<u64> {
+    let text = fs::read_to_string(own).unwrap_or_default();
+    // The one line of version 2.
+    let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let mut folder = groups.to_owned();
+    let mut least = limit(&folder);
+    for part in Path::new(path).components() {
+        match part {
+            Component::RootDir => continue,
+            Component::Normal(name) => folder.push(name),
+            // A group outside of what this process can see.
+            _ => break,
+        }
+        least = least.into_iter().chain(limit(&folder)).min();
+    }
+    least
+}
+
+/// In bytes.
+fn limit(folder: &Path) -> Option<u64> {
+    fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(own: &str, limits: &[(&str, &str)]) -> Option<u64> {
+        let root = tempfile::tempdir().unwrap();
+        let groups = root.path().join("groups");
+        for (folder, limit) in limits {
+            fs::create_dir_all(groups.join(folder)).unwrap();
+            fs::write(groups.join(folder).join("memory.max"), limit).unwrap();
+        }
+        fs::write(root.path().join("own"), own).unwrap();
+        of_group(&root.path().join("own"), &groups)
+    }
+
     #[test]
     fn memory_is_an_eighth_of_what_there_is() {
-        assert_eq!(limit("536870912\n"), Some(536_870_912));
-        assert_eq!(limit("max\n"), None);
         assert!((1 << 20..1 << 45).contains(&for_requests()));
+    }
+
+    #[test]
+    fn groups_around_count_as_well() {
+        let limits = |inner, outer| [("slice/unit", inner), ("slice", outer), ("other", "1\n")];
+        assert_eq!(found("0::/slice/unit\n", &limits("536870912\n", "max\n")), Some(536_870_912));
+        assert_eq!(found("0::/slice/unit\n", &limits("536870912\n", "4096\n")), Some(4096));
+        assert_eq!(found("0::/slice/unit\n", &limits("max\n", "max\n")), None);
+        assert_eq!(found("3:memory:/slice\n0::/slice\n", &limits("7\n", "4096\n")), Some(4096));
+    }
+
+    #[test]
+    fn container_sees_its_own_group_as_the_root() {
+        assert_eq!(found("0::/\n", &[("", "8192\n")]), Some(8192));
+        assert_eq!(found("0::/../../other\n", &[("", "8192\n"), ("other", "1\n")]), Some(8192));
+        assert_eq!(found("", &[("", "8192\n")]), Some(8192));
+        assert_eq!(found("", &[]), None);
     }
 }
