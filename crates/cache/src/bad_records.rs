@@ -4,6 +4,7 @@
 //! takes nothing in before a restart; what is forgotten then is found again when it is next read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use millpond_store::blobs::Damage;
 use millpond_store::{Error, Result, now_and_then};
@@ -43,10 +44,14 @@ impl BadRecords {
         }
     }
 
-    /// Tries again what the catalog could not take in. Blocks.
-    pub(crate) fn retry(&self) {
+    /// Tries again what the catalog could not take in, and begins with no more of it after `time`. Blocks.
+    pub(crate) fn retry(&self, time: Duration) {
+        let end = Instant::now() + time;
         let mut waiting = std::mem::take(&mut *self.lock());
         while let Some(damage) = waiting.last() {
+            if Instant::now() >= end {
+                return self.put_back(waiting);
+            }
             if let Err(error) = (self.remember)(*damage) {
                 return self.keep(waiting, &error);
             }
@@ -63,10 +68,14 @@ impl BadRecords {
             "a bad record is not remembered: a restart would have to find it anew"
         );
         if !poisoned {
-            let mut waiting = self.lock();
-            let room = WAITING_MAX.saturating_sub(waiting.len());
-            waiting.extend(damages.into_iter().take(room));
+            self.put_back(damages);
         }
+    }
+
+    fn put_back(&self, damages: Vec<Damage>) {
+        let mut waiting = self.lock();
+        let room = WAITING_MAX.saturating_sub(waiting.len());
+        waiting.extend(damages.into_iter().take(room));
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Damage>> {
@@ -107,12 +116,24 @@ mod tests {
         assert_eq!(*has.lock().unwrap(), damages[..1]);
         for now in [1, 2, 3, 4] {
             room.store(now, Ordering::Relaxed);
-            records.retry();
+            records.retry(Duration::from_secs(600));
             assert_eq!(has.lock().unwrap().len(), now.min(3));
         }
         let mut all = has.lock().unwrap().clone();
         all.sort();
         assert_eq!(all, damages);
+    }
+
+    #[test]
+    fn what_there_is_no_time_for_goes_on_waiting() {
+        let room = Arc::new(AtomicUsize::new(0));
+        let (records, has) = catalog(&room);
+        (1..=3).for_each(|pack| records.found(Damage { pack, offset: 8 }));
+        room.store(3, Ordering::Relaxed);
+        records.retry(Duration::ZERO);
+        assert!(has.lock().unwrap().is_empty());
+        records.retry(Duration::from_secs(600));
+        assert_eq!(has.lock().unwrap().len(), 3);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::{InstanceName, InstanceOptions, Result};
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
 const CLOSE_POLL: Duration = Duration::from_millis(20);
+/// How long bad records are tried once more then: those that are forgotten are found again when they are read.
+const CLOSE_BAD_RECORDS: Duration = Duration::from_secs(1);
 
 /// How a cache is opened.
 #[derive(Clone, Debug)]
@@ -203,7 +205,7 @@ impl Cache {
         self.inner.flush_uses().await;
         let inner = Arc::clone(&self.inner);
         let close = move || {
-            inner.bad_records.retry();
+            inner.bad_records.retry(CLOSE_BAD_RECORDS);
             // A snapshot says that levels are true up to its time, and a clean stop that nothing came after it.
             if !idle || !inner.levels_are_true.load(Ordering::Acquire) {
                 tracing::info!("stopped before all was in order: the next start restores it");

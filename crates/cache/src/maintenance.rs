@@ -12,6 +12,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::cache::Inner;
 
+/// How long a step may try again to tell the catalog of bad records.
+const BAD_RECORDS_TIME: Duration = Duration::from_secs(5);
 /// Packs are synced so often, so that a publish finds little to do.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// Uses, time and the catalog's size are written down each so many sync periods.
@@ -70,7 +72,7 @@ impl Inner {
     fn step(&self, sizes: bool, snapshot: bool) {
         self.blobs.background_sync();
         if sizes {
-            self.bad_records.retry();
+            self.bad_records.retry(BAD_RECORDS_TIME);
             let catalog = self.catalog.figures();
             let bytes = catalog.database_bytes + catalog.journal_bytes;
             self.names_bytes.store(bytes, Ordering::Relaxed);
