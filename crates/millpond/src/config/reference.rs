@@ -218,9 +218,9 @@ const LIMITS: Section = Section {
             name: "request_memory",
             value: "\"1GiB\"",
             default: Some("an eighth of the memory that this process may have"),
-            text: "How much of requests is held in memory, by all of them together, with what unfinished uploads have \
-                   gathered; each connection has up to 200 kB beside. At least 96MiB. More of them wait, and beyond \
-                   that are refused.",
+            text: "About how much of requests is held in memory, by all of them together. What unfinished uploads \
+                   have gathered counts; up to 200 kB for each connection come on top. At least 96MiB. More of them \
+                   wait, and beyond that are refused.",
             flag: Some("--request-memory SIZE"),
             variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
             ..KEY
