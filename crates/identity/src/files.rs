@@ -1,0 +1,89 @@
+//! Files of the directory of keys: written whole or not at all, readable by their owner alone, changed by one at a time.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::{Error, Keys};
+
+/// The right to change the directory of keys: nobody else changes it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "the lock ends with the file")] File);
+
+impl Turn {
+    /// Makes the directory if need be, and waits for whoever is changing it.
+    pub(crate) fn take(keys: &Keys) -> Result<Self, Error> {
+        make_folder(keys.folder())?;
+        let path = keys.lock();
+        let file = File::options().create(true).append(true).mode(0o600).open(&path);
+        let file = file.map_err(Error::io(&path, "opened"))?;
+        file.lock().map_err(Error::io(&path, "locked"))?;
+        give(&path, keys)?;
+        Ok(Self(file))
+    }
+
+    /// Waits until nobody is changing the directory, if anybody ever did.
+    pub(crate) fn to_read(keys: &Keys) -> Result<Option<Self>, Error> {
+        let path = keys.lock();
+        let Ok(file) = File::open(&path) else { return Ok(None) };
+        file.lock_shared().map_err(Error::io(&path, "locked"))?;
+        Ok(Some(Self(file)))
+    }
+}
+
+/// Makes a folder that its owner alone may enter, with its parents. One that is there stays as it is.
+pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(path, "made"))?;
+    sync_folder(parent(path))
+}
+
+/// Makes the folders of a client, which belong to whom the directory belongs to.
+pub(crate) fn make_client_folder(keys: &Keys, name: &str) -> Result<(), Error> {
+    let folder = keys.client(name);
+    make_folder(&folder)?;
+    give(parent(&folder), keys)?;
+    give(&folder, keys)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What root makes in the directory of another user is that user's: the server must be able to read it.
+fn give(path: &Path, keys: &Keys) -> Result<(), Error> {
+    let doing = || Error::io(path, "given to the owner of the directory of keys");
+    let (made, owner) = (fs::metadata(path).map_err(doing())?, fs::metadata(keys.folder()).map_err(doing())?);
+    if made.uid() == 0 && owner.uid() != 0 {
+        chown(path, Some(owner.uid()), Some(owner.gid())).map_err(doing())?;
+    }
+    Ok(())
+}
+
+/// Replaces a file, or makes it: whoever reads it finds the old one or the new one, also after a power cut.
+pub(crate) fn write(keys: &Keys, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let folder = parent(path);
+    let doing = || Error::io(path, "written");
+    // Readable by its owner alone from its first moment.
+    let mut file = NamedTempFile::new_in(folder).map_err(doing())?;
+    file.write_all(content).map_err(doing())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(doing())?;
+    give(file.path(), keys)?;
+    file.as_file().sync_all().map_err(doing())?;
+    file.persist(path).map_err(|error| doing()(error.error))?;
+    sync_folder(folder)
+}
+
+/// A file's content.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(Error::io(path, "read"))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), Error> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder, "synced"))
+}

@@ -1,0 +1,31 @@
+//! Who is it? The directory of keys, with the certificates and tokens that were issued: looked up by the server, written
+//! by the commands.
+//!
+//! **Invariant:** no socket and no TLS in here. **Invariant:** no secret is kept but private keys in files of their own:
+//! of a token there is only a hash, and no error and no entry holds more.
+
+mod certificate;
+mod error;
+mod files;
+mod fingerprint;
+mod grant;
+mod identities;
+pub mod issue;
+mod paths;
+mod refused;
+mod register;
+mod revoke;
+mod server_keys;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use error::Error;
+pub use fingerprint::Fingerprint;
+pub use identities::{Credential, Expiring, Identities};
+pub use paths::Keys;
+pub use refused::{Refused, day};
+pub use register::{CertificateEntry, Register, TokenEntry};
+pub use revoke::{revoke_certificates, revoke_tokens};
+pub use server_keys::ServerKeys;
+pub use token::is_token;

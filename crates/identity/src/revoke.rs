@@ -1,0 +1,47 @@
+//! Taking back what was issued. The entry stays, so that whoever shows the credential is told why.
+
+use crate::{Error, Keys, Register, token};
+
+/// Revokes every certificate of this name, at `now` in Unix seconds; returns how many there were.
+pub fn revoke_certificates(keys: &Keys, name: &str, now: u64) -> Result<usize, Error> {
+    Register::change(keys, |register| {
+        let own = register.certificates.iter_mut().filter(|entry| entry.name == name);
+        revoke(own.map(|entry| &mut entry.revoked), now, &format!("certificate of {name}"), "keys")
+    })
+}
+
+/// Revokes every token of this name, or the one with this ID, at `now` in Unix seconds; returns how many there were.
+pub fn revoke_tokens(keys: &Keys, name_or_id: &str, now: u64) -> Result<usize, Error> {
+    let by_id = token::is_id(name_or_id);
+    Register::change(keys, |register| {
+        let own = register
+            .tokens
+            .iter_mut()
+            .filter(|entry| if by_id { entry.id == name_or_id } else { entry.name == name_or_id });
+        let what =
+            if by_id { format!("token with the ID {name_or_id}") } else { format!("token of {name_or_id}") };
+        revoke(own.map(|entry| &mut entry.revoked), now, &what, "tokens")
+    })
+}
+
+fn revoke<'a>(
+    entries: impl Iterator<Item = &'a mut Option<u64>>,
+    now: u64,
+    what: &str,
+    command: &str,
+) -> Result<usize, Error> {
+    let (mut known, mut revoked) = (0, 0);
+    for entry in entries {
+        known += 1;
+        if entry.is_none() {
+            *entry = Some(now);
+            revoked += 1;
+        }
+    }
+    let lists = format!("millpond {command} list names all that there are");
+    match (known, revoked) {
+        (0, _) => Err(Error::unwanted(format!("there is no {what}"), lists)),
+        (_, 0) => Err(Error::unwanted(format!("every {what} was revoked already"), lists)),
+        _ => Ok(revoked),
+    }
+}

@@ -1,0 +1,48 @@
+//! The server's own certificate and key.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::files::{self, Turn};
+use crate::{Error, Keys, certificate};
+
+/// What a server proves with that it is the one that clients look for.
+pub struct ServerKeys {
+    /// Its certificate, then those that it was issued by, in PEM.
+    pub chain_pem: Vec<u8>,
+    /// Its key, in PEM.
+    pub key_pem: Vec<u8>,
+    /// The host names and addresses that the certificate is for, as they were given.
+    pub names: Vec<String>,
+    /// The last second in which the certificate is valid, in Unix seconds.
+    pub not_after: u64,
+}
+
+impl ServerKeys {
+    /// Those in `server.crt` and `server.key` of a directory of keys, which belong together even while they are renewed.
+    pub fn load(keys: &Path) -> Result<Self, Error> {
+        let keys = Keys::at(keys);
+        let _turn = Turn::to_read(&keys)?;
+        Self::read(&keys)
+    }
+
+    /// As [`ServerKeys::load`], for whoever has a turn already.
+    pub(crate) fn read(keys: &Keys) -> Result<Self, Error> {
+        let path = keys.server_certificate();
+        let chain_pem = files::read(&path)?;
+        let malformed = |reason: String| Error::malformed(&path, reason);
+        let chain = certificate::read_all(&chain_pem).map_err(|error| malformed(error.to_string()))?;
+        let own =
+            chain.into_iter().next().ok_or_else(|| malformed("there is no certificate in it".into()))?;
+        let key_pem = files::read(&keys.server_key())?;
+        Ok(Self { chain_pem, key_pem, names: own.hosts, not_after: own.not_after })
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = to.debug_struct("ServerKeys");
+        shown.field("names", &self.names).field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
