@@ -72,6 +72,8 @@ pub enum Published {
     Whole,
     /// Kept aside until its missing blobs arrive; not served, no promise.
     Pending,
+    /// At least one of the names keeps the whole value that it had, and is served with that.
+    Kept,
 }
 
 /// Each digest once; the empty blob is always there.

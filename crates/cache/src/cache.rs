@@ -15,9 +15,10 @@ use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
+use crate::overwrite::ReplacementRules;
 use crate::verify::Verifier;
 use crate::walks::Walks;
-use crate::{InstanceName, InstanceOptions, Result};
+use crate::{InstanceName, InstanceOptions, ReplacementRule, Result};
 
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
@@ -42,6 +43,9 @@ pub struct CacheOptions {
     pub look_up_time: Duration,
     /// How many walks may wait for their turn until look-ups that need one are answered as misses.
     pub look_ups_waiting: usize,
+    /// Who may give a name another value; the first rule that matches counts. Where none does: strong keys of artifacts
+    /// by the same identity, everything else by anyone.
+    pub replacement: Vec<ReplacementRule>,
     /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
     pub instances: Vec<InstanceOptions>,
 }
@@ -56,6 +60,7 @@ impl Default for CacheOptions {
             lease: Duration::from_secs(3 * 3600),
             look_up_time: Duration::from_secs(30),
             look_ups_waiting: 1000,
+            replacement: Vec::new(),
             instances: Vec::new(),
         }
     }
@@ -97,6 +102,10 @@ pub struct Figures {
     pub lookups_timed_out: u64,
     /// Look-ups that were answered as misses at once because too many waited, since the start.
     pub lookups_shed: u64,
+    /// Pushes that left a name with the value that it had, since the start.
+    pub names_kept: u64,
+    /// Pushes that were refused because the name has a value, since the start.
+    pub names_refused: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
     /// Why nothing is taken in, if so.
@@ -118,6 +127,7 @@ pub(crate) struct Inner {
     pub gate: Arc<Gate>,
     pub walker: Walker,
     pub instances: Instances,
+    pub replacement: ReplacementRules,
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
@@ -171,6 +181,8 @@ impl Cache {
             failed_lookups: counters.lookup_faults.get(),
             lookups_timed_out: counters.lookups_timed_out.get(),
             lookups_shed: counters.lookups_shed.get(),
+            names_kept: counters.names_kept.get(),
+            names_refused: counters.names_refused.get(),
             bad_records: counters.bad_records.get(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }

@@ -29,6 +29,10 @@ pub(crate) struct Counters {
     pub lookups_shed: Counter,
     /// Pushes of names that were kept aside.
     pub pending_pushes: Counter,
+    /// Pushes that left a name with the value that it had.
+    pub names_kept: Counter,
+    /// Pushes that were refused because the name has a value.
+    pub names_refused: Counter,
     /// Bad records found.
     pub bad_records: Counter,
 }

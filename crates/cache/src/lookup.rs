@@ -47,17 +47,23 @@ impl Inner {
     async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
         self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
+        Ok(self.whole_for_the_lease(&value).await?.then_some(value))
+    }
+
+    /// Whether a value is whole; then it stays for the lease.
+    pub(crate) async fn whole_for_the_lease(self: &Arc<Self>, value: &Arc<Value>) -> Result<bool> {
+        let name = &value.name;
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket()?;
         if value.level().max(value.raised_to()) < waterline {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(turn) = self.walks.turn_unless_full().await? else {
             self.counters.lookups_shed.add(1);
             now_and_then!(warn, name = &*name.text, "too many look-ups wait, and one is a miss");
-            return Ok(None);
+            return Ok(false);
         };
-        let walked = self.walk_all(turn, vec![self.subject(&value)?], ticket.time()).await?;
+        let walked = self.walk_all(turn, vec![self.subject(value)?], ticket.time()).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
@@ -68,15 +74,15 @@ impl Inner {
                 first,
                 "a name is not whole, and is a miss"
             );
-            return Ok(None);
+            return Ok(false);
         }
-        if !self.gate.record_use(&value, walked.raised_to, || self.blobs.waterline()) {
-            return Ok(None);
+        if !self.gate.record_use(value, walked.raised_to, || self.blobs.waterline()) {
+            return Ok(false);
         }
         value.set_raised(walked.raised_to, walked.epoch);
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
-        Ok(Some(value))
+        Ok(true)
     }
 
     /// Publishes a value that waits for its blobs, if the first one that it lacked is there by now.
@@ -96,7 +102,7 @@ impl Inner {
                 tracing::info!(name = &*name.text, "the blobs of a name arrived, it is whole");
                 return Ok(());
             }
-            Ok(Published::Pending) => return Ok(()),
+            Ok(Published::Pending | Published::Kept) => return Ok(()),
             // It will never be whole: its blobs are there, and are not what they should be.
             Err(error @ Error::Invalid(_)) => match self.catalog.remove(name, value.seq).await {
                 Ok(removed) => {

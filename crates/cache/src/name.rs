@@ -15,7 +15,7 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 const URIS_MAX: usize = 128;
 
 /// What URIs of BuildStream begin with.
-const BUILDSTREAM: &str = "urn:fdc:buildstream.build:2020:";
+pub(crate) const BUILDSTREAM: &str = "urn:fdc:buildstream.build:2020:";
 
 /// What a URI says about its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use millpond_store::{Clock, Level, now_and_then};
 use crate::access::Allowed;
 use crate::cache::Inner;
 use crate::closure::{Subject, Walked};
+use crate::overwrite::Decided;
 use crate::walks::Turn;
 use crate::{Client, Error, Published, Result};
 
@@ -77,17 +78,22 @@ impl Inner {
         if self.clock.now() > ticket.time().plus(PUBLISH_SECONDS_MAX) {
             return Err(Error::Busy("publishing took longer than ten minutes: push the name again".into()));
         }
-        let published = self.commit(publication, walked.raised_to, ticket.time(), State::Whole).await?;
-        for value in &published {
+        let decided = self.commit(publication, walked.raised_to, ticket.time(), State::Whole).await?;
+        for value in &decided.published {
             value.set_raised(walked.raised_to, walked.epoch);
         }
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
-        Ok(Published::Whole)
+        Ok(if decided.kept > 0 { Published::Kept } else { Published::Whole })
     }
 
     /// Something required is missing: kept aside where the client cannot live with a refusal, refused elsewhere.
-    async fn not_whole(&self, publication: Publication, walked: Walked, time: Level) -> Result<Published> {
+    async fn not_whole(
+        self: &Arc<Self>,
+        publication: Publication,
+        walked: Walked,
+        time: Level,
+    ) -> Result<Published> {
         let first = walked.missing.first().copied();
         let (true, Some(first)) = (publication.may_wait, first) else {
             return Err(Error::Incomplete { missing: walked.missing, count: walked.missing_count });
@@ -102,22 +108,20 @@ impl Inner {
     }
 
     async fn commit(
-        &self,
+        self: &Arc<Self>,
         publication: Publication,
         level: Level,
         touched: Level,
         state: State,
-    ) -> Result<Vec<Arc<Value>>> {
+    ) -> Result<Decided> {
         self.claim_room_for_rows(&publication)?;
         let promotes = publication.promotes;
         let mut values = values(publication, level, touched, state);
         match (promotes, values.pop()) {
-            (Some(pending), Some(value)) => {
-                Ok(self.catalog.promote(pending, value).await?.into_iter().collect())
-            }
+            (Some(pending), Some(value)) => self.promote_in_force(pending, value).await,
             (_, last) => {
                 values.extend(last);
-                Ok(self.catalog.publish(values).await?)
+                self.put_in_force(values).await
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
 use crate::maintenance::Maintenance;
+use crate::overwrite::ReplacementRules;
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{Cache, CacheOptions, OpenError, Opened};
@@ -101,6 +102,7 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         maintenance: Mutex::default(),
         look_up_time: options.look_up_time,
         walks: Walks::new(options.look_ups_waiting),
+        replacement: ReplacementRules(options.replacement.clone()),
         levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };

@@ -25,6 +25,11 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// What it was bound for.
+    pub(crate) fn asked(&self) -> &Listener {
+        &self.asked
+    }
+
     /// Lets clients connect. The socket is ready to be handed to tokio.
     pub(crate) fn listen(self) -> Result<TcpListener, Failure> {
         let fail = |error| refused(&self.asked, &error);
@@ -128,12 +133,9 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::config::{Given, Place};
 
     fn listener(address: &str) -> Listener {
-        let place = Place::Flag("--listen");
-        let insecure = Given::by_flag("--insecure", true);
-        Listener { address: address.parse().unwrap(), insecure, optional: false, place }
+        Listener::open(address, true)
     }
 
     fn listen(addresses: &[&str]) -> Result<Vec<TcpListener>, Failure> {

@@ -4,10 +4,10 @@
 //! and tests wait for it.
 
 use std::fmt::{self, Display};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use millpond_cache::InstanceKind;
+use millpond_cache::{Bounds, InstanceKind, Rights};
 
 use crate::config::Instance;
 use crate::size::Size;
@@ -31,11 +31,43 @@ pub(crate) struct Greeting<'a> {
     /// Instances beside the empty one, and perhaps that.
     pub(crate) instances: &'a [Instance],
     /// Where clients are served: at least one.
-    pub(crate) listeners: &'a [SocketAddr],
+    pub(crate) listeners: &'a [Served],
     /// Where metrics are served.
     pub(crate) metrics: Option<SocketAddr>,
     /// This machine's name, for clients elsewhere.
     pub(crate) host: &'a str,
+}
+
+/// An address where clients are served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    /// As it is, not as it was asked for.
+    pub(crate) address: SocketAddr,
+    /// TLS is spoken.
+    pub(crate) tls: bool,
+    /// What clients may do.
+    pub(crate) bounds: Bounds,
+}
+
+impl Served {
+    /// Who may do what, as a part of a sentence.
+    fn rights(&self) -> String {
+        let Bounds { most, anonymous } = self.bounds;
+        let known = |deed| format!("holders of keys and tokens may {deed}");
+        match (anonymous, most) {
+            (Rights::Nothing, Rights::Nothing | Rights::Pull) => known("pull, and nobody push"),
+            (Rights::Nothing, _) => known("pull and push"),
+            (Rights::Pull, Rights::Nothing | Rights::Pull) => {
+                "everybody may pull, and nobody push".to_owned()
+            }
+            (Rights::Pull, _) => format!("everybody may pull, {}", known("push")),
+            (Rights::Push | Rights::Admin, _) => "everybody may pull and push".to_owned(),
+        }
+    }
+
+    fn is_as_unconfigured(&self, read_only: bool) -> bool {
+        !self.tls && (read_only || self.bounds == Bounds::OPEN)
+    }
 }
 
 impl Display for Greeting<'_> {
@@ -49,18 +81,9 @@ impl Display for Greeting<'_> {
         if let Some(metrics) = self.metrics {
             writeln!(to, "metrics: http://{metrics}/metrics")?;
         }
-        let everybody = if self.listeners.iter().all(|address| address.ip().to_canonical().is_loopback()) {
-            "everybody on this machine"
-        } else {
-            "everybody who can reach it, and nothing is encrypted"
-        };
-        if self.read_only {
-            writeln!(to, "read-only: pull is open to {everybody} (no TLS), and every push is refused")?;
-        } else {
-            writeln!(to, "pull and push are open to {everybody} (no TLS)")?;
-        }
+        self.write_rights(to)?;
         if let Some(first) = self.listeners.first() {
-            self.write_yaml(to, &url(*first, self.host))?;
+            self.write_yaml(to, first)?;
         }
         let (empty, named): (Vec<_>, Vec<_>) =
             self.instances.iter().partition(|instance| instance.name.value.is_empty());
@@ -78,7 +101,7 @@ impl Display for Greeting<'_> {
                 "(BuildStream 2 names one by `instance-name: NAME` below its url, BuildStream 1 cannot)\n"
             )?;
         }
-        for address in self.listeners {
+        for Served { address, .. } in self.listeners {
             writeln!(to, "listening on {address}")?;
         }
         Ok(())
@@ -86,8 +109,30 @@ impl Display for Greeting<'_> {
 }
 
 impl Greeting<'_> {
+    fn write_rights(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.listeners.iter().all(|served| served.is_as_unconfigured(self.read_only)) {
+            for served in self.listeners {
+                let tls = if served.tls { "TLS" } else { "no TLS" };
+                writeln!(to, "{} ({tls}): {}", served.address, served.rights())?;
+            }
+            return Ok(());
+        }
+        let is_loopback = |served: &Served| served.address.ip().to_canonical().is_loopback();
+        let everybody = if self.listeners.iter().all(is_loopback) {
+            "everybody on this machine"
+        } else {
+            "everybody who can reach it, and nothing is encrypted"
+        };
+        if self.read_only {
+            writeln!(to, "read-only: pull is open to {everybody} (no TLS), and every push is refused")
+        } else {
+            writeln!(to, "pull and push are open to {everybody} (no TLS)")
+        }
+    }
+
     /// What the empty instance keeps has a type in BuildStream 2, and none in BuildStream 1.
-    fn write_yaml(&self, to: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result {
+    fn write_yaml(&self, to: &mut fmt::Formatter<'_>, served: &Served) -> fmt::Result {
+        let url = &url(served, self.host);
         let empty = self.instances.iter().find(|instance| instance.name.value.is_empty());
         let kind = empty.map_or(InstanceKind::All, |empty| empty.keeps.value.0);
         let typed = match kind {
@@ -95,29 +140,38 @@ impl Greeting<'_> {
             InstanceKind::IndexOnly => "\n    type: index",
             InstanceKind::StorageOnly => "\n    type: storage",
         };
-        let push = if self.read_only { "" } else { "\n    push: true" };
+        let everybody_pushes = served.bounds.anonymous >= Rights::Push;
+        let push = if everybody_pushes { "\n    push: true" } else { "" };
+        let auth = if served.tls { "\n    auth:\n      server-cert: server.crt" } else { "" };
+        if served.tls {
+            writeln!(
+                to,
+                "\n# for those who pull; `millpond keys issue NAME --push` prints what those need who push"
+            )?;
+        }
         writeln!(
             to,
             "
 # BuildStream 2: ~/.config/buildstream2.conf (or buildstream.conf)
 artifacts:
   servers:
-  - url: {url}{typed}{push}
+  - url: {url}{typed}{push}{auth}
 source-caches:
   servers:
-  - url: {url}{typed}{push}
+  - url: {url}{typed}{push}{auth}
 "
         )?;
         if kind != InstanceKind::All {
             return Ok(());
         }
-        let push = if self.read_only { "" } else { "\n  push: true" };
+        let push = if everybody_pushes { "\n  push: true" } else { "" };
+        let auth = if served.tls { "\n  server-cert: server.crt" } else { "" };
         writeln!(
             to,
             "\
 # BuildStream 1: ~/.config/buildstream1.conf (before 1.6: buildstream.conf)
 artifacts:
-  url: {url}{push}
+  url: {url}{push}{auth}
 "
         )
     }
@@ -138,11 +192,12 @@ fn share(used: Size, limit: Size) -> String {
 }
 
 /// The URL of a listener; one that serves all addresses is found by this machine's name.
-fn url(address: SocketAddr, host: &str) -> String {
+fn url(served: &Served, host: &str) -> String {
+    let Served { address, tls, .. } = served;
+    let scheme = if *tls { "https" } else { "http" };
     match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => format!("http://{host}:{}", address.port()),
-        IpAddr::V6(ip) if ip.is_unspecified() => format!("http://{host}:{}", address.port()),
-        _ => format!("http://{address}"),
+        ip if ip.is_unspecified() => format!("{scheme}://{host}:{}", address.port()),
+        _ => format!("{scheme}://{address}"),
     }
 }
 
@@ -164,7 +219,9 @@ mod tests {
             }
         };
         let instances: Vec<_> = instances.iter().map(instance).collect();
-        let listeners: Vec<SocketAddr> = listeners.iter().map(|address| address.parse().unwrap()).collect();
+        let open =
+            |address: &&str| Served { address: address.parse().unwrap(), tls: false, bounds: Bounds::OPEN };
+        let listeners: Vec<_> = listeners.iter().map(open).collect();
         Greeting {
             data: Path::new("/srv/pond"),
             used: Size(1_500_000),

@@ -6,6 +6,7 @@
 mod bind;
 mod command;
 mod config;
+mod credentials;
 mod directory;
 mod exit;
 mod greeting;

@@ -6,21 +6,22 @@
 //! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError};
+use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights};
 use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::bind::{self, Bound};
 use crate::config::{Given, Settings};
+use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
-use crate::greeting::Greeting;
+use crate::greeting::{Greeting, Served};
 use crate::memory;
 use crate::open_files;
 use crate::size::Size;
@@ -38,6 +39,7 @@ const CLOSE: Duration = Duration::from_secs(7);
 pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
+    let loaded = Loaded::read(&settings)?;
     let bound = bind::all(&settings.listeners)?;
     let metrics = bind::metrics(settings.metrics.listener())?;
     directory::check(&settings)?;
@@ -49,7 +51,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let ended = serve_from(&settings, &cache, bound, metrics, signals).await;
+    let ended = serve_from(&settings, &cache, &loaded, bound, metrics, signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
 }
@@ -57,6 +59,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
 async fn serve_from(
     settings: &Settings,
     cache: &Arc<Cache>,
+    loaded: &Loaded,
     bound: Vec<Bound>,
     metrics: Option<Bound>,
     mut signals: StopSignals,
@@ -71,17 +74,21 @@ async fn serve_from(
     let streams_max = settings.streams.value;
     let drain = seconds(settings.drain.value);
     let options = Options { connections_max, streams_max, drain, request_memory, data, ..options };
-    let bounds = if settings.read_only.value { Bounds::PULL_ONLY } else { Bounds::OPEN };
-    let listeners = listen(bound, bounds)?;
+    let listeners = listen(bound, settings.read_only.value, loaded)?;
+    let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
     let metrics = bind::listen_for_metrics(metrics)?;
-    let server = Server::start(listeners, metrics, Arc::clone(cache), &options, async {
+    let credentials = Arc::clone(&loaded.credentials);
+    let server = Server::start(listeners, metrics, Arc::clone(cache), credentials, &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
         let _ = asked_to_stop.await;
     })
     .map_err(|error| Failure::new(Code::Failed, format!("the server cannot be started: {error}"), ""))?;
-    greet(settings, cache, &server);
+    let served: Vec<_> = (server.addresses().iter().zip(served))
+        .map(|(address, (tls, bounds))| Served { address: *address, tls, bounds })
+        .collect();
+    greet(settings, cache, &served, server.metrics_address());
 
-    let name = signals.first().await;
+    let Err(name) = signals.unless(loaded.follow()).await;
     tracing::info!(
         "{name}: ending, with {} s for what is under way; once more ends at once",
         drain.as_secs()
@@ -102,6 +109,13 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         lease: seconds(settings.lease.value),
         look_up_time: seconds(settings.look_up_time.value),
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
+        replacement: (settings.replacement.iter())
+            .map(|rule| ReplacementRule {
+                names: rule.names.value.0.clone(),
+                replacement: rule.by.value.0,
+                otherwise: rule.otherwise.value.0,
+            })
+            .collect(),
         instances: settings
             .instances
             .iter()
@@ -127,9 +141,15 @@ fn seconds(span: Span) -> Duration {
     Duration::from_secs(span.seconds.into())
 }
 
-fn listen(bound: Vec<Bound>, bounds: Bounds) -> Result<Vec<Listener>, Failure> {
-    let open = |socket: TcpListener| Listener { socket, bounds };
-    bound.into_iter().map(|bound| bound.listen().map(open)).collect()
+fn listen(bound: Vec<Bound>, read_only: bool, loaded: &Loaded) -> Result<Vec<Listener>, Failure> {
+    let open = |bound: Bound| {
+        let Bounds { most, anonymous } = bound.asked().bounds();
+        let at_most = if read_only { Rights::Pull } else { most };
+        let bounds = Bounds { most: most.min(at_most), anonymous: anonymous.min(at_most) };
+        let tls = loaded.tls.clone().filter(|_| bound.asked().tls.value);
+        bound.listen().map(|socket| Listener { socket, bounds, tls })
+    };
+    bound.into_iter().map(open).collect()
 }
 
 /// The data directory wherever this was started.
@@ -137,7 +157,7 @@ fn absolute(data: &Path) -> PathBuf {
     data.canonicalize().unwrap_or_else(|_| data.to_owned())
 }
 
-fn greet(settings: &Settings, cache: &Cache, server: &Server) {
+fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<SocketAddr>) {
     let figures = cache.figures();
     let data = absolute(&settings.data.value);
     let (used, limit) = (Size(figures.used_bytes), Size(figures.limit_bytes));
@@ -154,8 +174,8 @@ fn greet(settings: &Settings, cache: &Cache, server: &Server) {
         lease: settings.lease.value,
         read_only: settings.read_only.value,
         instances: &settings.instances,
-        listeners: server.addresses(),
-        metrics: server.metrics_address(),
+        listeners: served,
+        metrics,
         host: &system.nodename().to_string_lossy(),
     };
     // Nobody has to be reading for the server to serve.

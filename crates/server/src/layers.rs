@@ -39,6 +39,7 @@ use self::record::{Record, UnderWay};
 use self::sent::Sent;
 pub(crate) use self::terms::Terms;
 use crate::caller::Caller;
+use crate::identity::{ConnectionIdentity, Credentials};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
@@ -49,6 +50,7 @@ use crate::status;
 pub(crate) struct Calls {
     router: Router,
     bounds: Bounds,
+    credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
     connection: Option<Arc<Connection>>,
@@ -57,6 +59,7 @@ pub(crate) struct Calls {
 /// One connection: counted as long as it is there.
 struct Connection {
     peer: SocketAddr,
+    identity: ConnectionIdentity,
     activity: Arc<Activity>,
     share: Arc<Share>,
     metrics: Arc<Metrics>,
@@ -70,18 +73,36 @@ impl Drop for Connection {
 
 impl Calls {
     /// For a listener.
-    pub(crate) fn new(router: Router, bounds: Bounds, metrics: Arc<Metrics>, memory: Arc<Memory>) -> Self {
-        Self { router, bounds, metrics, memory, connection: None }
+    pub(crate) fn new(
+        router: Router,
+        bounds: Bounds,
+        credentials: Arc<Credentials>,
+        metrics: Arc<Metrics>,
+        memory: Arc<Memory>,
+    ) -> Self {
+        Self { router, bounds, credentials, metrics, memory, connection: None }
     }
 
     /// The same for one connection of it.
-    pub(crate) fn on_connection(&self, peer: SocketAddr) -> Self {
+    pub(crate) fn on_connection(&self, peer: SocketAddr, identity: ConnectionIdentity) -> Self {
         self.metrics.connections.inc();
         self.metrics.connections_accepted.inc();
         let metrics = Arc::clone(&self.metrics);
         let share = Share::new(Arc::clone(&self.memory));
-        let connection = Connection { peer, activity: Activity::new(), share, metrics };
+        let connection = Connection { peer, identity, activity: Activity::new(), share, metrics };
         Self { connection: Some(Arc::new(connection)), ..self.clone() }
+    }
+
+    /// Counts a connection that came to nothing.
+    pub(crate) fn count_failed_handshake(&self) {
+        self.metrics.handshakes_failed.inc();
+    }
+
+    fn access(&self, headers: &HeaderMap) -> Access {
+        match &self.connection {
+            Some(connection) => self.credentials.access(self.bounds, headers, &connection.identity),
+            None => Access::anonymous(self.bounds),
+        }
     }
 
     /// What this connection is busy with.
@@ -106,7 +127,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Call {
         let peer = self.connection.as_ref().map(|connection| connection.peer);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
-        let caller = Caller::new(Access::anonymous(self.bounds), peer, Generation::of(request.headers()));
+        let caller = Caller::new(self.access(request.headers()), peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
         let hold = Arc::new(Hold::new(method.takes_many()));

@@ -8,6 +8,7 @@ mod caller;
 mod deadline;
 mod grpc;
 mod http;
+mod identity;
 mod layers;
 mod listener;
 mod memory;
@@ -26,8 +27,10 @@ use millpond_cache::{Bounds, Cache};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub use crate::identity::Credentials;
 use crate::layers::Calls;
 use crate::listener::connection::Settings;
+pub use crate::listener::tls::{Tls, TlsError};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 
@@ -38,6 +41,8 @@ pub struct Listener {
     pub socket: TcpListener,
     /// What clients may do that come this way.
     pub bounds: Bounds,
+    /// How TLS is spoken; `None` for plain text.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Limits of a server.
@@ -83,12 +88,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving `cache` on `listeners` until `shutdown` completes, then lets calls under way end. Metrics are
-    /// served in plain HTTP on `metrics`, which should not be reachable from elsewhere. Needs a tokio runtime.
+    /// Starts serving `cache` on `listeners`, to whom `credentials` knows, until `shutdown` completes, then lets calls
+    /// under way end. Metrics are served in plain HTTP on `metrics`, which should not be reachable from elsewhere. Needs a
+    /// tokio runtime.
     pub fn start(
         listeners: Vec<Listener>,
         metrics: Option<TcpListener>,
         cache: Arc<Cache>,
+        credentials: Arc<Credentials>,
         options: &Options,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
@@ -100,19 +107,22 @@ impl Server {
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
-        for Listener { socket, bounds } in listeners {
+        for Listener { socket, bounds, tls } in listeners {
             addresses.push(socket.local_addr()?);
-            let calls = Calls::new(router.clone(), bounds, Arc::clone(&counts), Arc::clone(&memory));
+            let credentials = Arc::clone(&credentials);
+            let calls =
+                Calls::new(router.clone(), bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(socket, calls, settings.clone(), Arc::clone(&permits)));
+            tasks.spawn(listener::accept::run(socket, tls, calls, settings.clone(), Arc::clone(&permits)));
         }
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(socket) = metrics {
             let pages = http::metrics::router(Arc::clone(&cache), Arc::clone(&counts));
-            let calls = Calls::new(pages, Bounds::PULL_ONLY, Arc::new(Metrics::default()), memory);
+            let nobody = Arc::new(Credentials::default());
+            let calls = Calls::new(pages, Bounds::PULL_ONLY, nobody, Arc::new(Metrics::default()), memory);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(socket, calls, settings.clone(), permits));
+            tasks.spawn(listener::accept::run(socket, None, calls, settings.clone(), permits));
         }
         tasks.spawn(async move {
             grpc::say_serving(&health).await;

@@ -1,7 +1,8 @@
 //! Addresses that clients connect to: accepting, limits, HTTP settings, draining.
 //!
-//! HTTP/2 with prior knowledge and HTTP/1 share each port; what comes first on a connection tells them apart.
+//! HTTP/2 and HTTP/1 share each port; what comes first on a connection tells them apart, with TLS and without.
 
 pub(crate) mod accept;
 pub(crate) mod answers;
 pub(crate) mod connection;
+pub(crate) mod tls;

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections that were ever accepted.
     pub(crate) connections_accepted: Counter,
+    /// Connections that ended in their TLS handshake.
+    pub(crate) handshakes_failed: Counter,
     cache: CacheMetrics,
 }
 
@@ -90,6 +92,7 @@ impl Metrics {
             sent: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
+            handshakes_failed: Counter::default(),
             cache: CacheMetrics::default(),
         };
         let registry = &mut metrics.registry;
@@ -114,6 +117,8 @@ impl Metrics {
         registry.register("connections", "Open connections", self.connections.clone());
         let help = "Connections accepted";
         registry.register("connections_accepted", help, self.connections_accepted.clone());
+        let help = "Connections that ended in their TLS handshake; the log has the reasons";
+        registry.register("tls_handshakes_failed", help, self.handshakes_failed.clone());
     }
 
     /// Counts a call that ended.

@@ -131,7 +131,7 @@ fn unpack_digest(entry: &[u8; 40]) -> Option<Digest> {
 
 /// A digest inside a message: absent or empty (as BuildStream 2.0 to 2.6 send it for what an artifact lacks), good,
 /// or bad with the reason.
-fn wire_digest(digest: Option<&reapi::Digest>) -> Result<Option<Digest>, &'static str> {
+pub(crate) fn wire_digest(digest: Option<&reapi::Digest>) -> Result<Option<Digest>, &'static str> {
     match digest {
         None => Ok(None),
         Some(digest) if digest.hash.is_empty() => Ok(None),

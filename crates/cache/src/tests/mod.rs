@@ -5,6 +5,7 @@ mod closures;
 mod faults;
 mod instances;
 mod overload;
+mod overwrite;
 mod power_cut;
 mod publishing;
 mod stored_volume;

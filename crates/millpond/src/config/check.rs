@@ -1,7 +1,7 @@
 //! What goes together: sizes that can work, addresses that are given once, and listeners that nobody can reach by
 //! accident. Whatever can be refused by looking at the settings alone is refused here, before anything is made.
 
-use millpond_cache::InstanceName;
+use millpond_cache::{InstanceName, Rights};
 
 use super::{
     BLOB_SIZE_LEAST, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage,
@@ -43,8 +43,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     check_limits(settings)?;
     let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
+        check_rights(listener)?;
         check_reach(listener)?;
     }
+    check_keys(settings)?;
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);
     check_twice(&listeners)?;
@@ -77,8 +79,42 @@ fn check_limits(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who may do what there, as far as it makes sense.
+fn check_rights(listener: &Listener) -> Result<(), Failure> {
+    let Listener { allow, anonymous, .. } = listener;
+    if allow.value.0 == Rights::Nothing {
+        let sentence = format!("{}: with none nobody is served at {}", allow.place, listener.address);
+        return Err(usage(sentence, "write pull, push or admin, or take the listener out"));
+    }
+    let Some(anonymous) = anonymous else { return Ok(()) };
+    if anonymous.value.0 > allow.value.0 || anonymous.value.0 == Rights::Admin {
+        return Err(usage(
+            format!(
+                "{}: {} is more than anybody without a credential may do there",
+                anonymous.place, anonymous.value
+            ),
+            format!("write none or pull, or push where the listener allows it; it allows {}", allow.value),
+        ));
+    }
+    Ok(())
+}
+
+fn check_keys(settings: &Settings) -> Result<(), Failure> {
+    let (sole, missing) = match (&settings.certificate, &settings.key) {
+        (Some(certificate), None) => (certificate, "key"),
+        (None, Some(key)) => (key, "certificate"),
+        _ => return Ok(()),
+    };
+    let sentence = format!("{}: of certificate and key, one alone is of no use", sole.place);
+    Err(usage(
+        sentence,
+        format!("give {missing} in [identity] as well, or neither for those of `millpond keys init`"),
+    ))
+}
+
 fn check_reach(listener: &Listener) -> Result<(), Failure> {
-    if listener.insecure.value || listener.address.ip().to_canonical().is_loopback() {
+    let open = !listener.tls.value || listener.bounds().anonymous > Rights::Pull;
+    if !open || listener.insecure.value || listener.address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     let decide = match listener.place {
@@ -88,10 +124,15 @@ fn check_reach(listener: &Listener) -> Result<(), Failure> {
     };
     Err(usage(
         format!(
-            "{}: {} can be reached from other machines, and without TLS everybody there may pull and push",
-            listener.place, listener.address
+            "{}: {} can be reached from other machines, and {} everybody there may pull and push",
+            listener.place,
+            listener.address,
+            if listener.tls.value { "without a credential" } else { "without TLS" }
         ),
-        format!("listen on 127.0.0.1 or [::1], or {decide} if the network itself keeps strangers out"),
+        format!(
+            "let it speak TLS (`millpond keys init`, then --tls), listen on 127.0.0.1 or [::1], or {decide} if the network \
+             itself keeps strangers out"
+        ),
     ))
 }
 
@@ -143,9 +184,7 @@ mod tests {
     use crate::span::Span;
 
     fn listener(address: &str, insecure: bool) -> Listener {
-        let place = Place::Flag("--listen");
-        let insecure = Given::by_flag("--insecure", insecure);
-        Listener { address: address.parse().unwrap(), insecure, optional: false, place }
+        Listener::open(address, insecure)
     }
 
     fn settings(address: &str, insecure: bool) -> Settings {
@@ -186,7 +225,7 @@ mod tests {
     #[test]
     fn metrics_are_held_to_the_same() {
         let mut settings = settings("127.0.0.1:1", false);
-        settings.metrics = Metrics::On(listener("0.0.0.0:2", false));
+        settings.metrics = Metrics::On(Box::new(listener("0.0.0.0:2", false)));
         assert!(check(&settings).is_err());
     }
 
@@ -194,7 +233,7 @@ mod tests {
     fn addresses_are_given_once() {
         let twice = |addresses: &[&str], metrics: &str| {
             let listeners = addresses.iter().map(|address| listener(address, true)).collect();
-            let metrics = Metrics::On(listener(metrics, true));
+            let metrics = Metrics::On(Box::new(listener(metrics, true)));
             check(&Settings { listeners, metrics, ..settings("127.0.0.1:1", true) })
         };
         for addresses in [

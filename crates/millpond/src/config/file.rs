@@ -10,6 +10,8 @@ use toml::de::{DeTable, Deserializer};
 
 use super::instance::Keeps;
 use super::place::{Given, Place, line_of};
+use super::replacement::{By, Else, Names};
+use super::rights::Allowed;
 use super::{flags, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
@@ -72,12 +74,18 @@ pub(crate) struct File {
     pub(crate) listener: Vec<Listener>,
     /// Instance names beside the empty one, one table each.
     pub(crate) instance: Vec<Instance>,
+    /// Who is known.
+    pub(crate) identity: Identity,
+    /// Who may give a name another value, one table for each rule.
+    pub(crate) replacement: Vec<Replacement>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
     /// What clients may take up.
     pub(crate) limits: Limits,
     /// Of all listeners and metrics; variables have it, and no file.
     pub(crate) insecure: Option<Spanned<bool>>,
+    /// Of all listeners; variables have it, and no file.
+    pub(crate) tls: Option<Spanned<bool>>,
 }
 
 /// `[store]`
@@ -104,6 +112,28 @@ pub(crate) struct Listener {
     pub(crate) address: Spanned<flags::Address>,
     /// Without TLS although others can reach it: everybody there may pull and push.
     pub(crate) insecure: Option<Spanned<bool>>,
+    /// With TLS.
+    pub(crate) tls: Option<Spanned<bool>>,
+    /// What is done there at most: `"push"`.
+    pub(crate) allow: Option<Spanned<Allowed>>,
+    /// What is done there without a credential: `"pull"`.
+    pub(crate) anonymous: Option<Spanned<Allowed>>,
+}
+
+/// `[identity]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Identity {
+    /// The directory of keys, identities and tokens.
+    pub(crate) keys: Option<Spanned<PathBuf>>,
+    /// The server's certificate.
+    pub(crate) certificate: Option<Spanned<PathBuf>>,
+    /// Its private key.
+    pub(crate) key: Option<Spanned<PathBuf>>,
+    /// BuildStream 1's file of client certificates.
+    pub(crate) authorized: Option<Spanned<PathBuf>>,
+    /// What they may do: `"push"`.
+    pub(crate) authorized_allow: Option<Spanned<Allowed>>,
 }
 
 /// `[[instance]]`
@@ -114,6 +144,18 @@ pub(crate) struct Instance {
     pub(crate) name: Spanned<String>,
     /// `"all"`, `"index-only"` or `"storage-only"`.
     pub(crate) keeps: Option<Spanned<Keeps>>,
+}
+
+/// `[[replacement]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replacement {
+    /// The names that it is for: `"artifact:sdk/*"`.
+    pub(crate) names: Spanned<Names>,
+    /// Whose value may be replaced: `"same"`.
+    pub(crate) by: Option<Spanned<By>>,
+    /// And what becomes of a push that may not: `"keep"`.
+    pub(crate) otherwise: Option<Spanned<Else>>,
 }
 
 /// `[metrics]`
@@ -279,8 +321,10 @@ mod tests {
         let bogus = "bogus = 1";
         let known = [
             ("store", toml::from_str::<Store>(bogus).unwrap_err()),
+            ("identity", toml::from_str::<Identity>(bogus).unwrap_err()),
             ("listener", toml::from_str::<Listener>(bogus).unwrap_err()),
             ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
+            ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
         ];
@@ -306,9 +350,10 @@ mod tests {
                 format!("{line}\n")
             })
             .collect();
-        let File { store, listener, instance, metrics, limits, insecure: _ } =
+        let File { store, listener, instance, identity, replacement, metrics, limits, insecure: _, tls: _ } =
             parse(Path::new("init.toml"), taken_in).unwrap().file;
         assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
-        assert_eq!((listener.len(), instance.len()), (2, 2));
+        assert!(identity.keys.is_some() && identity.authorized.is_some());
+        assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
     }
 }

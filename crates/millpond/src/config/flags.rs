@@ -27,6 +27,14 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDR:PORT", value_parser = address, help = help("--listen"))]
     pub(crate) listen: Vec<SocketAddr>,
 
+    /// The directory of keys, identities and tokens.
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from), help = help("--keys"))]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// All listeners speak TLS.
+    #[arg(long, help = help("--tls"))]
+    pub(crate) tls: bool,
+
     /// How much is held, everything counted.
     #[arg(long, value_name = "SIZE", help = help("--max-size"))]
     pub(crate) max_size: Option<Size>,

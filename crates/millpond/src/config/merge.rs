@@ -3,14 +3,20 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use millpond_cache::Rights;
 use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
-use super::{Flags, Given, Instance, Keeps, Listener, Metrics, Place, Settings, flags, instance};
+use super::{
+    Allowed, By, Else, Flags, Given, Instance, Keeps, Listener, Metrics, Place, Rule, Settings, flags,
+    instance,
+};
 use crate::span::Span;
 
 /// The port that BuildStream caches are found on.
 const PORT: u16 = 11001;
+/// The one that is for pushing, where there are two.
+const PUSH_PORT: u16 = 11002;
 /// The port that Prometheus exporters of instrumented programs are given.
 const METRICS_PORT: u16 = 9464;
 
@@ -44,6 +50,27 @@ impl<'l> Layers<'l> {
         read.into_iter().flat_map(move |read| of(&read.file).iter().map(move |table| (read, table)))
     }
 
+    /// A path. A relative one in a file is meant from where the file lies, wherever the server is started. An empty one is
+    /// meant by nobody.
+    fn path(
+        self,
+        key: &'static str,
+        of: impl Fn(&'l File) -> Option<&'l Spanned<PathBuf>>,
+    ) -> Option<Given<PathBuf>> {
+        self.0.into_iter().find_map(|read| {
+            let Given { value, place } = read.given(of(&read.file)?, key);
+            let folder = read.folder().filter(|_| !value.as_os_str().is_empty());
+            Some(Given { value: folder.map_or_else(|| value.clone(), |folder| folder.join(&value)), place })
+        })
+    }
+
+    /// Of one address: what is for all of them, or else its own.
+    fn tls(self, flags: &Flags, own: Option<Given<bool>>) -> Given<bool> {
+        let all = || self.find("tls", |file| file.tls.as_ref());
+        let by_flag = flags.tls.then(|| Given::by_flag("--tls", true));
+        by_flag.or_else(all).or(own).unwrap_or_else(|| Given::default("--tls", false))
+    }
+
     /// Of one address: what is for all of them, or else its own.
     fn insecure(self, flags: &Flags, own: Option<Given<bool>>) -> Given<bool> {
         let all = || self.find("insecure", |file| file.insecure.as_ref());
@@ -62,8 +89,17 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         listeners,
         metrics,
         data: (flags.data.map(|data| Given::by_flag("--data", data)))
-            .or_else(|| data(layers))
+            .or_else(|| layers.path("data", |file| file.store.data.as_ref()))
             .unwrap_or_else(|| Given::default("--data", PathBuf::from("millpond-data"))),
+        keys: (flags.keys.map(|keys| Given::by_flag("--keys", keys)))
+            .or_else(|| layers.path("keys", |file| file.identity.keys.as_ref()))
+            .unwrap_or_else(|| Given::default("--keys", PathBuf::from("millpond-keys"))),
+        certificate: layers.path("certificate", |file| file.identity.certificate.as_ref()),
+        key: layers.path("key", |file| file.identity.key.as_ref()),
+        authorized: layers.path("authorized", |file| file.identity.authorized.as_ref()),
+        authorized_allow: layers
+            .find("authorized_allow", |file| file.identity.authorized_allow.as_ref())
+            .unwrap_or_else(|| Given::default("authorized_allow", Allowed(Rights::Push))),
         max_size: (flags.max_size.map(|size| given("--max-size", size)))
             .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
         max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),
@@ -74,6 +110,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
             .unwrap_or_else(|| Given::default("--read-only", false)),
         instances: instances(flags.instance, layers),
+        replacement: layers.tables(|file| &file.replacement).map(rule).collect(),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
         connections: layers.limit("connections", 10_000, |limits| limits.connections.as_ref()),
@@ -86,35 +123,64 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
     }
 }
 
-/// A relative path in a file is meant from where the file lies, wherever the server is started. An empty one is meant
-/// by nobody.
-fn data(layers: Layers<'_>) -> Option<Given<PathBuf>> {
-    layers.0.into_iter().find_map(|read| {
-        let Given { value, place } = read.given(read.file.store.data.as_ref()?, "data");
-        let folder = read.folder().filter(|_| !value.as_os_str().is_empty());
-        Some(Given { value: folder.map_or_else(|| value.clone(), |folder| folder.join(&value)), place })
-    })
-}
-
 fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
     if !flags.listen.is_empty() {
         let place = Place::Flag("--listen");
-        let listener = |address| asked_for(address, layers.insecure(flags, None), place.clone());
+        let listener = |address| Listener {
+            tls: layers.tls(flags, None),
+            ..asked_for(address, layers.insecure(flags, None), place.clone())
+        };
         return flags.listen.iter().copied().map(listener).collect();
     }
     let listener = |(read, listener): (&Read, &file::Listener)| {
         let Given { value, place } = read.given(&listener.address, "address");
         let own = listener.insecure.as_ref().map(|own| read.given(own, "insecure"));
-        asked_for(value.0, layers.insecure(flags, own), place)
+        let tls = listener.tls.as_ref().map(|own| read.given(own, "tls"));
+        let unsaid = asked_for(value.0, layers.insecure(flags, own), place);
+        Listener {
+            tls: layers.tls(flags, tls),
+            allow: listener.allow.as_ref().map_or(unsaid.allow.clone(), |allow| read.given(allow, "allow")),
+            anonymous: listener.anonymous.as_ref().map(|anonymous| read.given(anonymous, "anonymous")),
+            ..unsaid
+        }
     };
     let listeners: Vec<_> = layers.tables(|file| &file.listener).map(listener).collect();
     if !listeners.is_empty() {
         return listeners;
     }
+    let tls = layers.tls(flags, None);
+    if tls.value {
+        return by_convention(&tls, &layers.insecure(flags, None));
+    }
     let default = |address| asked_for(address, layers.insecure(flags, None), Place::Default("--listen"));
     let ipv4 = default(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     let ipv6 = default(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT)));
     vec![ipv4, Listener { optional: true, ..ipv6 }]
+}
+
+/// What BuildStream's own servers have: one port where everybody pulls, and one where holders of keys push.
+fn by_convention(tls: &Given<bool>, insecure: &Given<bool>) -> Vec<Listener> {
+    let listener = |port, allow, anonymous| Listener {
+        tls: tls.clone(),
+        allow: Given::default("allow", Allowed(allow)),
+        anonymous: Some(Given::default("anonymous", Allowed(anonymous))),
+        ..asked_for(
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            insecure.clone(),
+            Place::Default("--listen"),
+        )
+    };
+    vec![listener(PORT, Rights::Pull, Rights::Pull), listener(PUSH_PORT, Rights::Push, Rights::Nothing)]
+}
+
+fn rule((read, rule): (&Read, &file::Replacement)) -> Rule {
+    let (by, otherwise) = (By(Default::default()), Else(Default::default()));
+    Rule {
+        names: read.given(&rule.names, "names"),
+        by: rule.by.as_ref().map_or_else(|| Given::default("by", by), |by| read.given(by, "by")),
+        otherwise: (rule.otherwise.as_ref())
+            .map_or_else(|| Given::default("otherwise", otherwise), |given| read.given(given, "otherwise")),
+    }
 }
 
 fn instances(flags: Vec<instance::Flag>, layers: Layers<'_>) -> Vec<Instance> {
@@ -142,18 +208,26 @@ fn metrics(flags: &Flags, layers: Layers<'_>) -> Metrics {
     match asked {
         Some(Given { value: flags::Metrics::Off, place }) => Metrics::Off(place),
         Some(Given { value: flags::Metrics::At(address), place }) => {
-            Metrics::On(asked_for(address, insecure, place))
+            Metrics::On(Box::new(asked_for(address, insecure, place)))
         }
         None => {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
             let listener = asked_for(address, insecure, Place::Default("--metrics"));
-            Metrics::On(Listener { optional: true, ..listener })
+            Metrics::On(Box::new(Listener { optional: true, ..listener }))
         }
     }
 }
 
 fn asked_for(address: SocketAddr, insecure: Given<bool>, place: Place) -> Listener {
-    Listener { address, insecure, optional: false, place }
+    Listener {
+        address,
+        insecure,
+        tls: Given::default("--tls", false),
+        allow: Given::default("allow", Allowed(Rights::Push)),
+        anonymous: None,
+        optional: false,
+        place,
+    }
 }
 
 #[cfg(test)]

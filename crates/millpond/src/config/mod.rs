@@ -8,6 +8,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use millpond_cache::{Bounds, Rights};
+
 use crate::exit::{Code, Failure};
 use crate::size::Size;
 use crate::span::Span;
@@ -21,12 +23,16 @@ mod keys;
 mod merge;
 mod place;
 mod reference;
+mod replacement;
+mod rights;
 mod show;
 
 pub(crate) use flags::Flags;
 pub(crate) use instance::{Instance, Keeps};
 pub(crate) use place::{Given, Place};
 pub(crate) use reference::file as commented_file;
+pub(crate) use replacement::{By, Else, Rule};
+pub(crate) use rights::Allowed;
 
 /// Below this the store's own packs, reserve and catalog leave no room for anybody's blobs.
 const MAX_SIZE_LEAST: Size = Size(8_000_000);
@@ -46,8 +52,20 @@ pub(crate) struct Settings {
     pub(crate) read_only: Given<bool>,
     /// Where clients are served.
     pub(crate) listeners: Vec<Listener>,
+    /// The directory of keys, identities and tokens.
+    pub(crate) keys: Given<PathBuf>,
+    /// The server's certificate with those that vouch for it; without it, that of the keys' directory.
+    pub(crate) certificate: Option<Given<PathBuf>>,
+    /// Its private key.
+    pub(crate) key: Option<Given<PathBuf>>,
+    /// BuildStream 1's file of client certificates.
+    pub(crate) authorized: Option<Given<PathBuf>>,
+    /// What they may do.
+    pub(crate) authorized_allow: Given<Allowed>,
     /// The instances beside the empty one, and perhaps what that keeps.
     pub(crate) instances: Vec<Instance>,
+    /// Who may give a name another value, the first that matches counts.
+    pub(crate) replacement: Vec<Rule>,
     /// About how much of requests may be held in memory; without it, an eighth of the machine's.
     pub(crate) request_memory: Option<Given<Size>>,
     /// Connections at the same time.
@@ -72,7 +90,7 @@ pub(crate) enum Metrics {
     /// Nowhere, as was said there.
     Off(Place),
     /// On this address.
-    On(Listener),
+    On(Box<Listener>),
 }
 
 impl Metrics {
@@ -97,10 +115,40 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// Somebody has decided that it may be reached from elsewhere without TLS.
     pub(crate) insecure: Given<bool>,
+    /// TLS is spoken.
+    pub(crate) tls: Given<bool>,
+    /// What is done there at most.
+    pub(crate) allow: Given<Allowed>,
+    /// What clients without a credential may do; without it, to pull with TLS, and all that is allowed without.
+    pub(crate) anonymous: Option<Given<Allowed>>,
     /// Nobody asked for it: that it cannot be had is no reason not to start.
     pub(crate) optional: bool,
     /// Where it was asked for.
     pub(crate) place: Place,
+}
+
+impl Listener {
+    /// What its clients may do.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let most = self.allow.value.0;
+        let unsaid = if self.tls.value { Rights::Pull } else { Rights::Push };
+        let anonymous = self.anonymous.as_ref().map_or(unsaid, |anonymous| anonymous.value.0);
+        Bounds { most, anonymous: anonymous.min(most) }
+    }
+
+    /// One without TLS, where everybody may do everything.
+    #[cfg(test)]
+    pub(crate) fn open(address: &str, insecure: bool) -> Self {
+        Self {
+            address: address.parse().unwrap(),
+            insecure: Given::by_flag("--insecure", insecure),
+            tls: Given::default("--tls", false),
+            allow: Given::default("allow", Allowed(Rights::Push)),
+            anonymous: None,
+            optional: false,
+            place: Place::Flag("--listen"),
+        }
+    }
 }
 
 impl Settings {

@@ -51,7 +51,7 @@ const KEY: Key = Key {
 };
 
 /// All of them.
-pub(super) const SECTIONS: &[Section] = &[STORE, LISTENER, INSTANCE, METRICS, LIMITS];
+pub(super) const SECTIONS: &[Section] = &[STORE, IDENTITY, LISTENER, INSTANCE, REPLACEMENT, METRICS, LIMITS];
 
 const STORE: Section = Section {
     name: "store",
@@ -109,6 +109,58 @@ const STORE: Section = Section {
     ],
 };
 
+const IDENTITY: Section = Section {
+    name: "identity",
+    many: false,
+    text: "What this server shows, and whom it knows.",
+    another: &[],
+    keys: &[
+        Key {
+            name: "keys",
+            value: "\"millpond-keys\"",
+            default: Some("millpond-keys in the current directory"),
+            text: "Keys, identities and tokens lie in this directory, which `millpond keys init` makes. What changes in it \
+                   counts at once.",
+            flag: Some("--keys DIR"),
+            variable: "MILLPOND__IDENTITY__KEYS",
+            ..KEY
+        },
+        Key {
+            name: "certificate",
+            value: "\"/etc/millpond/fullchain.pem\"",
+            default: Some("server.crt in the directory of keys"),
+            text: "The server's certificate in PEM, with those that vouch for it behind it. A renewed one is taken up \
+                   without a restart.",
+            variable: "MILLPOND__IDENTITY__CERTIFICATE",
+            ..KEY
+        },
+        Key {
+            name: "key",
+            value: "\"/etc/millpond/privkey.pem\"",
+            default: Some("server.key in the directory of keys"),
+            text: "Its private key in PEM, without a passphrase.",
+            variable: "MILLPOND__IDENTITY__KEY",
+            ..KEY
+        },
+        Key {
+            name: "authorized",
+            value: "\"/etc/millpond/authorized.crt\"",
+            default: Some("nobody"),
+            text: "Clients that hold the key of a certificate in this file are known as well: the file that BuildStream \
+                   1's server has as --client-certs, as it is.",
+            variable: "MILLPOND__IDENTITY__AUTHORIZED",
+            ..KEY
+        },
+        Key {
+            name: "authorized_allow",
+            value: "\"push\"",
+            text: "What these may do: \"pull\", \"push\" or \"admin\".",
+            variable: "MILLPOND__IDENTITY__AUTHORIZED_ALLOW",
+            ..KEY
+        },
+    ],
+};
+
 const LISTENER: Section = Section {
     name: "listener",
     many: true,
@@ -134,6 +186,28 @@ const LISTENER: Section = Section {
                    server does not start on such an address. Flag and variable are for all listeners and for metrics.",
             flag: Some("--insecure"),
             variable: "MILLPOND__INSECURE",
+            ..KEY
+        },
+        Key {
+            name: "tls",
+            value: "false",
+            text: "TLS is spoken here. Flag and variable are for all listeners; with them and no address given, everybody \
+                   may pull at [::]:11001, and holders of keys and tokens push at [::]:11002.",
+            flag: Some("--tls"),
+            variable: "MILLPOND__TLS",
+            ..KEY
+        },
+        Key {
+            name: "allow",
+            value: "\"push\"",
+            text: "What is done here at most, whoever asks: \"pull\", \"push\" or \"admin\", each with those before it.",
+            ..KEY
+        },
+        Key {
+            name: "anonymous",
+            value: "\"pull\"",
+            default: Some("\"pull\" with TLS, and all that is allowed without"),
+            text: "What clients without a credential may do here: \"none\", \"pull\" or \"push\".",
             ..KEY
         },
     ],
@@ -163,6 +237,39 @@ const INSTANCE: Section = Section {
             text: "What it keeps: \"all\", names and blobs; \"index-only\", names whose blobs are on another server; or \
                    \"storage-only\", blobs that are named on another server. Only \"all\" promises that a name is whole. \
                    Flag and variable have it behind the name, as in main:index-only.",
+            ..KEY
+        },
+    ],
+};
+
+const REPLACEMENT: Section = Section {
+    name: "replacement",
+    many: true,
+    text: "Who may give a name another value: one [[replacement]] for each rule, of which the first that matches counts. \
+           Where none does, strong keys of artifacts are replaced by the same identity, and everything else by anyone. A \
+           failed build may always be replaced by one that succeeded.",
+    another: &["names = \"source:*\"", "by = \"nobody\"", "otherwise = \"refuse\""],
+    keys: &[
+        Key {
+            name: "names",
+            value: "\"artifact:sdk/*\"",
+            text: "The names that the rule is for, with * for what may be anything: artifact:PROJECT/ELEMENT/KEY of both \
+                   BuildStreams, source:KEY, action:HASH/SIZE, and the URI of anything else.",
+            required: true,
+            ..KEY
+        },
+        Key {
+            name: "by",
+            value: "\"same\"",
+            text: "Whose value may be replaced: by \"anyone\"; by the \"same\" identity, and by anyone if an unknown \
+                   client pushed it; or by \"nobody\".",
+            ..KEY
+        },
+        Key {
+            name: "otherwise",
+            value: "\"keep\"",
+            text: "What becomes of a push that may not: \"keep\" answers it OK, and the first value stays; \"refuse\" \
+                   fails it.",
             ..KEY
         },
     ],

@@ -1,6 +1,9 @@
 //! What `config show` prints: every setting as a file would have it, and behind each the layer that gave it.
 
 use std::fmt::{self, Display, Write};
+use std::path::PathBuf;
+
+use millpond_cache::Bounds;
 
 use super::{Given, Listener, Metrics, Place, Settings};
 use crate::size::Size;
@@ -16,14 +19,32 @@ impl Display for Settings {
         size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
         given(to, "lease", &self.lease)?;
         number(to, "read_only", &self.read_only)?;
+        to.write_str("\n[identity]\n")?;
+        line(to, "keys", &quoted(self.keys.value.display()), &self.keys.place)?;
+        path(to, "certificate", self.certificate.as_ref())?;
+        path(to, "key", self.key.as_ref())?;
+        path(to, "authorized", self.authorized.as_ref())?;
+        given(to, "authorized_allow", &self.authorized_allow)?;
         for listener in &self.listeners {
             to.write_str("\n[[listener]]\n")?;
             address(to, listener)?;
+            number(to, "tls", &listener.tls)?;
+            given(to, "allow", &listener.allow)?;
+            let Bounds { anonymous, .. } = listener.bounds();
+            let place =
+                listener.anonymous.as_ref().map_or(&Place::Default("anonymous"), |given| &given.place);
+            line(to, "anonymous", &quoted(anonymous), place)?;
         }
         for instance in &self.instances {
             to.write_str("\n[[instance]]\n")?;
             given(to, "name", &instance.name)?;
             given(to, "keeps", &instance.keeps)?;
+        }
+        for rule in &self.replacement {
+            to.write_str("\n[[replacement]]\n")?;
+            given(to, "names", &rule.names)?;
+            given(to, "by", &rule.by)?;
+            given(to, "otherwise", &rule.otherwise)?;
         }
         to.write_str("\n[metrics]\n")?;
         match &self.metrics {
@@ -43,6 +64,16 @@ impl Display for Settings {
 fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
     line(to, "address", &quoted(listener.address), &listener.place)?;
     number(to, "insecure", &listener.insecure)
+}
+
+fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
+    match path {
+        Some(path) => line(to, key, &quoted(path.value.display()), &path.place),
+        None => {
+            let words = super::reference::default_of(key);
+            writeln!(to, "# {key}: {words}  # default")
+        }
+    }
 }
 
 fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {

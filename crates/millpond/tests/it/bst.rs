@@ -97,6 +97,27 @@ impl Settings {
     }
 }
 
+/// Files that a client has for TLS.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Auth {
+    /// The key under which it stands in the configuration, and the file.
+    pub(crate) files: Vec<(&'static str, PathBuf)>,
+}
+
+impl Auth {
+    /// The same, with one more.
+    pub(crate) fn with(&self, key: &'static str, file: impl Into<PathBuf>) -> Self {
+        let mut files = self.files.clone();
+        files.push((key, file.into()));
+        Self { files }
+    }
+
+    fn lines(&self, indent: &str) -> String {
+        let line = |(key, file): &(&str, PathBuf)| format!("{indent}{key}: {}\n", file.display());
+        self.files.iter().map(line).collect()
+    }
+}
+
 /// What a command did.
 pub(crate) struct Outcome {
     command: String,
@@ -177,8 +198,20 @@ impl Client {
         client
     }
 
+    /// A client that knows one server with TLS.
+    pub(crate) fn with_auth(version: Version, url: &str, settings: Settings, auth: &Auth) -> Self {
+        let client = Self::new(version, url, settings);
+        client.configure_with(url, settings, auth);
+        client
+    }
+
     /// Replaces the configuration; the caches stay.
     pub(crate) fn configure(&self, url: &str, settings: Settings) {
+        self.configure_with(url, settings, &Auth::default());
+    }
+
+    /// The same, with files for TLS.
+    pub(crate) fn configure_with(&self, url: &str, settings: Settings, auth: &Auth) {
         let caches = self.caches().display().to_string();
         let push = settings.push;
         let mut text = format!("sourcedir: {caches}/sources\nlogdir: {caches}/logs\n");
@@ -186,15 +219,20 @@ impl Client {
             Generation::One => {
                 let _ = write!(text, "builddir: {caches}/build\nartifactdir: {caches}/artifacts\n");
                 let _ = write!(text, "artifacts:\n- url: {url}\n  push: {push}\n");
+                text.push_str(&auth.lines("  "));
             }
             Generation::Two => {
                 let _ = writeln!(text, "cachedir: {caches}");
                 let _ = write!(text, "artifacts:\n  servers:\n  - url: {url}\n    push: {push}\n");
+                let files = auth.lines("      ");
+                let files = if files.is_empty() { files } else { format!("    auth:\n{files}") };
+                text.push_str(&files);
                 if let Some(instance) = settings.instance {
                     let _ = writeln!(text, "    instance-name: {instance}");
                 }
                 if settings.source_cache {
-                    let _ = write!(text, "source-caches:\n  servers:\n  - url: {url}\n    push: {push}\n");
+                    let _ =
+                        write!(text, "source-caches:\n  servers:\n  - url: {url}\n    push: {push}\n{files}");
                 }
                 let buildtrees = settings.cache_buildtrees.unwrap_or("auto");
                 let pull = settings.pull_buildtrees;

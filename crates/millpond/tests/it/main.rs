@@ -21,6 +21,8 @@ mod bst_full;
 mod bst_outage;
 #[cfg(feature = "real-clients")]
 mod bst_teams;
+#[cfg(feature = "real-clients")]
+mod bst_tls;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;

@@ -102,7 +102,8 @@ impl Server {
         let ready = self.launch();
         let address = self.wait_until(&ready);
         self.listen = address.to_string();
-        self.url = format!("http://{address}");
+        let scheme = if self.arguments.iter().any(|argument| argument == "--tls") { "https" } else { "http" };
+        self.url = format!("{scheme}://{address}");
     }
 
     /// The same, with these arguments instead of those before.

@@ -11,8 +11,8 @@ use tonic::body::Body as TonicBody;
 fn calls(router: Router) -> (Calls, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let memory = Arc::new(Memory::new(0, Duration::from_secs(30)));
-    let calls = Calls::new(router, Bounds::OPEN, Arc::clone(&metrics), memory);
-    (calls.on_connection(([127, 0, 0, 1], 4000).into()), metrics)
+    let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::clone(&metrics), memory);
+    (calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default()), metrics)
 }
 
 async fn status_of(mut body: Sent, parts: http::response::Parts) -> (String, String) {
@@ -106,8 +106,8 @@ async fn waited(path: &str, agent: &str) -> (String, u64) {
         }
     };
     let router = Router::new().fallback(post(handler));
-    let calls = Calls::new(router, Bounds::OPEN, Arc::default(), memory);
-    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into());
+    let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::default(), memory);
+    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
     let head = Bytes::from_static(&[0, 0, 0x20, 0, 0, 0x0a]);
     let body = Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>(head)]));
     let request = Request::post(path).header(CONTENT_TYPE, "application/grpc");

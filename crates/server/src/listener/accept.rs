@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::connection::{self, Settings};
+use super::tls::Tls;
 use crate::layers::Calls;
 
 /// How long to wait after a failed accept: the usual cause is that this process has no file descriptor left, and
@@ -25,7 +26,13 @@ pub(crate) fn socket(socket: std::net::TcpListener) -> io::Result<TcpListener> {
 }
 
 /// Serves whoever connects, until told to stop; then waits for the connections to end, which has a deadline.
-pub(crate) async fn run(socket: TcpListener, calls: Calls, settings: Settings, permits: Arc<Semaphore>) {
+pub(crate) async fn run(
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+    calls: Calls,
+    settings: Settings,
+    permits: Arc<Semaphore>,
+) {
     let mut connections = JoinSet::new();
     let mut stopped = settings.stopped.clone();
     loop {
@@ -34,7 +41,7 @@ pub(crate) async fn run(socket: TcpListener, calls: Calls, settings: Settings, p
             Some(_) = connections.join_next() => {}
             accepted = accept(&socket, &permits) => {
                 if let Some((stream, permit)) = accepted {
-                    let connection = connection::serve(stream, calls.clone(), settings.clone());
+                    let connection = connection::serve(stream, tls.clone(), calls.clone(), settings.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);

@@ -8,6 +8,7 @@
 //! (`answers`), one that takes nothing at all from its socket loses the connection.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,17 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use millpond_cache::now_and_then;
 use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::answers::Executor;
+use super::tls::{self, Tls};
 use crate::Options;
+use crate::identity::ConnectionIdentity;
 use crate::layers::Calls;
 use crate::memory::{UNREAD_STREAMS_MAX, WINDOW_BYTES};
 
@@ -78,10 +83,36 @@ impl Settings {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: TcpStream, calls: Calls, mut settings: Settings) {
+pub(crate) async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, calls: Calls, settings: Settings) {
     let Ok(peer) = stream.peer_addr() else { return };
     prepare(&stream, settings.unread);
-    let calls = calls.on_connection(peer);
+    let Some(tls) = tls else {
+        let calls = calls.on_connection(peer, ConnectionIdentity::default());
+        return serve_http(stream, peer, calls, settings).await;
+    };
+    let mut stopped = settings.stopped.clone();
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream) => shaken,
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+    };
+    match shaken {
+        Ok(stream) => {
+            let identity = ConnectionIdentity::of_certificate(tls::client_certificate(&stream));
+            serve_http(stream, peer, calls.on_connection(peer, identity), settings).await;
+        }
+        Err(error) => {
+            calls.count_failed_handshake();
+            now_and_then!(info, %peer, error, "a TLS handshake failed");
+        }
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    calls: Calls,
+    mut settings: Settings,
+) {
     let service = TowerToHyperService::new(calls.clone());
     let mut connection = pin!(settings.http.serve_connection(TokioIo::new(stream), service));
     let activity = calls.activity();

@@ -55,12 +55,14 @@ impl TestServer {
         };
         let cache = Arc::new(Cache::open(cache_options).await.unwrap().0);
         let listeners = vec![
-            Listener { socket: bind(), bounds: Bounds::OPEN },
-            Listener { socket: bind(), bounds: Bounds::PULL_ONLY },
+            Listener { socket: bind(), bounds: Bounds::OPEN, tls: None },
+            Listener { socket: bind(), bounds: Bounds::PULL_ONLY, tls: None },
         ];
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let server = Server::start(listeners, Some(bind()), Arc::clone(&cache), options, shutdown).unwrap();
+        let server =
+            Server::start(listeners, Some(bind()), Arc::clone(&cache), Arc::default(), options, shutdown)
+                .unwrap();
         let [open, pull_only] = server.addresses().try_into().unwrap();
         let metrics = server.metrics_address().unwrap();
         Self { server, stop, cache, data, open, pull_only, metrics }

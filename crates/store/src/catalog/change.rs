@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::cache::{Cache, Entry};
 use super::head::Head;
 use super::journal::Change;
-use super::{Name, NewValue, UseOf, Value, damage, names};
+use super::{Name, NewValue, Replaces, State, UseOf, Value, damage, names};
 use crate::{Level, Result};
 
 /// Uses that one journal record holds at most.
@@ -19,8 +19,8 @@ const USES_PER_RECORD: usize = 1 << 16;
 /// A request to change the catalog.
 #[derive(Debug)]
 pub(super) enum Request {
-    Publish(Vec<NewValue>),
-    Promote { pending: u64, value: Box<NewValue> },
+    Publish(Vec<NewValue>, Replaces),
+    Promote { pending: u64, value: Box<NewValue>, replaces: Replaces },
     Remove { name: Name, seq: u64 },
     Uses(Vec<UseOf>),
     Damage { pack: u32, offset: u32 },
@@ -34,6 +34,8 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Published(Vec<Arc<Value>>),
+    /// Nothing: a name has a value whose place may not be taken.
+    Occupied,
     Removed(bool),
     Done,
 }
@@ -73,10 +75,10 @@ impl<'a> Batch<'a> {
     /// Does what is asked for.
     pub(super) fn apply(&mut self, request: &Request) -> Result<Outcome> {
         match request {
-            Request::Publish(values) => return self.publish(values),
-            Request::Promote { pending, value } => {
+            Request::Publish(values, replaces) => return self.publish(values, replaces),
+            Request::Promote { pending, value, replaces } => {
                 if names::has(self.connection, &value.name, *pending)? {
-                    return self.publish(std::slice::from_ref(&**value));
+                    return self.publish(std::slice::from_ref(&**value), replaces);
                 }
             }
             Request::Remove { name, seq } => return self.remove(name, *seq),
@@ -112,7 +114,12 @@ impl<'a> Batch<'a> {
         self.log.push((seq, change));
     }
 
-    fn publish(&mut self, values: &[NewValue]) -> Result<Outcome> {
+    fn publish(&mut self, values: &[NewValue], replaces: &Replaces) -> Result<Outcome> {
+        for (position, new) in values.iter().enumerate() {
+            if !self.may_take_place(new, position, replaces)? {
+                return Ok(Outcome::Occupied);
+            }
+        }
         let mut published = Vec::with_capacity(values.len());
         for new in values {
             let value = Arc::new(Value::new(new.clone(), self.head.next_seq()));
@@ -122,6 +129,19 @@ impl<'a> Batch<'a> {
             published.push(value);
         }
         Ok(Outcome::Published(published))
+    }
+
+    fn may_take_place(&self, new: &NewValue, position: usize, replaces: &Replaces) -> Result<bool> {
+        // A value that waits for its blobs stands beside the one in force.
+        if matches!(replaces, Replaces::Anything) || new.state != State::Whole {
+            return Ok(true);
+        }
+        let in_force = names::in_force(self.connection, &new.name)?;
+        Ok(match (in_force, replaces) {
+            (None, _) | (_, Replaces::Anything) => true,
+            (Some((_, pusher)), Replaces::NothingOfOthers) => pusher.is_empty() || *pusher == *new.pusher,
+            (Some((seq, _)), Replaces::Exactly(numbers)) => numbers.get(position) == Some(&Some(seq)),
+        })
     }
 
     fn remove(&mut self, name: &Name, seq: u64) -> Result<Outcome> {

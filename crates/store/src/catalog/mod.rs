@@ -42,7 +42,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
-pub use value::{NewValue, State, Target, UseOf, Value};
+pub use value::{NewValue, Promoted, Replaces, State, Target, UseOf, Value};
 
 use self::cache::Entry;
 use self::change::{Outcome, Request};
@@ -108,6 +108,15 @@ impl Catalog {
     /// # Errors
     /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Poisoned`]; [`Error::Busy`] after [`Catalog::close`].
     pub async fn publish(&self, values: Vec<NewValue>) -> Result<Vec<Arc<Value>>> {
+        Ok(self.publish_over(values, Replaces::Anything).await?.unwrap_or_default())
+    }
+
+    /// The same, if every one of them may take the place that it wants; else `None`, and nothing has changed.
+    pub async fn publish_over(
+        &self,
+        values: Vec<NewValue>,
+        replaces: Replaces,
+    ) -> Result<Option<Vec<Arc<Value>>>> {
         for value in &values {
             value.check_size()?;
         }
@@ -116,9 +125,9 @@ impl Catalog {
         if size > VALUE_MAX {
             return Err(Error::NoSpace { used: size as u64, limit: VALUE_MAX as u64 });
         }
-        match self.request(Request::Publish(values)).await? {
-            Outcome::Published(values) => Ok(values),
-            Outcome::Removed(_) | Outcome::Done => Ok(Vec::new()),
+        match self.request(Request::Publish(values, replaces)).await? {
+            Outcome::Published(values) => Ok(Some(values)),
+            Outcome::Occupied | Outcome::Removed(_) | Outcome::Done => Ok(None),
         }
     }
 
@@ -130,14 +139,16 @@ impl Catalog {
         self.entry(name).await.map(|entry| entry.in_force)
     }
 
-    /// Publishes what has become of the pending value with this number, as [`Catalog::publish`] does; `None`, and
-    /// nothing changed, if that is no longer there: a later push has replaced it.
-    pub async fn promote(&self, pending: u64, value: NewValue) -> Result<Option<Arc<Value>>> {
+    /// Publishes what has become of the pending value with this number, as [`Catalog::publish_over`] does. Nothing has
+    /// changed if that is no longer there, since a later push has replaced it.
+    pub async fn promote(&self, pending: u64, value: NewValue, replaces: Replaces) -> Result<Promoted> {
         value.check_size()?;
-        match self.request(Request::Promote { pending, value: Box::new(value) }).await? {
-            Outcome::Published(values) => Ok(values.into_iter().next()),
-            Outcome::Removed(_) | Outcome::Done => Ok(None),
-        }
+        let promote = Request::Promote { pending, value: Box::new(value), replaces };
+        Ok(match self.request(promote).await? {
+            Outcome::Published(mut values) => values.pop().map_or(Promoted::Gone, Promoted::Whole),
+            Outcome::Occupied => Promoted::Occupied,
+            Outcome::Removed(_) | Outcome::Done => Promoted::Gone,
+        })
     }
 
     /// What the cache knows, without I/O: `Some(None)` if it knows that the name has no value in force.

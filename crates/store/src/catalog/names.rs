@@ -39,6 +39,18 @@ pub(super) fn find(connection: &Connection, name: &Name) -> Result<Found> {
     Ok(found)
 }
 
+/// The number and the pusher of the value in force.
+pub(super) fn in_force(connection: &Connection, name: &Name) -> Result<Option<(u64, Box<str>)>> {
+    connection
+        .prepare_cached("SELECT seq, pusher FROM name WHERE key = ?1 AND pending = 0")
+        .and_then(|mut statement| {
+            let read =
+                |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get_ref(1)?.as_str()?.into()));
+            statement.query_row([&name.key()[..]], read).optional()
+        })
+        .map_err(|error| sql_error("reading the catalog", error))
+}
+
 /// Visits the rows that a condition selects; the first bad row ends it with [`Error::Damaged`].
 pub(super) fn read(
     connection: &Connection,

@@ -4,6 +4,7 @@
 //! belongs to a value (name and `seq`), never to a name: a use of the old value must not lift the new one above its
 //! blobs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -55,6 +56,29 @@ pub struct NewValue {
     pub address: Box<str>,
     /// Whether it may be served.
     pub state: State,
+}
+
+/// Whose place a value may take that is in force. It is looked at in the transaction that publishes: two pushes at
+/// once cannot both be the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// Anybody's.
+    Anything,
+    /// That of the same pusher, and of an unknown one.
+    NothingOfOthers,
+    /// Of each value in turn: that of the value with this number; or nobody's.
+    Exactly(Vec<Option<u64>>),
+}
+
+/// What became of a value that waited for its blobs.
+#[derive(Clone, Debug)]
+pub enum Promoted {
+    /// It is in force.
+    Whole(Arc<Value>),
+    /// It is not there any more.
+    Gone,
+    /// Nothing: another value is in force whose place it may not take.
+    Occupied,
 }
 
 /// A published value.

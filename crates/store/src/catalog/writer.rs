@@ -432,7 +432,7 @@ mod tests {
     use super::*;
     use crate::Level;
     use crate::catalog::image::tests::example;
-    use crate::catalog::{CatalogOptions, NewValue, names, start};
+    use crate::catalog::{CatalogOptions, NewValue, Replaces, names, start};
     use crate::disk::RealDisk;
 
     #[test]
@@ -451,7 +451,7 @@ mod tests {
             .readers
             .with(|reader| {
                 reader.execute_batch("BEGIN; SELECT count(*) FROM name").unwrap();
-                writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+                writer.commit(&[Request::Publish(vec![example()], Replaces::Anything)]).unwrap();
                 writer.connection.as_mut().unwrap().busy_handler(Some(wait)).unwrap();
                 writer.checkpoint();
                 assert!(length() > 0 && writer.checkpoint_after > Instant::now());
@@ -460,7 +460,7 @@ mod tests {
             })
             .unwrap();
         assert_eq!(WAITED.load(Ordering::Relaxed), 0);
-        writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+        writer.commit(&[Request::Publish(vec![example()], Replaces::Anything)]).unwrap();
         writer.checkpoint_after = Instant::now();
         writer.checkpoint();
         assert_eq!(length(), 0);
@@ -475,10 +475,14 @@ mod tests {
             let connection = writer.connection().unwrap();
             connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
         };
-        let small = [Request::Time(Level::from_seconds(1)), Request::Publish(vec![example()])];
+        let small =
+            [Request::Time(Level::from_seconds(1)), Request::Publish(vec![example()], Replaces::Anything)];
         let mut new = example();
         new.name.text = "large".into();
-        let large = Request::Publish(vec![NewValue { references: vec![1; 1 << 20].into(), ..new.clone() }]);
+        let large = Request::Publish(
+            vec![NewValue { references: vec![1; 1 << 20].into(), ..new.clone() }],
+            Replaces::Anything,
+        );
         pages(&writer, 20);
         let [time, publish] = small;
         let error = writer.commit(&[publish, large]).unwrap_err();
@@ -489,7 +493,7 @@ mod tests {
         }
         writer.commit(&[time]).unwrap();
         pages(&writer, 1000);
-        writer.commit(&[Request::Publish(vec![example()])]).unwrap();
+        writer.commit(&[Request::Publish(vec![example()], Replaces::Anything)]).unwrap();
         assert_eq!((writer.head.names, writer.head.last_seq), (1, 2));
     }
 }

@@ -1,0 +1,193 @@
+//! The certificate that the server presents, and whom it knows: read at the start, and again when a file changes.
+//!
+//! Files are looked at each second, not watched: a secret that a container engine mounts changes by a link being renamed
+//! somewhere above it.
+
+use std::convert::Infallible;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_cache::{Clock, Grant};
+use millpond_identity::{Credential, Expiring, Identities};
+use millpond_server::{Credentials, Tls};
+
+use crate::config::{Allowed, Given, Settings};
+use crate::exit::{Code, Failure};
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// What expires within this is warned of.
+const AHEAD_SECONDS: u64 = 30 * 24 * 3600;
+/// And again after this.
+const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// What was read, and from where.
+pub(crate) struct Loaded {
+    /// For listeners that speak TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Whom the server knows.
+    pub(crate) credentials: Arc<Credentials>,
+    sources: Sources,
+}
+
+/// The files.
+struct Sources {
+    keys: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    authorized: Option<Given<PathBuf>>,
+    authorized_allow: Allowed,
+}
+
+/// What tells one content of a file from another, without reading it; `None` if it is not there.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+impl Loaded {
+    /// Reads what the settings name. The certificate must be there if a listener speaks TLS.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
+        let file = |given: &Option<Given<PathBuf>>, name| {
+            given.as_ref().map_or_else(|| settings.keys.value.join(name), |given| given.value.clone())
+        };
+        let sources = Sources {
+            keys: settings.keys.value.clone(),
+            certificate: file(&settings.certificate, "server.crt"),
+            key: file(&settings.key, "server.key"),
+            authorized: settings.authorized.clone(),
+            authorized_allow: settings.authorized_allow.value,
+        };
+        let speaks = settings.listeners.iter().any(|listener| listener.tls.value);
+        let tls = if speaks { Some(Arc::new(sources.tls()?)) } else { None };
+        let credentials = Arc::new(Credentials::new(sources.identities()?));
+        Ok(Self { tls, credentials, sources })
+    }
+
+    /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing.
+    pub(crate) async fn follow(&self) -> Infallible {
+        let mut served = self.sources.of_the_server().map(stamp);
+        let mut known = self.sources.of_clients().map(stamp);
+        let mut warned = None;
+        loop {
+            if warned.is_none_or(|at: tokio::time::Instant| at.elapsed() > WARN_AGAIN) {
+                self.sources.warn_of_expiry();
+                warned = Some(tokio::time::Instant::now());
+            }
+            tokio::time::sleep(LOOK).await;
+            let now = self.sources.of_the_server().map(stamp);
+            if let Some(tls) = self.tls.as_ref().filter(|_| now != served) {
+                served = now;
+                self.renew(tls);
+            }
+            let now = self.sources.of_clients().map(stamp);
+            if now != known {
+                known = now;
+                self.replace();
+                warned = None;
+            }
+        }
+    }
+
+    fn renew(&self, tls: &Tls) {
+        let renewed = self.sources.pems().and_then(|(chain, key)| {
+            tls.renew(&chain, &key).map_err(|error| self.sources.unusable(&error.to_string()))
+        });
+        match renewed {
+            Ok(()) => tracing::info!("the server's certificate was read anew"),
+            Err(failure) => tracing::error!("the former certificate goes on: {}", failure.sentence()),
+        }
+    }
+
+    fn replace(&self) {
+        match self.sources.identities() {
+            Ok(identities) => {
+                self.credentials.replace(identities);
+                tracing::info!("identities were read anew");
+            }
+            Err(failure) => tracing::error!("the former identities go on: {}", failure.sentence()),
+        }
+    }
+}
+
+impl Sources {
+    fn of_the_server(&self) -> [&Path; 2] {
+        [&self.certificate, &self.key]
+    }
+
+    fn of_clients(&self) -> [PathBuf; 2] {
+        let authorized = self.authorized.as_ref().map(|given| given.value.clone()).unwrap_or_default();
+        [self.keys.join("identities.json"), authorized]
+    }
+
+    fn pems(&self) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+        Ok((self.pem(&self.certificate)?, self.pem(&self.key)?))
+    }
+
+    fn pem(&self, path: &Path) -> Result<Vec<u8>, Failure> {
+        fs::read(path).map_err(|error| {
+            Failure::new(
+                Code::Usage,
+                format!("TLS is asked for, and {} cannot be read: {error}", path.display()),
+                format!(
+                    "`millpond keys init NAME --keys {}` makes a certificate for the name that clients connect to; one \
+                     that you have is given as certificate and key in [identity]",
+                    self.keys.display()
+                ),
+            )
+        })
+    }
+
+    fn tls(&self) -> Result<Tls, Failure> {
+        let (chain, key) = self.pems()?;
+        if fs::metadata(&self.key).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+            tracing::warn!("others on this machine may read the private key {}", self.key.display());
+        }
+        Tls::new(&chain, &key).map_err(|error| self.unusable(&error.to_string()))
+    }
+
+    fn unusable(&self, reason: &str) -> Failure {
+        Failure::new(
+            Code::Usage,
+            format!("{} and {}: {reason}", self.certificate.display(), self.key.display()),
+            "give a certificate in PEM and the private key that belongs to it",
+        )
+    }
+
+    fn identities(&self) -> Result<Identities, Failure> {
+        let failed = |error: millpond_identity::Error| {
+            Failure::new(Code::Usage, error.to_string(), "put the file in order, or restore it from a backup")
+        };
+        let mut identities = Identities::load(&self.keys).map_err(failed)?;
+        if let Some(Given { value: path, place }) = &self.authorized {
+            let grant = Grant::everywhere(self.authorized_allow.0);
+            let hint = "give a file of client certificates in PEM, one below the other";
+            let pem = fs::read(path).map_err(|error| {
+                let sentence = format!("{place}: {} cannot be read: {error}", path.display());
+                Failure::new(Code::Usage, sentence, hint)
+            })?;
+            identities.add_authorized(&pem, grant).map_err(|error| {
+                Failure::new(Code::Usage, format!("{place}: {}: {error}", path.display()), hint)
+            })?;
+        }
+        Ok(identities)
+    }
+
+    fn warn_of_expiry(&self) {
+        let now = Clock::unix_seconds();
+        let Ok(identities) = self.identities() else { return };
+        for expiring in identities.expiring(AHEAD_SECONDS, now) {
+            let Expiring { name, what, not_after } = expiring;
+            let what = match what {
+                Credential::Certificate => "certificate",
+                Credential::Token => "token",
+            };
+            tracing::warn!("the {what} of {name} expires on {}", millpond_identity::day(not_after));
+        }
+    }
+}
+
+fn stamp(path: impl AsRef<Path>) -> Stamp {
+    let found = fs::metadata(path).ok()?;
+    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+}

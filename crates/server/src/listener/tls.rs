@@ -1,0 +1,159 @@
+//! TLS of a listener: the server's certificate, which may be renewed while connections go on, and the client's, if it
+//! shows one.
+//!
+//! A handshake proves that the client holds the key of the certificate that it shows, and no more. Whether the
+//! certificate is one that counts is asked for each call (`identity`): so a refusal reaches the user with its reason,
+//! and one that is revoked or expires in the middle of a connection counts no more.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What HTTP speaks on it, the better one first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The certificate or key of a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// No certificate in PEM.
+    #[error("there is no certificate in it: PEM is wanted, the server's own certificate first")]
+    Certificate,
+    /// No private key in PEM.
+    #[error("there is no private key in it: PEM is wanted, without a passphrase")]
+    Key,
+    /// They do not fit each other, or are of a kind that is not known.
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+/// What listeners need to speak TLS. Shared by those that present the same certificate.
+pub struct Tls {
+    certificate: Arc<Presented>,
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    /// Presents a certificate, with those that vouch for it behind it, in PEM.
+    pub fn new(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let certificate = Arc::new(Presented(RwLock::new(certified_key(&provider, chain_pem, key_pem)?)));
+        let proof = Arc::new(Proof(provider.signature_verification_algorithms));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(proof)
+            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // BuildStream 1 connects anew for each element.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(Self { certificate, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    /// Presents another certificate to those who connect from now on.
+    pub fn renew(&self, chain_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
+        let renewed = certified_key(&aws_lc_rs::default_provider(), chain_pem, key_pem)?;
+        *self.certificate.0.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
+    }
+
+    /// Shakes hands.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+        match timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the handshake took longer than {} s", HANDSHAKE.as_secs())),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+fn certified_key(
+    provider: &CryptoProvider,
+    chain_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain_pem).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| TlsError::Key)?;
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
+}
+
+/// The client's certificate in DER, if it showed one.
+pub(crate) fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+    let (_, connection) = stream.get_ref();
+    connection.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+}
+
+#[derive(Debug)]
+struct Presented(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Presented {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Takes every certificate whose key the client holds.
+#[derive(Debug)]
+struct Proof(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for Proof {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None named: clients send the one that they have.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
