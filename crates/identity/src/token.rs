@@ -60,7 +60,7 @@ mod tests {
         assert!(is_token(&one) && one.len() == 3 + 8 + 1 + 43, "{one}");
         let parts = parts(&one).unwrap();
         assert_eq!(parts.id, &one[3..11]);
-        assert!(parts.sha256.is_same(&Fingerprint::of(one[12..].as_bytes())));
+        assert!(parts.sha256.is_same(&Fingerprint::of(&one.as_bytes()[12..])));
     }
 
     #[test]

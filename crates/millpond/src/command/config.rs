@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::print;
 use crate::config::{Flags, Settings, commented_file};
 use crate::exit::{self, Code, Failure};
 
@@ -58,17 +59,6 @@ fn load(flags: Flags) -> Result<Settings, Failure> {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
     Ok(settings)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    match printed {
-        // Whoever closed the pipe has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Failed, format!("standard output cannot be written: {error}"), ""))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn write(path: &Path, force: bool) -> Result<(), Failure> {

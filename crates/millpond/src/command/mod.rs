@@ -1,13 +1,20 @@
 //! The command line: one file a subcommand.
 
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
 
 use crate::config::Flags;
-use crate::exit::{self, Failure};
+use crate::exit::{self, Code, Failure};
 
 mod bench;
 mod config;
+mod grant;
+mod hand_over;
+mod keys;
+mod listed;
 mod serve;
+mod tokens;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -38,6 +45,12 @@ enum Command {
     /// Write, judge and show the configuration
     #[command(subcommand, after_help = exit::help())]
     Config(config::Command),
+    /// Make, list and revoke the certificates that server and clients know each other by
+    #[command(subcommand, after_help = exit::help())]
+    Keys(keys::Command),
+    /// Make, list and revoke the tokens that clients may show instead of a certificate
+    #[command(subcommand, after_help = exit::help())]
+    Tokens(tokens::Command),
 }
 
 impl CommandLine {
@@ -47,8 +60,25 @@ impl CommandLine {
             Command::Serve(flags) => serve::run(flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
+            Command::Keys(command) => keys::run(command),
+            Command::Tokens(command) => tokens::run(command),
         }
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    match printed {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Failed, format!("standard output cannot be written: {error}"), ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
 }
 
 #[cfg(test)]

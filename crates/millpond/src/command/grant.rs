@@ -1,0 +1,132 @@
+//! The flags that say what a credential is good for, and words for it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use millpond_cache::{Grant, Pattern, Rights};
+use millpond_identity::{Error, Keys};
+
+use crate::exit::{Code, Failure};
+
+/// Which directory of keys.
+#[derive(Debug, Args)]
+pub(super) struct Folder {
+    /// The directory of keys, which lies beside the data and never in it
+    #[arg(long, value_name = "DIR", default_value = "millpond-keys")]
+    keys: PathBuf,
+}
+
+impl Folder {
+    /// It, with an absolute path.
+    pub(super) fn keys(&self) -> Keys {
+        Keys::at(&std::path::absolute(&self.keys).unwrap_or_else(|_| self.keys.clone()))
+    }
+
+    /// The flag that names it, with a space before it, where it must be given.
+    pub(super) fn flag(&self) -> String {
+        let default = self.keys == Path::new("millpond-keys");
+        if default { String::new() } else { format!(" --keys {}", self.keys.display()) }
+    }
+}
+
+/// What somebody may do, and where.
+#[derive(Debug, Args)]
+pub(super) struct GrantFlags {
+    #[command(flatten)]
+    rights: RightsFlags,
+
+    /// Only artifacts of this project; PROJECT/ELEMENT/* and PROJECT* narrow or widen it [default: all names]
+    #[arg(long, value_name = "PROJECT")]
+    project: Vec<String>,
+
+    /// Only names like this, * standing for anything, as in 'source:*' or 'artifact:team-*/*' [default: all names]
+    #[arg(long, value_name = "PATTERN")]
+    name: Vec<String>,
+
+    /// Only instances like this, * standing for anything [default: all instances]
+    #[arg(long, value_name = "INSTANCE")]
+    instance: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct RightsFlags {
+    /// It may look up and read
+    #[arg(long)]
+    pull: bool,
+    /// It may upload and publish as well
+    #[arg(long)]
+    push: bool,
+    /// It may do everything
+    #[arg(long)]
+    admin: bool,
+}
+
+impl GrantFlags {
+    /// The grant that they ask for.
+    pub(super) fn grant(self) -> Result<Grant, Failure> {
+        let rights = match self.rights {
+            RightsFlags { admin: true, .. } => Rights::Admin,
+            RightsFlags { push: true, .. } => Rights::Push,
+            RightsFlags { .. } => Rights::Pull,
+        };
+        let projects = self.project.iter().map(|project| names_of(project));
+        Ok(Grant {
+            rights,
+            instances: patterns("--instance", self.instance)?,
+            names: [patterns("--project", projects)?, patterns("--name", self.name)?].concat(),
+        })
+    }
+}
+
+/// The names of a project's artifacts.
+fn names_of(project: &str) -> String {
+    let whole = !project.is_empty() && !project.contains('/') && !project.ends_with('*');
+    if project.is_empty() {
+        String::new()
+    } else {
+        format!("artifact:{project}{}", if whole { "/*" } else { "" })
+    }
+}
+
+fn patterns(flag: &str, texts: impl IntoIterator<Item = String>) -> Result<Vec<Pattern>, Failure> {
+    let checked = texts.into_iter().map(Pattern::new).collect::<Result<_, _>>();
+    checked.map_err(|error| Failure::new(Code::Usage, format!("{flag}: {error}"), ""))
+}
+
+/// What a grant allows, in words.
+pub(super) fn words(grant: &Grant) -> String {
+    let list = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>().join(", ");
+    let mut words = grant.rights.to_string();
+    if !grant.names.is_empty() {
+        words += &format!(" {}", list(&grant.names));
+    }
+    if !grant.instances.is_empty() {
+        words += &format!(" in {}", list(&grant.instances));
+    }
+    words
+}
+
+/// How a command ends that the directory of keys stands in the way of.
+pub(super) fn failure(error: Error) -> Failure {
+    let code = if matches!(error, Error::Unwanted { .. }) { Code::Usage } else { Code::Failed };
+    Failure::new(code, error.to_string(), error.remedy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn project_means_its_artifacts() {
+        for (project, names) in [
+            ("team", "artifact:team/*"),
+            ("team*", "artifact:team*"),
+            ("team/app", "artifact:team/app"),
+            ("team/app/*", "artifact:team/app/*"),
+            ("", ""),
+        ] {
+            assert_eq!(names_of(project), names);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What whoever gets a credential writes into the configuration of BuildStream.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::Ipv6Addr;
+
+use millpond_cache::{Grant, Pattern, Rights};
+use millpond_identity::{Keys, ServerKeys};
+
+/// The port for those who have a credential, by the convention of BuildStream.
+const PORT: u16 = 11002;
+
+/// Lines to paste for a client with a certificate or a token.
+#[derive(Debug)]
+pub(super) struct HandOver<'a> {
+    keys: &'a Keys,
+    grant: &'a Grant,
+    /// Whose certificate; `None` for a token.
+    certificate: Option<&'a str>,
+}
+
+impl<'a> HandOver<'a> {
+    /// For the certificate of this name.
+    pub(super) fn of_certificate(keys: &'a Keys, grant: &'a Grant, name: &'a str) -> Self {
+        Self { keys, grant, certificate: Some(name) }
+    }
+
+    /// For a token.
+    pub(super) fn of_token(keys: &'a Keys, grant: &'a Grant) -> Self {
+        Self { keys, grant, certificate: None }
+    }
+
+    /// Where the server is, by the first name of its certificate.
+    pub(super) fn url(&self) -> String {
+        let names = ServerKeys::load(self.keys.folder()).map_or(Vec::new(), |server| server.names);
+        let host = names.into_iter().find(|name| !name.starts_with('*')).unwrap_or("HOST".into());
+        if host.parse::<Ipv6Addr>().is_ok() {
+            format!("https://[{host}]:{PORT}")
+        } else {
+            format!("https://{host}:{PORT}")
+        }
+    }
+
+    /// Keys of the remote with the files that it needs, each line behind this space.
+    fn write_files(&self, to: &mut Formatter<'_>, space: &str) -> fmt::Result {
+        let ca = self.keys.ca_certificate();
+        if ca.exists() {
+            writeln!(to, "{space}server-cert: {}", ca.display())?;
+        }
+        match self.certificate {
+            Some(name) => {
+                writeln!(to, "{space}client-cert: {}", self.keys.client_certificate(name).display())?;
+                writeln!(to, "{space}client-key: {}", self.keys.client_key(name).display())
+            }
+            None => writeln!(to, "{space}access-token: PATH-OF-THE-FILE-WITH-THE-TOKEN"),
+        }
+    }
+
+    fn write_push(&self, to: &mut Formatter<'_>, space: &str) -> fmt::Result {
+        if self.grant.rights >= Rights::Push { writeln!(to, "{space}push: true") } else { Ok(()) }
+    }
+
+    /// The one instance that it is for, if it has a name that can be written.
+    fn instance(&self) -> Option<String> {
+        match self.grant.instances.as_slice() {
+            [one] => Some(one.to_string()).filter(|name| !name.contains('*')),
+            _ => None,
+        }
+    }
+
+    fn write_buildstream2(&self, to: &mut Formatter<'_>, url: &str) -> fmt::Result {
+        writeln!(to, "# BuildStream 2: ~/.config/buildstream2.conf (or buildstream.conf)")?;
+        let sources = covers(&self.grant.names, "source:");
+        for section in ["artifacts", "source-caches"].into_iter().take(1 + usize::from(sources)) {
+            writeln!(to, "{section}:\n  servers:\n  - url: {url}")?;
+            if let Some(instance) = self.instance() {
+                writeln!(to, "    instance-name: {instance}")?;
+            }
+            self.write_push(to, "    ")?;
+            writeln!(to, "    auth:")?;
+            self.write_files(to, "      ")?;
+        }
+        Ok(())
+    }
+
+    fn write_buildstream1(&self, to: &mut Formatter<'_>, url: &str) -> fmt::Result {
+        writeln!(to, "# BuildStream 1: ~/.config/buildstream1.conf (before 1.6: buildstream.conf)")?;
+        writeln!(to, "artifacts:\n  url: {url}")?;
+        self.write_push(to, "  ")?;
+        self.write_files(to, "  ")
+    }
+}
+
+/// Whether patterns let names of this beginning through.
+fn covers(patterns: &[Pattern], beginning: &str) -> bool {
+    let begins = |pattern: &Pattern| {
+        let pattern = pattern.to_string();
+        let fixed = pattern.split('*').next().unwrap_or_default();
+        fixed.starts_with(beginning) || (pattern.contains('*') && beginning.starts_with(fixed))
+    };
+    patterns.is_empty() || patterns.iter().any(begins)
+}
+
+impl Display for HandOver<'_> {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        let url = self.url();
+        self.write_buildstream2(to, &url)?;
+        if self.certificate.is_none() {
+            writeln!(
+                to,
+                "\n(BuildStream takes tokens from 2.3 on; whoever has an older one needs a certificate)"
+            )
+        } else if self.grant.instances.is_empty() {
+            writeln!(to)?;
+            self.write_buildstream1(to, &url)
+        } else {
+            writeln!(to, "\n(BuildStream 1 cannot name an instance)")
+        }
+    }
+}

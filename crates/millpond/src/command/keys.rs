@@ -1,0 +1,218 @@
+//! `millpond keys`: the CA, the server's certificate and those of clients.
+
+use clap::Subcommand;
+use millpond_cache::Clock;
+use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue, revoke_certificates};
+use serde_json::json;
+
+use super::grant::{Folder, GrantFlags, failure, words};
+use super::hand_over::HandOver;
+use super::listed::Listed;
+use super::{print, print_json};
+use crate::exit::{self, Code, Failure};
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a CA, and a key and certificate for the server
+    #[command(after_help = exit::help())]
+    Init {
+        /// Host names and IP addresses that clients call the server by, the first of which stands in what they are
+        /// given; localhost is added
+        #[arg(required = true)]
+        name: Vec<String>,
+        #[command(flatten)]
+        folder: Folder,
+        /// Days that the server's certificate is valid
+        #[arg(long, default_value_t = issue::SERVER_DAYS, value_parser = days())]
+        days: u32,
+    },
+    /// Make a key and certificate for a client, and say what it may do
+    #[command(after_help = exit::help())]
+    Issue {
+        /// As whom it pushes, in the log and in what is kept
+        name: String,
+        #[command(flatten)]
+        grant: GrantFlags,
+        #[command(flatten)]
+        folder: Folder,
+        /// Days that it is valid
+        #[arg(long, default_value_t = issue::CLIENT_DAYS, value_parser = days())]
+        days: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List every certificate with what its holder may do
+    #[command(after_help = exit::help())]
+    List {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a client's certificates back
+    #[command(after_help = exit::help())]
+    Revoke {
+        /// Whose
+        name: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Make a new key and certificate for a client or the server; the old one stays valid until it expires
+    #[command(after_help = exit::help())]
+    Renew {
+        /// Whose: the name of a client, or `server`
+        name: String,
+        /// Host names and IP addresses for the server, instead of those that it has
+        server_name: Vec<String>,
+        #[command(flatten)]
+        folder: Folder,
+        /// Days that it is valid [default: 365, for the server 825]
+        #[arg(long, value_parser = days())]
+        days: Option<u32>,
+        /// Revoke the client's old certificates at once
+        #[arg(long)]
+        revoke_old: bool,
+    },
+}
+
+/// A hundred years are enough, and every format of a date can tell them.
+pub(super) fn days() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=36_500)
+}
+
+/// Does it.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    let now = Clock::unix_seconds();
+    match command {
+        Command::Init { name, folder, days, .. } => init(&name, &folder, days, now),
+        Command::Issue { name, grant, folder, days, json } => {
+            let (keys, grant) = (folder.keys(), grant.grant()?);
+            let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
+            hand_over(&keys, &entry, json)
+        }
+        Command::List { folder, json } => list(&folder.keys(), json, now),
+        Command::Revoke { name, folder } => revoke(&name, &folder, now),
+        Command::Renew { name, server_name, folder, days, revoke_old } if name == "server" => {
+            if revoke_old {
+                return Err(Failure::new(
+                    Code::Usage,
+                    "no certificate of a server can be revoked: clients would not hear of it",
+                    "if its key is in wrong hands, begin anew in another directory of keys",
+                ));
+            }
+            renew_server(&folder, &server_name, days.unwrap_or(issue::SERVER_DAYS), now)
+        }
+        Command::Renew { name, server_name, .. } if !server_name.is_empty() => Err(Failure::new(
+            Code::Usage,
+            format!("{} would be names of the server, and {name} is a client", server_name.join(" ")),
+            "give one client at a time",
+        )),
+        Command::Renew { name, folder, days, revoke_old, .. } => {
+            let (keys, days) = (folder.keys(), days.unwrap_or(issue::CLIENT_DAYS));
+            let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
+            hand_over(&keys, &entry, false)
+        }
+    }
+}
+
+fn init(names: &[String], folder: &Folder, days: u32, now: u64) -> Result<(), Failure> {
+    let keys = folder.keys();
+    let not_after = issue::init(&keys, names, days, now).map_err(failure)?;
+    let (shown, flag) = (keys.folder().display(), folder.flag());
+    print(&format!(
+        "made in {shown}:\n  \
+         ca.crt, ca.key          what clients know the server by, and certificates are issued with\n  \
+         server.crt, server.key  for {}, valid until {}\n\
+         keep ca.key to yourself; ca.crt is for every client\n\
+         next, for each client one of these:\n  \
+         millpond keys issue NAME --push{flag}\n  \
+         millpond tokens issue NAME --push{flag} > token\n",
+        server_names(&keys)?,
+        day(not_after)
+    ))
+}
+
+fn server_names(keys: &Keys) -> Result<String, Failure> {
+    Ok(ServerKeys::load(keys.folder()).map_err(failure)?.names.join(", "))
+}
+
+fn hand_over(keys: &Keys, entry: &CertificateEntry, json: bool) -> Result<(), Failure> {
+    let CertificateEntry { name, grant, not_after, .. } = entry;
+    let lines = HandOver::of_certificate(keys, grant, name);
+    let (certificate, key, ca) =
+        (keys.client_certificate(name), keys.client_key(name), keys.ca_certificate());
+    if json {
+        return print_json(&json!({
+            "name": name,
+            "sha256": entry.sha256,
+            "not_after": not_after,
+            "certificate": certificate,
+            "key": key,
+            "ca": ca,
+            "url": lines.url(),
+        }));
+    }
+    print(&format!(
+        "made for {name}, valid until {}: {}\n  {}\n  {}\n\
+         give it both and {}; this is what it is configured with, with the paths where it keeps them:\n\n{lines}",
+        day(*not_after),
+        words(grant),
+        certificate.display(),
+        key.display(),
+        ca.display()
+    ))
+}
+
+fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
+    let register = Register::load(keys).map_err(failure)?;
+    let clients: Vec<_> = register.certificates.iter().map(|entry| Listed::certificate(entry, now)).collect();
+    let server = if keys.server_certificate().exists() {
+        Some(ServerKeys::load(keys.folder()).map_err(failure)?)
+    } else {
+        None
+    };
+    if json {
+        let server = server.map(|server| json!({ "names": server.names, "not_after": server.not_after }));
+        return print_json(&json!({ "server": server, "clients": clients }));
+    }
+    let server = server.map(|server| {
+        format!(
+            "the server's certificate: {}, valid until {}\n",
+            server.names.join(", "),
+            day(server.not_after)
+        )
+    });
+    let mut text = server.unwrap_or_default();
+    text.extend(clients.iter().map(Listed::to_string));
+    if clients.is_empty() {
+        text += &format!("no client has a certificate in {}\n", keys.folder().display());
+    }
+    print(&text)
+}
+
+fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
+    let keys = folder.keys();
+    let count = revoke_certificates(&keys, name, now).map_err(failure)?;
+    let certificates =
+        if count == 1 { "one certificate".to_owned() } else { format!("{count} certificates") };
+    let register = Register::load(&keys).map_err(failure)?;
+    let token = register.tokens.iter().any(|token| token.name == name && token.revoked.is_none());
+    let token = token.then(|| {
+        format!("its token stays valid: millpond tokens revoke {name}{} takes that back\n", folder.flag())
+    });
+    print(&format!("{certificates} of {name} revoked\n{}", token.unwrap_or_default()))
+}
+
+fn renew_server(folder: &Folder, names: &[String], days: u32, now: u64) -> Result<(), Failure> {
+    let keys = folder.keys();
+    let not_after = issue::renew_server(&keys, names, days, now).map_err(failure)?;
+    print(&format!(
+        "made in {}:\n  server.crt, server.key  for {}, valid until {}\nclients need nothing new\n",
+        keys.folder().display(),
+        server_names(&keys)?,
+        day(not_after)
+    ))
+}

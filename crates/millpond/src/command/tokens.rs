@@ -1,0 +1,120 @@
+//! `millpond tokens`: secrets that clients show instead of a certificate.
+
+use std::io::{Write, stderr};
+
+use clap::Subcommand;
+use millpond_cache::Clock;
+use millpond_identity::{Keys, Register, day, issue, revoke_tokens};
+use serde_json::json;
+
+use super::grant::{Folder, GrantFlags, failure, words};
+use super::hand_over::HandOver;
+use super::keys::days;
+use super::listed::Listed;
+use super::{print, print_json};
+use crate::exit::{self, Failure};
+
+/// What is done with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a token for a client, and say what it may do; it is printed once, and kept nowhere
+    #[command(after_help = exit::help())]
+    Issue {
+        /// As whom it pushes, in the log and in what is kept
+        name: String,
+        #[command(flatten)]
+        grant: GrantFlags,
+        #[command(flatten)]
+        folder: Folder,
+        /// Days that it is valid
+        #[arg(long, default_value_t = issue::CLIENT_DAYS, value_parser = days(), conflicts_with = "no_expiry")]
+        days: u32,
+        /// It is valid until it is revoked
+        #[arg(long)]
+        no_expiry: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List every token with what its holder may do, without its secret
+    #[command(after_help = exit::help())]
+    List {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take tokens back
+    #[command(after_help = exit::help())]
+    Revoke {
+        /// All of this client, or the one with this ID
+        #[arg(value_name = "NAME|ID")]
+        name: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Does it.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    let now = Clock::unix_seconds();
+    match command {
+        Command::Issue { name, grant, folder, days, no_expiry, json } => {
+            let days = (!no_expiry).then_some(days);
+            issue(&name, grant, &folder.keys(), days, json, now)
+        }
+        Command::List { folder, json } => list(&folder.keys(), json, now),
+        Command::Revoke { name, folder } => {
+            let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;
+            let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
+            print(&format!("{tokens} of {name} revoked\n"))
+        }
+    }
+}
+
+fn issue(
+    name: &str,
+    grant: GrantFlags,
+    keys: &Keys,
+    days: Option<u32>,
+    json: bool,
+    now: u64,
+) -> Result<(), Failure> {
+    let (token, entry) = issue::token(keys, name, grant.grant()?, days, now).map_err(failure)?;
+    let lines = HandOver::of_token(keys, &entry.grant);
+    if json {
+        return print_json(&json!({
+            "name": name,
+            "id": entry.id,
+            "token": token,
+            "not_after": entry.expires,
+            "url": lines.url(),
+        }));
+    }
+    // The token alone goes to standard output, so that `> token` makes the file that clients read.
+    let until = entry.expires.map_or("until it is revoked".to_owned(), |end| format!("until {}", day(end)));
+    // Whether anybody reads it changes nothing about the token.
+    let _ = write!(
+        stderr(),
+        "token {} of {name}, valid {until}: {}\n\
+         it is not shown again, and only its hash is kept, in {}\n\
+         this is what the client is configured with:\n\n{lines}\n",
+        entry.id,
+        words(&entry.grant),
+        keys.register().display()
+    );
+    print(&format!("{token}\n"))
+}
+
+fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
+    let register = Register::load(keys).map_err(failure)?;
+    let tokens: Vec<_> = register.tokens.iter().map(|entry| Listed::token(entry, now)).collect();
+    if json {
+        return print_json(&json!({ "tokens": tokens }));
+    }
+    if tokens.is_empty() {
+        return print(&format!("there is no token in {}\n", keys.folder().display()));
+    }
+    print(&tokens.iter().map(Listed::to_string).collect::<String>())
+}
