@@ -52,7 +52,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let hidden = name.starts_with('.') && name != ".ci" && name != ".config";
-        if hidden || name == "target" || name == "millpond-data" {
+        if hidden || name == "target" || name == "millpond-data" || name == "millpond-keys" {
             continue;
         }
         if path.is_dir() { files(&path, found) } else { found.push(path) }

@@ -36,16 +36,16 @@ pub(super) struct GrantFlags {
     rights: RightsFlags,
 
     /// Only artifacts of this project; PROJECT/ELEMENT/* and PROJECT* narrow or widen it [default: all names]
-    #[arg(long, value_name = "PROJECT")]
-    project: Vec<String>,
+    #[arg(long = "project", id = "projects", value_name = "PROJECT")]
+    projects: Vec<String>,
 
     /// Only names like this, * standing for anything, as in 'source:*' or 'artifact:team-*/*' [default: all names]
-    #[arg(long, value_name = "PATTERN")]
-    name: Vec<String>,
+    #[arg(long = "name", id = "names", value_name = "PATTERN")]
+    names: Vec<String>,
 
     /// Only instances like this, * standing for anything [default: all instances]
-    #[arg(long, value_name = "INSTANCE")]
-    instance: Vec<String>,
+    #[arg(long = "instance", id = "instances", value_name = "INSTANCE")]
+    instances: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -70,11 +70,11 @@ impl GrantFlags {
             RightsFlags { push: true, .. } => Rights::Push,
             RightsFlags { .. } => Rights::Pull,
         };
-        let projects = self.project.iter().map(|project| names_of(project));
+        let projects = self.projects.iter().map(|project| names_of(project));
         Ok(Grant {
             rights,
-            instances: patterns("--instance", self.instance)?,
-            names: [patterns("--project", projects)?, patterns("--name", self.name)?].concat(),
+            instances: patterns("--instance", self.instances)?,
+            names: [patterns("--project", projects)?, patterns("--name", self.names)?].concat(),
         })
     }
 }

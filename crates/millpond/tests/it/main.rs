@@ -27,6 +27,7 @@ mod config;
 #[cfg(feature = "real-clients")]
 mod content;
 mod hostile;
+mod keys;
 mod kill;
 mod large_blob;
 #[cfg(feature = "real-clients")]
