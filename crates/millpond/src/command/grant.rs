@@ -1,4 +1,4 @@
-//! The flags that say what a credential is good for, and words for it.
+//! What the commands for certificates and those for tokens share: flags, words for a grant, and how they fail.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,16 @@ impl Folder {
         let default = self.keys == Path::new("millpond-keys");
         if default { String::new() } else { format!(" --keys {}", self.keys.display()) }
     }
+}
+
+/// How something is listed.
+#[derive(Debug, Args)]
+pub(super) struct ListFlags {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// What somebody may do, and where.
@@ -91,7 +101,9 @@ fn names_of(project: &str) -> String {
 
 fn patterns(flag: &str, texts: impl IntoIterator<Item = String>) -> Result<Vec<Pattern>, Failure> {
     let checked = texts.into_iter().map(Pattern::new).collect::<Result<_, _>>();
-    checked.map_err(|error| Failure::new(Code::Usage, format!("{flag}: {error}"), ""))
+    checked.map_err(|error| {
+        Failure::new(Code::Usage, format!("{flag}: {error}"), "quote what has a * in it, as in 'team-*'")
+    })
 }
 
 /// What a grant allows, in words.

@@ -5,7 +5,7 @@ use millpond_cache::Clock;
 use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue, revoke_certificates};
 use serde_json::json;
 
-use super::grant::{Folder, GrantFlags, failure, words};
+use super::grant::{Folder, GrantFlags, ListFlags, failure, words};
 use super::hand_over::HandOver;
 use super::listed::Listed;
 use super::{print, print_json};
@@ -45,13 +45,7 @@ pub(crate) enum Command {
     },
     /// List every certificate with what its holder may do
     #[command(after_help = exit::help())]
-    List {
-        #[command(flatten)]
-        folder: Folder,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(ListFlags),
     /// Take a client's certificates back
     #[command(after_help = exit::help())]
     Revoke {
@@ -93,7 +87,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
             hand_over(&keys, &entry, json)
         }
-        Command::List { folder, json } => list(&folder.keys(), json, now),
+        Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
         Command::Revoke { name, folder } => revoke(&name, &folder, now),
         Command::Renew { name, server_name, folder, days, revoke_old } if name == "server" => {
             if revoke_old {

@@ -7,7 +7,7 @@ use millpond_cache::Clock;
 use millpond_identity::{Keys, Register, day, issue, revoke_tokens};
 use serde_json::json;
 
-use super::grant::{Folder, GrantFlags, failure, words};
+use super::grant::{Folder, GrantFlags, ListFlags, failure, words};
 use super::hand_over::HandOver;
 use super::keys::days;
 use super::listed::Listed;
@@ -38,13 +38,7 @@ pub(crate) enum Command {
     },
     /// List every token with what its holder may do, without its secret
     #[command(after_help = exit::help())]
-    List {
-        #[command(flatten)]
-        folder: Folder,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(ListFlags),
     /// Take tokens back
     #[command(after_help = exit::help())]
     Revoke {
@@ -64,7 +58,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             let days = (!no_expiry).then_some(days);
             issue(&name, grant, &folder.keys(), days, json, now)
         }
-        Command::List { folder, json } => list(&folder.keys(), json, now),
+        Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
         Command::Revoke { name, folder } => {
             let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;
             let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
