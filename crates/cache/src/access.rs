@@ -199,9 +199,14 @@ impl Access {
                 "this address serves pulls only: take `push: true` off this remote, or use the address for pushing"
                     .into(),
             ),
-            Who::Anonymous => Error::Unauthenticated(format!(
-                "{deeds} here need a credential: give client-cert and client-key or access-token in the remote's `auth`, which the operator of this cache issues"
-            )),
+            Who::Anonymous => {
+                let words = format!(
+                    "{deeds} here need a credential: give client-cert and client-key or access-token in the remote's `auth`, which the operator of this cache issues"
+                );
+                // BuildStream 1 asks whether it may upload even where it is to pull only, and takes no other code than
+                // PERMISSION_DENIED for a no.
+                if wanted == Rights::Pull { Error::Unauthenticated(words) } else { Error::Denied(words) }
+            }
             Who::Known(identity) => Error::Denied(format!(
                 "{} may not {deed} here: ask the operator of this cache for the right to, or take `push: true` off this remote",
                 identity.name

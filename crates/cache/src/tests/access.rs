@@ -67,6 +67,8 @@ async fn refusals_say_whether_a_credential_is_wrong_missing_or_too_weak() {
     let said = refused.pull(instance(), &client).unwrap_err();
     assert!(matches!(&said, Error::Unauthenticated(words) if words == "the token has expired"), "{said:?}");
     let said = Access::anonymous(PULLERS_ANYBODY).push(instance(), &client).unwrap_err();
+    assert!(matches!(&said, Error::Denied(words) if words.contains("need a credential")), "{said:?}");
+    let said = Access::anonymous(KEYS_ONLY).pull(instance(), &client).unwrap_err();
     assert!(matches!(said, Error::Unauthenticated(_)), "{said:?}");
     let weak = known(KEYS_ONLY, vec![grant(Rights::Pull, &[], &[])]);
     let said = weak.push(instance(), &client).unwrap_err();
