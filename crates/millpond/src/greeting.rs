@@ -142,7 +142,7 @@ impl Greeting<'_> {
         };
         let everybody_pushes = served.bounds.anonymous >= Rights::Push;
         let push = if everybody_pushes { "\n    push: true" } else { "" };
-        let auth = if served.tls { "\n    auth:\n      server-cert: server.crt" } else { "" };
+        let auth = if served.tls { "\n    auth:\n      server-cert: ca.crt" } else { "" };
         if served.tls {
             writeln!(
                 to,
@@ -165,7 +165,7 @@ source-caches:
             return Ok(());
         }
         let push = if everybody_pushes { "\n  push: true" } else { "" };
-        let auth = if served.tls { "\n  server-cert: server.crt" } else { "" };
+        let auth = if served.tls { "\n  server-cert: ca.crt" } else { "" };
         writeln!(
             to,
             "\

@@ -68,12 +68,24 @@ async fn serve_from(
     let request_memory =
         settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
     let data = absolute(&settings.data.value).display().to_string();
-    let options = Options::default();
     let wanted = usize::try_from(settings.connections.value).unwrap_or(usize::MAX);
     let connections_max = open_files::connections_max(wanted);
     let streams_max = settings.streams.value;
     let drain = seconds(settings.drain.value);
-    let options = Options { connections_max, streams_max, drain, request_memory, data, ..options };
+    let (unread, idle) = (seconds(settings.unread.value), seconds(settings.idle.value));
+    let per_address = settings.connections_per_address.as_ref();
+    let connections_per_address =
+        per_address.map_or(usize::MAX, |count| usize::try_from(count.value).unwrap_or(usize::MAX));
+    let options = Options {
+        connections_max,
+        connections_per_address,
+        streams_max,
+        unread,
+        idle,
+        drain,
+        request_memory,
+        data,
+    };
     let listeners = listen(bound, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
     let metrics = bind::listen_for_metrics(metrics)?;

@@ -93,6 +93,11 @@ impl Calls {
         Self { connection: Some(Arc::new(connection)), ..self.clone() }
     }
 
+    /// Counts a connection that its address may not have.
+    pub(crate) fn count_refused_connection(&self) {
+        self.metrics.connections_refused.inc();
+    }
+
     /// Counts a connection that came to nothing.
     pub(crate) fn count_failed_handshake(&self) {
         self.metrics.handshakes_failed.inc();

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 
 pub use crate::identity::Credentials;
 use crate::layers::Calls;
+use crate::listener::addresses::Addresses;
 use crate::listener::connection::Settings;
 pub use crate::listener::tls::{Tls, TlsError};
 use crate::memory::Memory;
@@ -50,6 +51,8 @@ pub struct Listener {
 pub struct Options {
     /// How many connections at the same time, on all listeners together. The next ones wait to be accepted.
     pub connections_max: usize,
+    /// How many of them from one IP address. What comes beyond that is closed at once.
+    pub connections_per_address: usize,
     /// How many calls at the same time on one connection.
     pub streams_max: u32,
     /// For how long calls under way may go on after the shutdown began.
@@ -69,6 +72,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_per_address: usize::MAX,
             streams_max: 1_000,
             drain: Duration::from_secs(10),
             data: String::new(),
@@ -105,6 +109,7 @@ impl Server {
         let settings = Settings::new(options, stopped);
         let memory = Arc::new(Memory::new(options.request_memory, cache.look_up_time()));
         let permits = Arc::new(Semaphore::new(options.connections_max));
+        let addresses_connected = Addresses::new(options.connections_per_address);
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
         for Listener { socket, bounds, tls } in listeners {
@@ -113,7 +118,14 @@ impl Server {
             let calls =
                 Calls::new(router.clone(), bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(socket, tls, calls, settings.clone(), Arc::clone(&permits)));
+            tasks.spawn(listener::accept::run(
+                socket,
+                tls,
+                calls,
+                settings.clone(),
+                Arc::clone(&permits),
+                Arc::clone(&addresses_connected),
+            ));
         }
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(socket) = metrics {
@@ -122,7 +134,14 @@ impl Server {
             let calls = Calls::new(pages, Bounds::PULL_ONLY, nobody, Arc::new(Metrics::default()), memory);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(socket, None, calls, settings.clone(), permits));
+            tasks.spawn(listener::accept::run(
+                socket,
+                None,
+                calls,
+                settings.clone(),
+                permits,
+                Addresses::new(usize::MAX),
+            ));
         }
         tasks.spawn(async move {
             grpc::say_serving(&health).await;

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections that were ever accepted.
     pub(crate) connections_accepted: Counter,
+    /// Connections closed because their address has as many as it may have.
+    pub(crate) connections_refused: Counter,
     /// Connections that ended in their TLS handshake.
     pub(crate) handshakes_failed: Counter,
     cache: CacheMetrics,
@@ -65,6 +67,8 @@ struct CacheMetrics {
     failed_lookups: Counter<u64, AtomicU64>,
     lookups_timed_out: Counter<u64, AtomicU64>,
     lookups_shed: Counter<u64, AtomicU64>,
+    names_kept: Counter<u64, AtomicU64>,
+    names_refused: Counter<u64, AtomicU64>,
     bad_records: Counter<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
 }
@@ -92,6 +96,7 @@ impl Metrics {
             sent: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
+            connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
             cache: CacheMetrics::default(),
         };
@@ -117,6 +122,8 @@ impl Metrics {
         registry.register("connections", "Open connections", self.connections.clone());
         let help = "Connections accepted";
         registry.register("connections_accepted", help, self.connections_accepted.clone());
+        let help = "Connections closed because their address has as many as it may have";
+        registry.register("connections_refused", help, self.connections_refused.clone());
         let help = "Connections that ended in their TLS handshake; the log has the reasons";
         registry.register("tls_handshakes_failed", help, self.handshakes_failed.clone());
     }
@@ -163,6 +170,10 @@ impl CacheMetrics {
         total("lookups_timed_out", help, &self.lookups_timed_out);
         let help = "Look-ups that were answered as misses at once because too many waited";
         total("lookups_shed", help, &self.lookups_shed);
+        let help = "Pushes that left a name with the value that it had";
+        total("names_kept", help, &self.names_kept);
+        let help = "Pushes refused because the name has a value that may not be replaced";
+        total("names_refused", help, &self.names_refused);
         total("bad_records", "Bad records found", &self.bad_records);
     }
 
@@ -179,6 +190,8 @@ impl CacheMetrics {
         set_counter(&self.failed_lookups, figures.failed_lookups);
         set_counter(&self.lookups_timed_out, figures.lookups_timed_out);
         set_counter(&self.lookups_shed, figures.lookups_shed);
+        set_counter(&self.names_kept, figures.names_kept);
+        set_counter(&self.names_refused, figures.names_refused);
         set_counter(&self.bad_records, figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
     }

@@ -67,9 +67,15 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
 
 /// Without any of these nothing would be served.
 fn check_limits(settings: &Settings) -> Result<(), Failure> {
-    for count in [&settings.connections, &settings.streams] {
+    let per_address = settings.connections_per_address.iter();
+    for count in [&settings.connections, &settings.streams].into_iter().chain(per_address) {
         if count.value == 0 {
             return Err(usage(format!("{}: with 0 nobody is served", count.place), "give at least 1"));
+        }
+    }
+    for span in [&settings.unread, &settings.idle] {
+        if span.value.seconds == 0 {
+            return Err(usage(format!("{}: with 0s nobody could be served", span.place), "give at least 1s"));
         }
     }
     if settings.look_up_time.value.seconds == 0 {

@@ -174,6 +174,8 @@ pub(crate) struct Metrics {
 pub(crate) struct Limits {
     /// Connections at the same time.
     pub(crate) connections: Option<Spanned<u32>>,
+    /// Of them from one address.
+    pub(crate) connections_per_address: Option<Spanned<u32>>,
     /// Calls at the same time on one connection.
     pub(crate) streams: Option<Spanned<u32>>,
     /// How much of requests is held in memory, by all together: `"1GiB"`.
@@ -182,6 +184,10 @@ pub(crate) struct Limits {
     pub(crate) look_up_time: Option<Spanned<Span>>,
     /// How many walks may wait for their turn.
     pub(crate) look_ups_waiting: Option<Spanned<u32>>,
+    /// For how long a client may take nothing of an answer.
+    pub(crate) unread: Option<Spanned<Span>>,
+    /// For how long a connection may ask nothing.
+    pub(crate) idle: Option<Spanned<Span>>,
     /// How long calls under way may go on after SIGTERM.
     pub(crate) drain: Option<Spanned<Span>>,
 }

@@ -118,6 +118,10 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         look_up_time: layers
             .limit("look_up_time", Span { seconds: 30 }, |limits| limits.look_up_time.as_ref()),
         look_ups_waiting: layers.limit("look_ups_waiting", 1000, |limits| limits.look_ups_waiting.as_ref()),
+        unread: layers.limit("unread", Span { seconds: 300 }, |limits| limits.unread.as_ref()),
+        idle: layers.limit("idle", Span { seconds: 1800 }, |limits| limits.idle.as_ref()),
+        connections_per_address: layers
+            .find("connections_per_address", |file| file.limits.connections_per_address.as_ref()),
         drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
         warnings: Vec::new(),
     }

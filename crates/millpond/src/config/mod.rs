@@ -70,12 +70,18 @@ pub(crate) struct Settings {
     pub(crate) request_memory: Option<Given<Size>>,
     /// Connections at the same time.
     pub(crate) connections: Given<u32>,
+    /// Of them from one address; without it, as many as there are.
+    pub(crate) connections_per_address: Option<Given<u32>>,
     /// Calls at the same time on one connection.
     pub(crate) streams: Given<u32>,
     /// How long a look-up may take.
     pub(crate) look_up_time: Given<Span>,
     /// How many walks may wait for their turn until look-ups are misses.
     pub(crate) look_ups_waiting: Given<u32>,
+    /// For how long a client may take nothing of an answer.
+    pub(crate) unread: Given<Span>,
+    /// For how long a connection may ask nothing.
+    pub(crate) idle: Given<Span>,
     /// How long calls under way may go on after SIGTERM.
     pub(crate) drain: Given<Span>,
     /// Where metrics are served.

@@ -315,6 +315,15 @@ const LIMITS: Section = Section {
             ..KEY
         },
         Key {
+            name: "connections_per_address",
+            value: "1000",
+            default: Some("as many as there are"),
+            text: "How many of them one address may have. What it opens beyond that is closed at once. Clients behind one \
+                   address share it.",
+            variable: "MILLPOND__LIMITS__CONNECTIONS_PER_ADDRESS",
+            ..KEY
+        },
+        Key {
             name: "streams",
             value: "1000",
             text: "How many calls one connection may have under way at the same time.",
@@ -345,6 +354,20 @@ const LIMITS: Section = Section {
             text: "How many walks over what names reach may wait for their turn. A look-up that would wait behind more \
                    is answered as a miss at once; one that needs no walk never waits.",
             variable: "MILLPOND__LIMITS__LOOK_UPS_WAITING",
+            ..KEY
+        },
+        Key {
+            name: "unread",
+            value: "\"5m\"",
+            text: "For how long a client may take nothing of an answer until its call is ended.",
+            variable: "MILLPOND__LIMITS__UNREAD",
+            ..KEY
+        },
+        Key {
+            name: "idle",
+            value: "\"30m\"",
+            text: "For how long a connection may ask nothing until it is ended; a minute at most if it never asked anything.",
+            variable: "MILLPOND__LIMITS__IDLE",
             ..KEY
         },
         Key {

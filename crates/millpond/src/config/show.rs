@@ -53,10 +53,16 @@ impl Display for Settings {
         }
         to.write_str("\n[limits]\n")?;
         number(to, "connections", &self.connections)?;
+        match &self.connections_per_address {
+            Some(count) => number(to, "connections_per_address", count)?,
+            None => unsaid(to, "connections_per_address")?,
+        }
         number(to, "streams", &self.streams)?;
         size(to, "request_memory", self.request_memory.as_ref())?;
         given(to, "look_up_time", &self.look_up_time)?;
         number(to, "look_ups_waiting", &self.look_ups_waiting)?;
+        given(to, "unread", &self.unread)?;
+        given(to, "idle", &self.idle)?;
         given(to, "drain", &self.drain)
     }
 }
@@ -69,11 +75,12 @@ fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
 fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
     match path {
         Some(path) => line(to, key, &quoted(path.value.display()), &path.place),
-        None => {
-            let words = super::reference::default_of(key);
-            writeln!(to, "# {key}: {words}  # default")
-        }
+        None => unsaid(to, key),
     }
+}
+
+fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+    writeln!(to, "# {key}: {}  # default", super::reference::default_of(key))
 }
 
 fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
@@ -89,10 +96,7 @@ fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -
 fn size(to: &mut fmt::Formatter<'_>, key: &str, size: Option<&Given<Size>>) -> fmt::Result {
     match size {
         Some(size) => line(to, key, &size.value.0.to_string(), &size.place),
-        None => {
-            let words = super::reference::default_of(key);
-            writeln!(to, "# {key}: {words}  # default")
-        }
+        None => unsaid(to, key),
     }
 }
 

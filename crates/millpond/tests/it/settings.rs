@@ -1,6 +1,10 @@
 //! What settings change for clients, over the wire.
 
+use std::collections::HashMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_proto::reapi;
@@ -100,4 +104,66 @@ fn drain_of_the_file_is_what_the_end_waits_for() {
     assert_eq!(Runtime::new().unwrap().block_on(capabilities(&server)).digest_functions.len(), 1);
     server.stop();
     assert!(server.log().contains("with 3 s for what is under way"), "{}", server.log());
+}
+
+fn address(server: &Server) -> &str {
+    server.url().trim_start_matches("http://")
+}
+
+/// Connects, and says what HTTP/2 begins with.
+fn connect(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(address(server)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream
+}
+
+/// The settings frame that the server begins with: identifiers and values.
+fn http2_settings(stream: &mut TcpStream) -> HashMap<u16, u32> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4, "no settings: {head:?}");
+    let mut settings = vec![0; usize::from(head[2])];
+    stream.read_exact(&mut settings).unwrap();
+    let value = |entry: &[u8]| {
+        let [a, b, c, d, e, f] = *entry else { panic!("{entry:?}") };
+        (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))
+    };
+    settings.chunks(6).map(value).collect()
+}
+
+#[test]
+fn streams_of_the_file_are_what_clients_are_told() {
+    let server = start("[limits]\nstreams = 5\n");
+    assert_eq!(http2_settings(&mut connect(&server)).get(&3), Some(&5));
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_and_those_of_one_address_are_closed() {
+    let server = start("[limits]\nconnections = 1\n");
+    let mut first = connect(&server);
+    http2_settings(&mut first);
+    let mut second = connect(&server);
+    second.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(second.read(&mut [0]).is_err());
+    drop(first);
+    second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    http2_settings(&mut second);
+
+    let server = start("[limits]\nconnections_per_address = 1\n");
+    let mut first = connect(&server);
+    http2_settings(&mut first);
+    let mut second = TcpStream::connect(address(&server)).unwrap();
+    second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert!(matches!(second.read(&mut [0]), Ok(0) | Err(_)));
+    server.wait_for("as many connections as it may have", 1);
+    drop(first);
+}
+
+#[test]
+fn connection_that_asks_nothing_ends_after_the_idle_time_of_the_file() {
+    let server = start("[limits]\nidle = \"1s\"\nunread = \"7s\"\n");
+    let mut quiet = connect(&server);
+    let mut rest = Vec::new();
+    quiet.read_to_end(&mut rest).unwrap();
 }

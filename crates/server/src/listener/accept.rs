@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millpond_cache::now_and_then;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::addresses::{Addresses, Place};
 use super::connection::{self, Settings};
 use super::tls::Tls;
 use crate::layers::Calls;
@@ -32,6 +34,7 @@ pub(crate) async fn run(
     calls: Calls,
     settings: Settings,
     permits: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
 ) {
     let mut connections = JoinSet::new();
     let mut stopped = settings.stopped.clone();
@@ -40,11 +43,13 @@ pub(crate) async fn run(
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => {}
             accepted = accept(&socket, &permits) => {
-                if let Some((stream, permit)) = accepted {
+                if let Some((stream, permit)) = accepted
+                    && let Some(place) = place(&stream, &addresses, &calls)
+                {
                     let connection = connection::serve(stream, tls.clone(), calls.clone(), settings.clone());
                     connections.spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop((permit, place));
                     });
                 }
             }
@@ -52,6 +57,17 @@ pub(crate) async fn run(
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
+}
+
+/// A place among the connections of its address; without one the connection is closed.
+fn place(stream: &TcpStream, addresses: &Arc<Addresses>, calls: &Calls) -> Option<Place> {
+    let ip = stream.peer_addr().ok()?.ip().to_canonical();
+    let place = addresses.place(ip);
+    if place.is_none() {
+        calls.count_refused_connection();
+        now_and_then!(info, %ip, "an address has as many connections as it may have");
+    }
+    place
 }
 
 async fn accept(socket: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
