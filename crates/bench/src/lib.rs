@@ -7,6 +7,7 @@
 mod artifact;
 mod blob;
 mod failure;
+mod measure;
 mod percentiles;
 mod plan;
 mod process;
@@ -33,7 +34,6 @@ pub use wire::Target;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::report::Before;
 use crate::rows::Row;
 use crate::run::Pool;
 use crate::setup::{BATCH_BYTES, Setup};
@@ -54,6 +54,8 @@ pub struct Options {
     pub count: Option<usize>,
     /// How many connections make one call at a time each.
     pub connections: usize,
+    /// How many connections are open beside them and ask nothing.
+    pub idle: usize,
     /// The server's process, if it is on this machine.
     pub server: Watched,
 }
@@ -99,42 +101,30 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     // Half of the processors are the server's; with one thread nobody waits for another.
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().div_ceil(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(measure(options, rows))
+    runtime.block_on(all(options, rows))
 }
 
-async fn measure(options: &Options, rows: Vec<&'static Row>) -> Result<Report, Error> {
+async fn all(options: &Options, rows: Vec<&'static Row>) -> Result<Report, Error> {
     let greeting = GetCapabilitiesRequest { instance_name: options.instance.clone() };
     let greeting = Call::new(method::CAPABILITIES, &greeting, Expect::Done);
-    let (mut pool, answer) = Pool::open(&options.against, options.connections, &greeting).await.map_err(
-        |Failure { message, .. }| Error::Unreachable { url: options.against.to_string(), message },
-    )?;
+    let (mut pool, answer) =
+        Pool::open(&options.against, options.connections, options.idle, &greeting).await.map_err(
+            |Failure { message, .. }| Error::Unreachable { url: options.against.to_string(), message },
+        )?;
     let batch_bytes = batch_bytes(&answer);
     let mut progress = Progress::new();
     let mut report = Report::new(options);
     for row in rows {
-        progress.begin(format!("{}, set-up", row.name));
-        let mut setup = Setup {
+        let setup = Setup {
             pool: &mut pool,
-            progress: &progress,
+            progress: &mut progress,
             instance: &options.instance,
             batch_bytes,
             random: Random::fresh(),
             count: options.count.unwrap_or(row.count),
+            part_max: row.count,
         };
-        let plan = match row.prepare(&mut setup).await {
-            Ok(plan) => plan,
-            Err(failure) => {
-                report.rows.push(RowReport::without_set_up(row, failure));
-                continue;
-            }
-        };
-        progress.begin(row.name.to_owned());
-        options.server.settle().await;
-        let before = Before::now(&options.server);
-        let outcome = pool.run(plan, options.seconds, &progress).await;
-        let client = before.client_seconds();
-        options.server.settle().await;
-        report.rows.push(RowReport::new(row, outcome, client, before.cost(&options.server)));
+        report.rows.push(measure::row(row, setup, options).await);
     }
     progress.end();
     Ok(report)

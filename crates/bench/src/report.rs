@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Options;
-use crate::failure::{Errors, Failure};
+use crate::failure::Errors;
 use crate::percentiles::Percentiles;
 use crate::process::{Watched, own_ticks, seconds};
 use crate::rows::{Measure, Row};
@@ -21,6 +21,8 @@ pub struct Report {
     pub against: String,
     /// How many connections there were, with one call at a time each.
     pub connections: usize,
+    /// How many connections were open beside them and asked nothing.
+    pub idle: usize,
     /// One for each row that was asked for.
     pub rows: Vec<RowReport>,
 }
@@ -61,7 +63,7 @@ pub struct RowReport {
 }
 
 /// What a row cost the server.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub struct ServerCost {
     /// CPU of the process and its children until they were at rest again, in seconds, to a hundredth.
     pub cpu_seconds: Option<f64>,
@@ -77,7 +79,15 @@ pub struct ServerCost {
     pub disk_grown_bytes: Option<i64>,
 }
 
-/// What client and server had used before a row.
+/// What a row cost, or a part of it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Cost {
+    /// CPU that this client used, in seconds.
+    client_cpu_seconds: f64,
+    server: ServerCost,
+}
+
+/// What client and server had used before a part of a row.
 pub(crate) struct Before {
     server_ticks: Option<u64>,
     disk_bytes: Option<u64>,
@@ -91,13 +101,14 @@ impl Before {
         Self { server_ticks: server.cpu_ticks(), disk_bytes, client_ticks: own_ticks() }
     }
 
-    /// What the client has used since, in seconds.
-    pub(crate) fn client_seconds(&self) -> f64 {
-        seconds(own_ticks().saturating_sub(self.client_ticks))
+    /// What they have used since, once the server is at rest.
+    pub(crate) async fn cost(&self, server: &Watched) -> Cost {
+        let client_cpu_seconds = seconds(own_ticks().saturating_sub(self.client_ticks));
+        server.settle().await;
+        Cost { client_cpu_seconds, server: self.server_cost(server) }
     }
 
-    /// What the server has used since.
-    pub(crate) fn cost(&self, server: &Watched) -> ServerCost {
+    fn server_cost(&self, server: &Watched) -> ServerCost {
         let ticks = server.cpu_ticks().zip(self.server_ticks);
         let disk_bytes = server.disk_bytes();
         let grown = disk_bytes.zip(self.disk_bytes);
@@ -111,10 +122,30 @@ impl Before {
     }
 }
 
+impl Cost {
+    /// Adds what the next part cost.
+    pub(crate) fn join(&mut self, next: Self) {
+        self.client_cpu_seconds += next.client_cpu_seconds;
+        let (sum, next) = (&mut self.server, next.server);
+        sum.cpu_seconds = joined(sum.cpu_seconds, next.cpu_seconds, |sum, part| sum + part);
+        sum.peak_memory_bytes = joined(sum.peak_memory_bytes, next.peak_memory_bytes, u64::max);
+        sum.disk_bytes = next.disk_bytes;
+        sum.disk_grown_bytes = joined(sum.disk_grown_bytes, next.disk_grown_bytes, i64::saturating_add);
+    }
+}
+
+/// Both together, or the one that is there.
+fn joined<T>(first: Option<T>, second: Option<T>, join: impl Fn(T, T) -> T) -> Option<T> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(join(first, second)),
+        (first, second) => first.or(second),
+    }
+}
+
 impl Report {
     pub(crate) fn new(options: &Options) -> Self {
-        let Options { against, connections, .. } = options;
-        Self { against: against.to_string(), connections: *connections, rows: Vec::new() }
+        let Options { against, connections, idle, .. } = options;
+        Self { against: against.to_string(), connections: *connections, idle: *idle, rows: Vec::new() }
     }
 
     /// Whether every row that the server offers went without an error.
@@ -126,7 +157,8 @@ impl Report {
 
 impl RowReport {
     /// What is measured of a row that has been run.
-    pub(crate) fn new(row: &Row, outcome: Outcome, client_cpu_seconds: f64, server: ServerCost) -> Self {
+    pub(crate) fn new(row: &Row, outcome: Outcome, cost: Cost) -> Self {
+        let Cost { client_cpu_seconds, server } = cost;
         let seconds = outcome.elapsed.as_secs_f64();
         let (units, bytes) = (outcome.units as f64, outcome.bytes as f64);
         let cpu = server.cpu_seconds.filter(|cpu| *cpu >= CPU_SECONDS_MIN);
@@ -147,12 +179,6 @@ impl RowReport {
             server,
             ..Self::empty(row).with(outcome.failures.into_errors())
         }
-    }
-
-    /// A row whose set-up failed.
-    pub(crate) fn without_set_up(row: &Row, failure: Failure) -> Self {
-        let message = format!("in the set-up: {}", failure.message);
-        Self::empty(row).with(vec![Errors { code: failure.code, count: 1, message }])
     }
 
     /// Takes errors: nothing but calls that the server does not offer is no error.
@@ -194,13 +220,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::failure::Failure;
     use crate::rows::ROWS;
 
     fn row(server: ServerCost, failures: &[i32]) -> RowReport {
         let mut outcome = Outcome { units: 500, bytes: 1 << 30, ..Outcome::default() };
         outcome.elapsed = Duration::from_secs(2);
         failures.iter().for_each(|code| outcome.failures.add(Failure::told(*code, "")));
-        RowReport::new(&ROWS[0], outcome, 0.0, server)
+        RowReport::new(&ROWS[0], outcome, Cost { client_cpu_seconds: 0.0, server })
     }
 
     #[test]
@@ -224,5 +251,20 @@ mod tests {
         assert!(skipped.skipped.is_some() && skipped.errors.is_empty());
         let failed = row(ServerCost::default(), &[12, 13]);
         assert!(failed.skipped.is_none() && failed.errors.len() == 2);
+    }
+
+    #[test]
+    fn costs_of_parts_are_added_and_the_highest_peak_stays() {
+        let part = |cpu, peak, disk, grown| ServerCost {
+            cpu_seconds: Some(cpu),
+            peak_memory_bytes: Some(peak),
+            disk_bytes: Some(disk),
+            disk_grown_bytes: Some(grown),
+            ..Default::default()
+        };
+        let mut sum = Cost::default();
+        sum.join(Cost { client_cpu_seconds: 1.0, server: part(1.5, 70, 100, 60) });
+        sum.join(Cost { client_cpu_seconds: 2.0, server: part(2.5, 50, 90, -10) });
+        assert_eq!(sum, Cost { client_cpu_seconds: 3.0, server: part(4.0, 70, 90, 50) });
     }
 }

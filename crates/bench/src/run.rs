@@ -21,13 +21,15 @@ pub(crate) struct Outcome {
     pub(crate) units: u64,
     pub(crate) bytes: u64,
     pub(crate) failures: Failures,
-    /// From the first operation's begin to the last one's end.
+    /// From the first operation's begin to the last one's end, and of several parts the sum of that.
     pub(crate) elapsed: Duration,
 }
 
 /// The connections of a run.
 pub(crate) struct Pool {
     connections: Vec<Connection>,
+    /// Held open for what they cost the server.
+    _idle: Vec<Connection>,
 }
 
 /// What the connections share while a plan is run.
@@ -39,16 +41,17 @@ struct Shared {
 }
 
 impl Pool {
-    /// Opens them, and makes a call on each, so that none of that is measured. Returns what the server answered, if it
-    /// offers that call.
+    /// Opens them, and makes a call on each, so that none of that is measured; `idle` are never called again. Returns
+    /// what the server answered, if it offers that call.
     pub(crate) async fn open(
         target: &Target,
         count: usize,
+        idle: usize,
         greeting: &Call,
     ) -> Result<(Self, Vec<Bytes>), Failure> {
-        let mut connections = Vec::with_capacity(count);
+        let mut connections = Vec::with_capacity(count + idle);
         let mut answer = Vec::new();
-        for _ in 0..count {
+        for _ in 0..count + idle {
             let mut connection = Connection::open(target).await?;
             match connection.ask(greeting).await {
                 Ok(messages) => answer = messages,
@@ -57,7 +60,8 @@ impl Pool {
             }
             connections.push(connection);
         }
-        Ok((Self { connections }, answer))
+        let idle = connections.split_off(count);
+        Ok((Self { connections, _idle: idle }, answer))
     }
 
     /// Makes the operations of a plan, beginning none later than `most` after the first.
@@ -117,6 +121,12 @@ async fn perform(connection: &mut Connection, operation: &Operation) -> Result<(
 }
 
 impl Outcome {
+    /// Adds what the next part of the same row did.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.elapsed += next.elapsed;
+        self.join(next);
+    }
+
     /// Adds what another connection did at the same time.
     fn join(&mut self, other: Self) {
         self.took.extend(other.took);

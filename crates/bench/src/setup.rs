@@ -27,16 +27,23 @@ const BATCH_BLOBS: usize = 2000;
 /// Where a row gets what it needs.
 pub(crate) struct Setup<'a> {
     pub(crate) pool: &'a mut Pool,
-    pub(crate) progress: &'a Progress,
+    pub(crate) progress: &'a mut Progress,
     pub(crate) instance: &'a str,
     /// What the content of a batch may take, in bytes.
     pub(crate) batch_bytes: usize,
     pub(crate) random: Random,
-    /// How many operations the row is to make at most.
+    /// How many operations the row has yet to make at most.
     pub(crate) count: usize,
+    /// How many of them fit into memory at a time, if each has content of its own.
+    pub(crate) part_max: usize,
 }
 
 impl Setup<'_> {
+    /// How many operations to prepare of which each is made once.
+    pub(crate) fn part(&self) -> usize {
+        self.count.min(self.part_max)
+    }
+
     /// Makes these calls, and fails with the first that fails.
     pub(crate) async fn perform(&mut self, operations: Vec<Operation>) -> Result<(), Failure> {
         let outcome = self.pool.run(Plan::once(operations), Duration::MAX, self.progress).await;

@@ -20,7 +20,7 @@ const GOT: usize = 1000;
 
 /// Each result stored once.
 pub(super) async fn update(setup: &mut Setup<'_>) -> Result<Plan, Failure> {
-    let updates = updates(setup, setup.count).await?;
+    let updates = updates(setup, setup.part()).await?;
     Ok(Plan::once(updates.into_iter().map(|(_, operation)| operation).collect()))
 }
 

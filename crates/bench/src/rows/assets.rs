@@ -16,7 +16,7 @@ const FETCHED: usize = 2000;
 
 /// Each name pushed once.
 pub(super) async fn push(setup: &mut Setup<'_>) -> Result<Plan, Failure> {
-    let requests = requests(setup, setup.count).await?;
+    let requests = requests(setup, setup.part()).await?;
     Ok(Plan::once(requests.iter().map(call).collect()))
 }
 

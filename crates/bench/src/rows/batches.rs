@@ -13,7 +13,7 @@ const READ: usize = 100;
 
 /// Each blob sent once.
 pub(super) fn update(setup: &mut Setup<'_>) -> Plan {
-    let count = setup.count;
+    let count = setup.part();
     let operation = |_| {
         let blobs = batch(setup);
         let call = setup.batch_update(&blobs.iter().collect::<Vec<_>>());

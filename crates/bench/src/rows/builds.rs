@@ -18,7 +18,7 @@ const PULLED: usize = 50;
 /// Each pushed once, by a client that has the build before.
 pub(super) async fn push(setup: &mut Setup<'_>) -> Result<Plan, Failure> {
     let project = project(setup).await?;
-    Ok(Plan::once((0..setup.count).map(|_| push_one(setup, &project).1).collect()))
+    Ok(Plan::once((0..setup.part()).map(|_| push_one(setup, &project).1).collect()))
 }
 
 /// Some, pulled again and again, by clients that have nothing yet.

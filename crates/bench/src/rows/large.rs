@@ -27,7 +27,7 @@ struct Common {
 
 /// Each written once.
 pub(super) fn write(setup: &mut Setup<'_>) -> Plan {
-    let written = blobs(setup, setup.count);
+    let written = blobs(setup, setup.part());
     Plan::once(written.into_iter().map(|(_, call)| Operation::one(call, BLOB_BYTES)).collect())
 }
 

@@ -32,8 +32,8 @@ pub(crate) struct Row {
     pub(crate) measure: Measure,
     /// What is counted.
     pub(crate) unit: &'static str,
-    /// How many operations unless the user says otherwise: as many as take a fast server a second or more, and as keep
-    /// the client's memory below a gigabyte.
+    /// How many operations unless the user says otherwise, and how many are prepared at a time where each is sent but
+    /// once: as many as take a fast server a second or more, and as keep the client's memory below a gigabyte.
     pub(crate) count: usize,
     kind: Kind,
 }
@@ -104,7 +104,7 @@ impl Row {
         }
     }
 
-    /// Brings the server into the state that the row needs, and encodes its calls.
+    /// Brings the server into the state that the row needs, and encodes its calls, or those of a part.
     pub(crate) async fn prepare(&self, setup: &mut Setup<'_>) -> Result<Plan, Failure> {
         match self.kind {
             Kind::LargeWrite => Ok(large::write(setup)),

@@ -16,7 +16,7 @@ const GOT: usize = 1000;
 
 /// Each name set once.
 pub(super) async fn update(setup: &mut Setup<'_>) -> Result<Plan, Failure> {
-    let names = names(setup, setup.count).await?;
+    let names = names(setup, setup.part()).await?;
     Ok(Plan::once(names.iter().map(|(key, tree)| update_call(setup, key, tree)).collect()))
 }
 

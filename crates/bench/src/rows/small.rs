@@ -11,7 +11,7 @@ const READ: usize = 5000;
 
 /// Each written once.
 pub(super) fn write(setup: &mut Setup<'_>) -> Plan {
-    let blobs = blobs(setup, setup.count);
+    let blobs = blobs(setup, setup.part());
     Plan::once(blobs.iter().map(|blob| Operation::one(setup.write(blob), BLOB_BYTES)).collect())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millpond_bench::{Error, Options, Report, Target, Watched};
 
 use crate::exit::{Code, Failure};
+use crate::open_files;
 
 /// What stands below the flags in `millpond bench --help`.
 pub(crate) fn after_help() -> String {
@@ -40,13 +41,17 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     seconds: u32,
 
-    /// Make at most so many operations in each row [default: each row's own number]
+    /// Make at most so many operations in each row, prepared in parts that fit into memory [default: each row's own number]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
 
     /// Use so many connections, with one call at a time on each
     #[arg(long, value_name = "COUNT", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
+
+    /// Keep so many connections open beside them that ask nothing
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    idle: u32,
 
     /// Use this instance of the server
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -68,6 +73,7 @@ pub(crate) struct Flags {
 /// Measures and prints what came of it.
 pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
     let json = flags.json;
+    open_files::allow_all_that_may_be_had();
     let report = millpond_bench::run(&flags.into()).map_err(failure)?;
     print(&report, json).map_err(|error| {
         Failure::new(Code::Failed, format!("the report cannot be printed: {error}"), "look at where it goes")
@@ -112,6 +118,7 @@ impl From<Flags> for Options {
             seconds: Duration::from_secs(flags.seconds.into()),
             count: flags.count.map(|count| count as usize),
             connections: flags.connections as usize,
+            idle: flags.idle as usize,
             server: Watched { pid: flags.pid, data: flags.server_data },
         }
     }

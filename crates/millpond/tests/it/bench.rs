@@ -54,6 +54,45 @@ fn bench_prints_a_table_and_its_time_is_bounded() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
+/// All at once they would take 14 GB, and minutes; a part takes 200 MB.
+#[test]
+fn bench_prepares_no_more_than_fits_into_memory_however_many_are_asked_for() {
+    const MEMORY_KIB: &str = "4000000";
+    let server = Server::start();
+    let limited = format!("ulimit -v {MEMORY_KIB} && exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_millpond"), "bench", "--against", server.url()]);
+    command.args(["--json", "--rows", "small-write", "--count", "2000000", "--seconds", "1"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    assert_eq!(report["rows"][0]["errors"], Value::Array(Vec::new()));
+    assert!(report["rows"][0]["timed"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn bench_makes_every_operation_of_a_row_that_takes_several_parts() {
+    const OPERATIONS: u64 = 1201;
+    let server = Server::start();
+    let count = OPERATIONS.to_string();
+    let rows = ["--rows", "build-push", "--seconds", "600", "--count", &count];
+    let output = bench(&[&["--against", server.url(), "--json"], &rows[..]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["rows"][0]["operations"], OPERATIONS, "{report}");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn bench_keeps_idle_connections_open_beside_the_load() {
+    let server = Server::start();
+    let counts = ["--connections", "2", "--idle", "40", "--count", "10"];
+    let output =
+        bench(&[&["--against", server.url(), "--json", "--rows", "small-write"], &counts[..]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["connections"], &report["idle"]), (&2.into(), &40.into()));
+    assert_eq!(report["rows"][0]["operations"], 10);
+}
+
 #[test]
 fn bench_tells_what_a_server_refuses() {
     let server = Server::start_with(&["--max-size", "64MB"]);
