@@ -33,7 +33,8 @@ impl Cache {
         }
         let blob = (result.len() > INLINE_MAX).then(|| Digest::of(&result));
         to_store.extend(blob.map(|blob| (blob, result.clone())));
-        let target = blob.map_or_else(|| Target::Inline(result.clone()), Target::Blob);
+        // In memory of its own: the catalog keeps it, and a slice would keep the whole buffer that the request came in.
+        let target = blob.map_or_else(|| Target::Inline(Bytes::copy_from_slice(&result)), Target::Blob);
         if !to_store.is_empty() {
             for outcome in self.inner.blobs.put_many(to_store).await {
                 outcome?;

@@ -206,3 +206,15 @@ async fn stop_while_closing_refuses_new_calls_and_the_next_start_is_clean() {
     assert!(opened.clean);
     assert_eq!(Fixture::of(cache).fetch_digest(AssetKind::Blob, "urn:x").await, Some(blob));
 }
+
+#[tokio::test]
+async fn action_result_that_is_kept_does_not_keep_the_buffer_that_it_came_in() {
+    let data = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(data.path()).await;
+    let result = reapi::ActionResult { exit_code: 7, ..Default::default() }.encode_to_vec();
+    let buffer = Bytes::from([vec![0; 8192], result].concat());
+    let action = Digest::of(b"action");
+    fixture.cache.update_action_result(&fixture.push, action, buffer.slice(8192..)).await.unwrap();
+    assert!(buffer.is_unique());
+    assert_eq!(fixture.cache.action_result(&fixture.pull, action).await.unwrap(), buffer[8192..]);
+}
