@@ -95,7 +95,9 @@ impl Writer {
             match next {
                 Some(Command::Change(request, answer)) => {
                     let mut group = vec![(request, answer)];
-                    while let (true, Ok(command)) = (group.len() < GROUP_MAX, commands.try_recv()) {
+                    while group.len() < GROUP_MAX
+                        && let Ok(command) = commands.try_recv()
+                    {
                         match command {
                             Command::Change(request, answer) => group.push((request, answer)),
                             other => {
@@ -464,6 +466,26 @@ mod tests {
         writer.checkpoint_after = Instant::now();
         writer.checkpoint();
         assert_eq!(length(), 0);
+    }
+
+    #[test]
+    fn everybody_is_answered_however_many_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
+        let (writer, ..) = start::start(folder.path(), disk, &CatalogOptions::default()).unwrap();
+        let (commands, receiver) = std::sync::mpsc::channel();
+        let (answers, answered) = std::sync::mpsc::channel();
+        let count = 3 * GROUP_MAX;
+        for number in 0..count {
+            let mut new = example();
+            new.name.text = number.to_string().into();
+            let answers = answers.clone();
+            let answer: Answer<Outcome> = Box::new(move |outcome| answers.send(outcome.is_ok()).unwrap());
+            commands.send(Command::Change(Request::Publish(vec![new]), answer)).unwrap();
+        }
+        drop((commands, answers));
+        writer.run(&receiver);
+        assert_eq!(answered.into_iter().filter(|committed| *committed).count(), count);
     }
 
     #[test]
