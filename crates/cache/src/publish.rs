@@ -69,8 +69,11 @@ impl Inner {
     async fn publish_in_order(self: Arc<Self>, publication: Publication) -> Result<Published> {
         let ticket = self.gate.ticket()?;
         let subjects = distinct(&publication.names);
-        let turn = self.walks.turn().await?;
-        let walked = self.walk_all(turn, subjects, ticket.time()).await?;
+        let at_once = self.walker.walk_at_once(&subjects, ticket.time(), self.gate.fresh_from())?;
+        let walked = match at_once {
+            Some(walked) => walked,
+            None => self.walk_all(self.walks.turn().await?, subjects, ticket.time()).await?,
+        };
         if !walked.is_whole() {
             return self.not_whole(publication, walked, ticket.time()).await;
         }

@@ -1,10 +1,12 @@
 //! The walk: raises a closure and says what of its required part is missing.
 //!
-//! Blocking: reads directories from the volume where no memo knows them. A `Directory` is parsed only after it was
-//! raised, so that nothing can go between looking and raising.
+//! Blocking: reads directories from the volume where no memo knows them. A short walk is tried before that where nobody may
+//! block, and given up at the first thing that it would have to wait for. A `Directory` is parsed only after it was raised,
+//! so that nothing can go between looking and raising.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +26,10 @@ const MISSING_NAMED_MAX: usize = 3;
 /// What this process has neither written nor verified is verified in the walk, up to so much; the rest right after.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+/// What a walk raises at most where nobody may block: a tenth of a millisecond's work.
+const AT_ONCE_BLOBS_MAX: usize = 1000;
+/// The largest message that such a walk reads and parses, in bytes.
+const AT_ONCE_MESSAGE_BYTES_MAX: u64 = 64 << 10;
 
 /// Walks closures over one blob store.
 #[derive(Debug)]
@@ -78,6 +84,26 @@ impl Walker {
         self.walk_and_check(subject, to, fresh_from, CHECK_BYTES_MAX)
     }
 
+    /// The same of all `subjects` together where nobody may block; `None` if it takes long, or waiting, and is left to
+    /// [`Walker::walk`].
+    pub(crate) fn walk_at_once(
+        &self,
+        subjects: &[Subject],
+        to: Level,
+        fresh_from: Level,
+    ) -> Result<Option<Walked>> {
+        let mut walk = self.begin(to, fresh_from, 0);
+        walk.at_once = Some(AT_ONCE_BLOBS_MAX);
+        for subject in subjects {
+            let outcome = walk.run(subject);
+            if walk.gave_up {
+                return Ok(None);
+            }
+            outcome?;
+        }
+        Ok(Some(walk.found))
+    }
+
     /// Raises the closure of `subject` to `to`, and leaves verifying to its next look-up.
     pub(crate) fn raise_only(&self, subject: &Subject, to: Level) -> Result<()> {
         self.walk_and_check(subject, to, to, 0).map(drop)
@@ -90,10 +116,18 @@ impl Walker {
         fresh_from: Level,
         check_bytes: u64,
     ) -> Result<Walked> {
-        let mut walk = Walk {
+        let mut walk = self.begin(to, fresh_from, check_bytes);
+        walk.run(subject)?;
+        Ok(walk.found)
+    }
+
+    fn begin(&self, to: Level, fresh_from: Level, check_bytes: u64) -> Walk<'_> {
+        Walk {
             walker: self,
             to,
             fresh_from,
+            at_once: None,
+            gave_up: false,
             check_bytes,
             check_until: Instant::now() + CHECK_TIME_MAX,
             walked: 0,
@@ -105,9 +139,7 @@ impl Walker {
                 epoch: self.blobs.epoch(),
                 unchecked: Vec::new(),
             },
-        };
-        walk.run(subject)?;
-        Ok(walk.found)
+        }
     }
 }
 
@@ -115,6 +147,10 @@ struct Walk<'a> {
     walker: &'a Walker,
     to: Level,
     fresh_from: Level,
+    /// Where nobody may block: how many blobs it may still raise.
+    at_once: Option<usize>,
+    /// It met something to wait for, and what it has found is worth nothing.
+    gave_up: bool,
     check_bytes: u64,
     check_until: Instant,
     walked: usize,
@@ -126,9 +162,15 @@ impl Walk<'_> {
         let Some(Roots { required, optional }) = self.roots(subject)? else { return Ok(()) };
         self.required(&required)?;
         if self.found.is_whole() {
-            self.optional(&optional);
+            self.optional(&optional)?;
         }
         Ok(())
+    }
+
+    /// Ends a walk that may not block.
+    fn give_up(&mut self) -> Error {
+        self.gave_up = true;
+        Error::Busy("this walk has to wait for the disk".to_owned())
     }
 
     /// `None` if the message that the roots stand in is missing.
@@ -160,12 +202,12 @@ impl Walk<'_> {
     }
 
     fn required(&mut self, parts: &Parts) -> Result<()> {
-        let missing = self.raise(&parts.blobs);
+        let missing = self.raise(&parts.blobs)?;
         self.note_missing(&missing);
         for digest in &parts.tree_messages {
             if let Some(content) = self.message(digest)? {
                 let files = action_result::files_of_tree_message(digest, content)?;
-                let missing = self.raise(&files);
+                let missing = self.raise(&files)?;
                 self.note_missing(&missing);
             }
         }
@@ -177,24 +219,26 @@ impl Walk<'_> {
     }
 
     /// What is there of it is raised; what is not, or cannot be read, dangles.
-    fn optional(&mut self, parts: &Parts) {
-        self.raise(&parts.blobs);
+    fn optional(&mut self, parts: &Parts) -> Result<()> {
+        self.raise(&parts.blobs)?;
         for root in &parts.trees {
             let before = self.found.raised_to;
             match self.tree(root) {
                 Ok(missing) if missing.is_empty() => {}
                 Ok(missing) => tracing::debug!(%root, missing = missing.len(), "an optional tree dangles"),
+                Err(error) if self.gave_up => return Err(error),
                 Err(error) => {
                     self.found.raised_to = before;
                     tracing::debug!(%root, %error, "an optional tree cannot be walked");
                 }
             }
         }
+        Ok(())
     }
 
     /// Raises and reads a message; `None`, and noted, if it is missing.
     fn message(&mut self, digest: &Digest) -> Result<Option<Bytes>> {
-        let missing = self.raise(std::slice::from_ref(digest));
+        let missing = self.raise(std::slice::from_ref(digest))?;
         let content = if missing.is_empty() { self.read(digest)? } else { None };
         if content.is_none() {
             self.note_missing(std::slice::from_ref(digest));
@@ -202,13 +246,22 @@ impl Walk<'_> {
         Ok(content)
     }
 
-    fn read(&self, digest: &Digest) -> Result<Option<Bytes>> {
+    fn read(&mut self, digest: &Digest) -> Result<Option<Bytes>> {
         if digest.size() > MESSAGE_BYTES_MAX {
             return Err(Error::Invalid(format!(
                 "{digest} stands where a message is expected, and is larger than the {MESSAGE_BYTES_MAX} bytes that one may have"
             )));
         }
-        match self.walker.blobs.read_small(digest) {
+        let read = if self.at_once.is_some() {
+            let at_hand = digest.size() <= AT_ONCE_MESSAGE_BYTES_MAX;
+            match if at_hand { self.walker.blobs.try_read_small(digest) } else { Poll::Pending } {
+                Poll::Ready(read) => read,
+                Poll::Pending => return Err(self.give_up()),
+            }
+        } else {
+            self.walker.blobs.read_small(digest)
+        };
+        match read {
             Ok(content) => Ok(Some(content)),
             Err(millpond_store::Error::Missing) => Ok(None),
             Err(error) => Err(error.into()),
@@ -216,8 +269,15 @@ impl Walk<'_> {
     }
 
     /// Raises blobs, verifies those that this process has not seen, and returns the missing.
-    fn raise(&mut self, digests: &[Digest]) -> Vec<Digest> {
+    fn raise(&mut self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        if let Some(left) = self.at_once {
+            let Some(left) = left.checked_sub(digests.len()) else { return Err(self.give_up()) };
+            self.at_once = Some(left);
+        }
         let raised = self.walker.blobs.raise(digests, self.to);
+        if self.at_once.is_some() && !raised.unchecked.is_empty() {
+            return Err(self.give_up());
+        }
         self.found.unsynced.merge(&raised.unsynced);
         let mut missing = raised.missing;
         for digest in raised.unchecked {
@@ -233,13 +293,18 @@ impl Walk<'_> {
                 Err(_) => self.found.unchecked.push(digest),
             }
         }
-        missing
+        Ok(missing)
     }
 
     /// Raises a tree by its memo, or by reading it; returns the missing.
     fn tree(&mut self, root: &Digest) -> Result<Vec<Digest>> {
         let memo = self.walker.memos.of(root);
-        let mut memo = lock(&memo);
+        let mut memo = match memo.try_lock() {
+            Err(TryLockError::WouldBlock) if self.at_once.is_some() => return Err(self.give_up()),
+            Err(TryLockError::WouldBlock) => lock(&memo),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(memo) => memo,
+        };
         let outcome = self.tree_by_memo(root, &mut memo);
         if memo.digests.is_empty() {
             self.walker.memos.forget(root);
@@ -262,7 +327,7 @@ impl Walk<'_> {
         let outcome = if memo.digests.is_empty() {
             self.read_tree(root)
         } else {
-            Ok((Arc::clone(&memo.digests), self.raise(&memo.digests)))
+            self.raise(&memo.digests).map(|missing| (Arc::clone(&memo.digests), missing))
         };
         let unsynced = std::mem::replace(&mut self.found.unsynced, before);
         self.found.unsynced.merge(&unsynced);
@@ -288,7 +353,7 @@ impl Walk<'_> {
             if level.is_empty() {
                 return Ok((all.into(), missing));
             }
-            let gone: HashSet<Digest> = self.raise(&level).into_iter().collect();
+            let gone: HashSet<Digest> = self.raise(&level)?.into_iter().collect();
             missing.extend(&gone);
             let mut next = Vec::new();
             for directory in level.iter().filter(|directory| !gone.contains(directory)) {
@@ -299,7 +364,7 @@ impl Walk<'_> {
                 let mut found = children(directory, content)?;
                 found.files.retain(|file| seen_files.insert(*file));
                 found.directories.retain(|child| seen.insert(*child));
-                missing.append(&mut self.raise(&found.files));
+                missing.append(&mut self.raise(&found.files)?);
                 all.append(&mut found.files);
                 all.extend_from_slice(&found.directories);
                 next.append(&mut found.directories);

@@ -42,13 +42,14 @@ async fn look_ups_behind_a_full_queue_are_misses_and_fresh_ones_are_not() {
         assert_eq!(fixture.cache.figures().lookups_shed, shed);
         assert!(found("urn:fresh").await);
     }
-    // A publish waits behind them all.
+    // One that needs no more than the index waits for nobody.
+    let blob = fixture.put("pushed").await.unwrap();
+    let pushed = tokio::time::timeout(PATIENCE, fixture.push(AssetKind::Blob, &["urn:at-once"], blob)).await;
+    assert_eq!(pushed.unwrap().unwrap(), Published::Whole);
+    // A publish that has to read what nobody has read since the start waits behind them all.
     let publish = tokio::spawn({
         let fixture = Arc::clone(&fixture);
-        async move {
-            let blob = fixture.put("pushed").await.unwrap();
-            fixture.push(AssetKind::Blob, &["urn:pushed"], blob).await
-        }
+        async move { fixture.push(AssetKind::Blob, &["urn:pushed"], Digest::of(b"urn:stale")).await }
     });
     while walks.waiting() <= WAITING_MAX {
         tokio::task::yield_now().await;

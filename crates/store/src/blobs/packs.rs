@@ -160,6 +160,14 @@ impl Blobs {
         self.shared.read_small(digest)
     }
 
+    /// As [`Blobs::read_small`], if the page cache has it; `Pending` if reading it may block.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn try_read_small(&self, digest: &Digest) -> Poll<Result<Bytes>> {
+        self.shared.try_read_small(digest)
+    }
+
     /// Whole blobs; the caller bounds their sizes together. What the page cache has is read here, the rest in one trip
     /// to the blocking pool. Each result stands where its digest stood.
     pub async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Bytes>> {
