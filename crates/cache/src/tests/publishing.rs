@@ -1,5 +1,9 @@
 //! What is acknowledged, what waits, what is refused, and what a look-up answers.
 
+use std::sync::Arc;
+
+use millpond_store::disk::{Call, Disk, Effect, Fault, FaultyDisk, MemoryDisk};
+
 use super::*;
 
 #[tokio::test]
@@ -217,4 +221,40 @@ async fn action_result_that_is_kept_does_not_keep_the_buffer_that_it_came_in() {
     fixture.cache.update_action_result(&fixture.push, action, buffer.slice(8192..)).await.unwrap();
     assert!(buffer.is_unique());
     assert_eq!(fixture.cache.action_result(&fixture.pull, action).await.unwrap(), buffer[8192..]);
+}
+
+/// The catalog's COMMIT is the other sync that a publish waits for; its journal is synced every few seconds beside that.
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_waits_for_one_sync_of_its_pack_and_those_at_once_share_it() {
+    let data = tempfile::tempdir().unwrap();
+    let never = Fault { call: Some(Call::Sync), nth: u64::MAX, effect: Effect::Unwind, lasting: false };
+    let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default()), never));
+    let volume = Arc::clone(&disk) as Arc<dyn Disk>;
+    let fixture =
+        Arc::new(Fixture::of(Cache::open_on(options(data.path()), move |_| Ok(volume)).await.unwrap().0));
+
+    let before = disk.calls();
+    for number in 0..10 {
+        let blob = fixture.put(format!("one after the other {number}")).await.unwrap();
+        fixture.push(AssetKind::Blob, &[&format!("urn:{number}")], blob).await.unwrap();
+    }
+    let alone = disk.calls() - before;
+    assert!((10..20).contains(&alone), "{alone}");
+
+    let mut blobs = Vec::new();
+    for number in 0..200 {
+        blobs.push(fixture.put(format!("at once {number}")).await.unwrap());
+    }
+    let before = disk.calls();
+    let pushes = blobs.into_iter().enumerate().map(|(number, blob)| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(
+            async move { fixture.push(AssetKind::Blob, &[&format!("urn:at-once:{number}")], blob).await },
+        )
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        assert_eq!(push.await.unwrap().unwrap(), Published::Whole);
+    }
+    let shared = disk.calls() - before;
+    assert!((1..20).contains(&shared), "{shared}");
 }

@@ -102,6 +102,11 @@ impl FaultyDisk {
         Self { inner, faults: Arc::new(Faults { fault, count: Mutex::new(Count::default()) }) }
     }
 
+    /// How many calls there were that count.
+    pub fn calls(&self) -> u64 {
+        self.faults.count.lock().unwrap_or_else(PoisonError::into_inner).calls
+    }
+
     /// Whether the fault has come to pass.
     pub fn has_struck(&self) -> bool {
         self.faults.count.lock().unwrap_or_else(PoisonError::into_inner).struck
