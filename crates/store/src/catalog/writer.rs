@@ -481,7 +481,7 @@ mod tests {
             new.name.text = number.to_string().into();
             let answers = answers.clone();
             let answer: Answer<Outcome> = Box::new(move |outcome| answers.send(outcome.is_ok()).unwrap());
-            commands.send(Command::Change(Request::Publish(vec![new]), answer)).unwrap();
+            commands.send(Command::Change(Request::Publish(vec![new], Replaces::Anything), answer)).unwrap();
         }
         drop((commands, answers));
         writer.run(&receiver);
