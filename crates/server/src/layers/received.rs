@@ -40,6 +40,8 @@ struct Messages {
     followed: usize,
     /// The length of a message that there was no room for yet. Its head ends where `followed` is.
     begins: Option<u32>,
+    /// Nothing more can come, so nothing can pile up.
+    ended: bool,
     waiting: Option<Waiting>,
 }
 
@@ -66,6 +68,7 @@ impl<B> Received<B> {
             rest: Bytes::new(),
             followed: 0,
             begins: None,
+            ended: false,
             waiting: None,
         };
         Self { body, record, messages: Some(messages) }
@@ -78,7 +81,8 @@ impl Messages {
         self.terms.hold.asked_for_more(self.framing.in_message() && self.begins.is_none());
     }
 
-    fn came(&mut self, data: Bytes) {
+    fn came(&mut self, data: Bytes, ended: bool) {
+        self.ended = ended;
         self.pace.brought(data.len(), self.terms.hold.state().0);
         self.rest = data;
         self.followed = 0;
@@ -103,7 +107,7 @@ impl Messages {
                 None => return Ok(self.wait(Some(length))),
             }
         }
-        if self.terms.hold.needs_window() {
+        if self.needs_window() {
             match self.terms.share.window() {
                 Some(window) => self.terms.hold.read_by(Some(window)),
                 None => return Ok(self.wait(None)),
@@ -158,12 +162,16 @@ impl Messages {
         if before.is_empty() { self.wait(Some(length)) } else { Next::HandOn(before) }
     }
 
+    fn needs_window(&self) -> bool {
+        !self.ended && self.terms.hold.needs_window()
+    }
+
     fn wait(&mut self, length: Option<u32>) -> Next {
         self.terms.hold.read_by(None);
-        let Terms { share, hold, .. } = &self.terms;
+        let Terms { share, .. } = &self.terms;
         let purpose = self.terms.purpose(self.first);
         let patience = self.terms.patience();
-        Next::Wait(Box::pin(Arc::clone(share).wait(purpose, length, hold.needs_window(), patience)))
+        Next::Wait(Box::pin(Arc::clone(share).wait(purpose, length, self.needs_window(), patience)))
     }
 
     /// All that came was handed on.
@@ -217,7 +225,7 @@ where
             }
             let Some(messages) = messages else { return Poll::Ready(Some(Ok(frame))) };
             match frame.into_data() {
-                Ok(data) => messages.came(data),
+                Ok(data) => messages.came(data, body.is_end_stream()),
                 Err(other) => return Poll::Ready(Some(Ok(other))),
             }
         }

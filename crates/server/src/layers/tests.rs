@@ -129,3 +129,31 @@ async fn waiting_for_memory_ends_with_what_the_client_survives() {
     assert_eq!(waited(&format!("{CAS}/BatchUpdateBlobs"), CASD).await, ("8".into(), 30));
     assert_eq!(waited("/google.bytestream.ByteStream/Write", CASD).await, ("8".into(), 30));
 }
+
+/// An upload that comes whole has nothing left to send, so it takes no window, though there be none.
+#[tokio::test(start_paused = true)]
+async fn upload_that_has_come_whole_waits_for_no_window() {
+    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let others: Vec<_> = (0..1000).map(|_| Share::new(Arc::clone(&memory))).collect();
+    let hoard: Vec<_> = others.iter().map_while(|other| other.window()).collect();
+    assert!(!hoard.is_empty() && hoard.len() < others.len());
+    let handler = async |request: Request<Body>| {
+        let mut body = request.into_body();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            if let Err(error) = frame {
+                return tonic::Status::from_error(error.into()).into_http::<Body>();
+            }
+        }
+        tonic::Status::ok("").into_http()
+    };
+    let router = Router::new().fallback(post(handler));
+    let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::default(), memory);
+    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
+    let whole = Body::from(Bytes::from_static(&[0, 0, 0, 0, 2, 0x50, 1]));
+    let request = Request::post("/google.bytestream.ByteStream/Write");
+    let request = request.header(CONTENT_TYPE, "application/grpc").body(whole).unwrap();
+    let start = tokio::time::Instant::now();
+    let (parts, body) = calls.call(request).await.unwrap().into_parts();
+    assert_eq!(status_of(body, parts).await.0, "0");
+    assert_eq!(start.elapsed().as_secs(), 0);
+}
