@@ -151,6 +151,11 @@ impl Access {
         self.most(|_| true) >= Rights::Push
     }
 
+    /// Refuses whoever may do nothing anywhere, before anything else is asked.
+    pub fn may_do_something(&self) -> Result<()> {
+        if self.most(|_| true) > Rights::Nothing { Ok(()) } else { Err(self.refusal(Rights::Pull)) }
+    }
+
     /// A permit to pull from `instance`.
     pub fn pull(&self, instance: InstanceName, client: &Client) -> Result<Permit<Pull>> {
         self.permit(Rights::Pull, instance, client)

@@ -16,6 +16,15 @@ use crate::name::UriForm;
 use crate::publish::promotion;
 use crate::{AssetKind, Error, InstanceKind, Published, Result};
 
+/// What to do when too many wait for a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Wait as well: the answer must be true.
+    Waits,
+    /// Say no: a look-up that is a miss is none the worse.
+    Sheds,
+}
+
 impl Inner {
     /// The value of a name, whole and raised for the lease, or a miss.
     pub(crate) async fn look_up(self: &Arc<Self>, name: &Allowed) -> Result<Arc<Value>> {
@@ -47,18 +56,26 @@ impl Inner {
     async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
         self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
-        Ok(self.whole_for_the_lease(&value).await?.then_some(value))
+        Ok(self.whole_for_the_lease(&value, Patience::Sheds).await?.then_some(value))
     }
 
     /// Whether a value is whole; then it stays for the lease.
-    pub(crate) async fn whole_for_the_lease(self: &Arc<Self>, value: &Arc<Value>) -> Result<bool> {
+    pub(crate) async fn whole_for_the_lease(
+        self: &Arc<Self>,
+        value: &Arc<Value>,
+        patience: Patience,
+    ) -> Result<bool> {
         let name = &value.name;
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket()?;
         if value.level().max(value.raised_to()) < waterline {
             return Ok(false);
         }
-        let Some(turn) = self.walks.turn_unless_full().await? else {
+        let turn = match patience {
+            Patience::Waits => Some(self.walks.turn().await?),
+            Patience::Sheds => self.walks.turn_unless_full().await?,
+        };
+        let Some(turn) = turn else {
             self.counters.lookups_shed.add(1);
             now_and_then!(warn, name = &*name.text, "too many look-ups wait, and one is a miss");
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Who may give a name another value: nobody's names can be hijacked, and no honest builder fails.
+//! Who may give a name another value: strong keys, and what rules protect, cannot be hijacked, and no honest builder fails.
 //!
 //! Two builders that build the same element push the same name, often with different bytes. Whichever comes second is no
 //! error of theirs, so a replacement that is not allowed is answered OK, and the first whole value stays; unless a rule
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millpond_proto::{buildstream, reapi};
 use millpond_store::catalog::{NameKind, NewValue, Promoted, Replaces, State, Target, Value};
-use millpond_store::{Digest, now_and_then};
+use millpond_store::{Clock, Digest, now_and_then};
 use prost::Message;
 
 use crate::cache::Inner;
+use crate::lookup::Patience;
 use crate::name::{UriForm, short};
 use crate::{AssetKind, Error, Pattern, Result};
 
@@ -195,15 +196,18 @@ impl Inner {
         if replacement == Replacement::Anyone || replacement == Replacement::SameIdentity && own {
             return Ok(Verdict::Replace);
         }
-        let described = self.describe(&old.name.text, old.name.kind, &old.target).await;
+        if old.expires.is_some_and(|expires| expires <= Clock::unix_seconds()) {
+            return Ok(Verdict::Replace);
+        }
+        let described = self.describe(&old.name.text, old.name.kind, &old.target).await?;
         if rule.is_none() && !described.strong {
             return Ok(Verdict::Replace);
         }
-        if described.failed && !self.describe(&new.name.text, new.name.kind, &new.target).await.failed {
+        if described.failed && !self.describe(&new.name.text, new.name.kind, &new.target).await?.failed {
             return Ok(Verdict::Replace);
         }
         // One that is not whole protects nothing. One that is stays for the lease, as if it had been looked up.
-        let whole = new.state == State::Whole && self.whole_for_the_lease(old).await?;
+        let whole = new.state == State::Whole && self.whole_for_the_lease(old, Patience::Waits).await?;
         let same = old.target == new.target && old.references == new.references;
         Ok(match rule.map_or(Otherwise::KeepQuietly, |rule| rule.otherwise) {
             _ if !whole => Verdict::Replace,
@@ -212,48 +216,68 @@ impl Inner {
         })
     }
 
-    /// What an artifact says of itself. Whatever cannot be read says nothing.
-    async fn describe(&self, text: &str, kind: NameKind, target: &Target) -> Description {
+    /// What an artifact says of itself. One whose message is gone or malformed says nothing; one that just cannot be read
+    /// now is an error, for nobody can tell what it is.
+    async fn describe(&self, text: &str, kind: NameKind, target: &Target) -> Result<Description> {
         let key = text.rsplit('/').next().unwrap_or_default();
         let described = match (kind, target) {
             (NameKind::AssetBlob, Target::Blob(digest))
                 if UriForm::of(AssetKind::Blob, text) == UriForm::Artifact =>
             {
-                self.describe_artifact(key, digest).await
+                self.describe_artifact(key, digest).await?
             }
             (NameKind::AssetDirectory, Target::Directory(root)) if short_is_artifact(text) => {
-                self.describe_tree(key, root).await
+                self.describe_tree(key, root).await?
             }
             _ => None,
         };
-        described.unwrap_or(UNKNOWN)
+        Ok(described.unwrap_or(UNKNOWN))
     }
 
     /// BuildStream 2: the message says it.
-    async fn describe_artifact(&self, key: &str, digest: &Digest) -> Option<Description> {
-        let artifact = buildstream::Artifact::decode(self.small_blob(digest).await?).ok()?;
-        Some(Description { strong: artifact.strong_key == key, failed: !artifact.build_success })
+    async fn describe_artifact(&self, key: &str, digest: &Digest) -> Result<Option<Description>> {
+        let artifact: Option<buildstream::Artifact> = self.message(Some(*digest)).await?;
+        Ok(artifact.map(|artifact| Description {
+            strong: artifact.strong_key == key,
+            failed: !artifact.build_success,
+        }))
     }
 
     /// BuildStream 1: `meta/keys.yaml` in the artifact's tree says it. It publishes no failed builds.
-    async fn describe_tree(&self, key: &str, root: &Digest) -> Option<Description> {
-        let root = reapi::Directory::decode(self.small_blob(root).await?).ok()?;
-        let meta = root.directories.iter().find(|node| node.name == "meta")?;
-        let meta = self.small_blob(&parsed(meta.digest.as_ref())?).await?;
-        let meta = reapi::Directory::decode(meta).ok()?;
-        let keys = meta.files.iter().find(|node| node.name == "keys.yaml")?;
-        let keys = self.small_blob(&parsed(keys.digest.as_ref())?).await?;
-        let strong =
-            std::str::from_utf8(&keys).ok()?.lines().find_map(|line| line.strip_prefix("strong:"))?;
-        let strong = strong.trim().trim_matches(['"', '\'']) == key;
-        Some(Description { strong, failed: false })
+    async fn describe_tree(&self, key: &str, root: &Digest) -> Result<Option<Description>> {
+        let root: Option<reapi::Directory> = self.message(Some(*root)).await?;
+        let meta = root.and_then(|root| {
+            let meta = root.directories.into_iter().find(|node| node.name == "meta")?;
+            parsed(meta.digest.as_ref())
+        });
+        let meta: Option<reapi::Directory> = self.message(meta).await?;
+        let keys = meta.and_then(|meta| {
+            let keys = meta.files.into_iter().find(|node| node.name == "keys.yaml")?;
+            parsed(keys.digest.as_ref())
+        });
+        let keys = self.small_blob(keys).await?;
+        let strong = keys.as_deref().and_then(|keys| {
+            std::str::from_utf8(keys).ok()?.lines().find_map(|line| line.strip_prefix("strong:"))
+        });
+        Ok(strong.map(|strong| Description {
+            strong: strong.trim().trim_matches(['"', '\'']) == key,
+            failed: false,
+        }))
     }
 
-    async fn small_blob(&self, digest: &Digest) -> Option<Bytes> {
-        if digest.size() > DESCRIPTION_BYTES_MAX {
-            return None;
+    async fn message<M: Message + Default>(&self, digest: Option<Digest>) -> Result<Option<M>> {
+        Ok(self.small_blob(digest).await?.and_then(|content| M::decode(content).ok()))
+    }
+
+    async fn small_blob(&self, digest: Option<Digest>) -> Result<Option<Bytes>> {
+        let Some(digest) = digest.filter(|digest| digest.size() <= DESCRIPTION_BYTES_MAX) else {
+            return Ok(None);
+        };
+        match self.blobs.read_many(&[digest]).await.pop() {
+            Some(Ok(content)) => Ok(Some(content)),
+            None | Some(Err(millpond_store::Error::Missing)) => Ok(None),
+            Some(Err(error)) => Err(error.into()),
         }
-        self.blobs.read_many(std::slice::from_ref(digest)).await.pop()?.ok()
     }
 }
 

@@ -13,7 +13,7 @@ const NAME_LENGTH_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Certificate {
     pub(crate) sha256: Fingerprint,
-    /// The subject's common name, or what says which certificate it is.
+    /// The subject's common name, or that it is one.
     pub(crate) name: String,
     /// The first second in which it is valid, in Unix seconds.
     pub(crate) not_before: u64,
@@ -50,7 +50,7 @@ fn read(der: &[u8]) -> Result<Certificate, String> {
     let validity = certificate.validity();
     Ok(Certificate {
         sha256,
-        name: common_name(&certificate).unwrap_or_else(|| format!("certificate {:.16}", sha256.to_string())),
+        name: common_name(&certificate).unwrap_or_else(|| "certificate".to_owned()),
         not_before: seconds(validity.not_before.timestamp()),
         not_after: seconds(validity.not_after.timestamp()),
         hosts: hosts(&certificate),

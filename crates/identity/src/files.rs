@@ -2,9 +2,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 use crate::{Error, Keys};
@@ -17,11 +18,11 @@ impl Turn {
     /// Makes the directory if need be, and waits for whoever is changing it.
     pub(crate) fn take(keys: &Keys) -> Result<Self, Error> {
         make_folder(keys.folder())?;
+        check_owner(keys.folder())?;
         let path = keys.lock();
         let file = File::options().create(true).append(true).mode(0o600).open(&path);
         let file = file.map_err(Error::io(&path, "opened"))?;
         file.lock().map_err(Error::io(&path, "locked"))?;
-        give(&path, keys)?;
         Ok(Self(file))
     }
 
@@ -43,37 +44,31 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
     sync_folder(parent(path))
 }
 
-/// Makes the folders of a client, which belong to whom the directory belongs to.
-pub(crate) fn make_client_folder(keys: &Keys, name: &str) -> Result<(), Error> {
-    let folder = keys.client(name);
-    make_folder(&folder)?;
-    give(parent(&folder), keys)?;
-    give(&folder, keys)
+/// Refuses whoever does not own the directory, root above all: its owner could lay a link in root's way, to have files
+/// written or given away that are not theirs; and what root makes the server could not read.
+fn check_owner(folder: &Path) -> Result<(), Error> {
+    let owner = fs::metadata(folder).map_err(Error::io(folder, "looked at"))?.uid();
+    if owner == geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Error::unwanted(
+        format!("{} belongs to the user with the number {owner}, and to nobody else", folder.display()),
+        format!("run the command as that user, as in `sudo -u '#{owner}' millpond ...`"),
+    ))
 }
 
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What root makes in the directory of another user is that user's: the server must be able to read it.
-fn give(path: &Path, keys: &Keys) -> Result<(), Error> {
-    let doing = || Error::io(path, "given to the owner of the directory of keys");
-    let (made, owner) = (fs::metadata(path).map_err(doing())?, fs::metadata(keys.folder()).map_err(doing())?);
-    if made.uid() == 0 && owner.uid() != 0 {
-        chown(path, Some(owner.uid()), Some(owner.gid())).map_err(doing())?;
-    }
-    Ok(())
-}
-
 /// Replaces a file, or makes it: whoever reads it finds the old one or the new one, also after a power cut.
-pub(crate) fn write(keys: &Keys, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let folder = parent(path);
     let doing = || Error::io(path, "written");
     // Readable by its owner alone from its first moment.
     let mut file = NamedTempFile::new_in(folder).map_err(doing())?;
     file.write_all(content).map_err(doing())?;
     file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(doing())?;
-    give(file.path(), keys)?;
     file.as_file().sync_all().map_err(doing())?;
     file.persist(path).map_err(|error| doing()(error.error))?;
     sync_folder(folder)

@@ -87,6 +87,8 @@ impl Identities {
             match self.certificates.get_mut(&sha256) {
                 Some(known) => known.may_also(&grant),
                 None => {
+                    // Clients choose this name, so it is none that was issued, and no two of them are one.
+                    let name = format!("{name} ({:.16})", sha256.to_string());
                     let holder = Holder::new(name, grant.clone(), Some(not_after), None);
                     self.certificates.insert(sha256, Holder { not_before, ..holder });
                 }

@@ -106,7 +106,7 @@ impl Register {
         let mut content = serde_json::to_vec_pretty(&register)
             .map_err(|error| Error::io(&keys.register(), "written")(io::Error::from(error)))?;
         content.push(b'\n');
-        files::write(keys, &keys.register(), &content, 0o600)?;
+        files::write(&keys.register(), &content, 0o600)?;
         Ok(made)
     }
 

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Clock, Grant};
+use millpond_cache::{Clock, Grant, now_and_then};
 use millpond_identity::{Credential, Expiring, Identities};
 use millpond_server::{Credentials, Tls};
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Allowed, Given, Settings};
 use crate::exit::{Code, Failure};
@@ -31,6 +32,14 @@ pub(crate) struct Loaded {
     /// Whom the server knows.
     pub(crate) credentials: Arc<Credentials>,
     sources: Sources,
+    seen: Seen,
+}
+
+/// The files as they were before they were read.
+#[derive(Clone, Copy)]
+struct Seen {
+    served: [Stamp; 2],
+    known: [Stamp; 2],
 }
 
 /// The files.
@@ -58,55 +67,72 @@ impl Loaded {
             authorized: settings.authorized.clone(),
             authorized_allow: settings.authorized_allow.value,
         };
+        // Before anything is read: what changes from here on is read again.
+        let seen =
+            Seen { served: sources.of_the_server().map(stamp), known: sources.of_clients().map(stamp) };
         let speaks = settings.listeners.iter().any(|listener| listener.tls.value);
         let tls = if speaks { Some(Arc::new(sources.tls()?)) } else { None };
-        let credentials = Arc::new(Credentials::new(sources.identities()?));
-        Ok(Self { tls, credentials, sources })
+        let mut identities = sources.issued()?;
+        sources.add_authorized(&mut identities)?;
+        let credentials = Arc::new(Credentials::new(identities));
+        Ok(Self { tls, credentials, sources, seen })
     }
 
-    /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing.
+    /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing, and is tried again.
     pub(crate) async fn follow(&self) -> Infallible {
-        let mut served = self.sources.of_the_server().map(stamp);
-        let mut known = self.sources.of_clients().map(stamp);
-        let mut warned = None;
+        let Seen { mut served, mut known } = self.seen;
+        let mut warned: Option<Instant> = None;
         loop {
-            if warned.is_none_or(|at: tokio::time::Instant| at.elapsed() > WARN_AGAIN) {
+            if warned.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
                 self.sources.warn_of_expiry();
-                warned = Some(tokio::time::Instant::now());
+                warned = Some(Instant::now());
             }
-            tokio::time::sleep(LOOK).await;
             let now = self.sources.of_the_server().map(stamp);
-            if let Some(tls) = self.tls.as_ref().filter(|_| now != served) {
+            if let Some(tls) = self.tls.as_ref().filter(|_| now != served)
+                && self.renew(tls)
+            {
                 served = now;
-                self.renew(tls);
             }
             let now = self.sources.of_clients().map(stamp);
-            if now != known {
+            if now != known && self.replace() {
                 known = now;
-                self.replace();
                 warned = None;
             }
+            sleep(LOOK).await;
         }
     }
 
-    fn renew(&self, tls: &Tls) {
+    fn renew(&self, tls: &Tls) -> bool {
         let renewed = self.sources.pems().and_then(|(chain, key)| {
             tls.renew(&chain, &key).map_err(|error| self.sources.unusable(&error.to_string()))
         });
-        match renewed {
+        match &renewed {
             Ok(()) => tracing::info!("the server's certificate was read anew"),
-            Err(failure) => tracing::error!("the former certificate goes on: {}", failure.sentence()),
+            Err(failure) => now_and_then!(error, "the former certificate goes on: {}", failure.sentence()),
         }
+        renewed.is_ok()
     }
 
-    fn replace(&self) {
-        match self.sources.identities() {
-            Ok(identities) => {
-                self.credentials.replace(identities);
-                tracing::info!("identities were read anew");
+    /// Each of the two sources for itself: that one cannot be read must not keep alive what was revoked in the other.
+    fn replace(&self) -> bool {
+        let mut identities = match self.sources.issued() {
+            Ok(identities) => identities,
+            Err(failure) => {
+                now_and_then!(error, "the former identities go on: {}", failure.sentence());
+                return false;
             }
-            Err(failure) => tracing::error!("the former identities go on: {}", failure.sentence()),
+        };
+        let added = self.sources.add_authorized(&mut identities);
+        self.credentials.replace(identities);
+        match &added {
+            Ok(()) => tracing::info!("identities were read anew"),
+            Err(failure) => now_and_then!(
+                error,
+                "identities were read anew, without those of a file that cannot be read: {}",
+                failure.sentence()
+            ),
         }
+        added.is_ok()
     }
 }
 
@@ -154,28 +180,25 @@ impl Sources {
         )
     }
 
-    fn identities(&self) -> Result<Identities, Failure> {
-        let failed = |error: millpond_identity::Error| {
-            Failure::new(Code::Usage, error.to_string(), "put the file in order, or restore it from a backup")
-        };
-        let mut identities = Identities::load(&self.keys).map_err(failed)?;
-        if let Some(Given { value: path, place }) = &self.authorized {
-            let grant = Grant::everywhere(self.authorized_allow.0);
+    fn issued(&self) -> Result<Identities, Failure> {
+        Identities::load(&self.keys)
+            .map_err(|error| Failure::new(Code::Usage, error.to_string(), error.remedy()))
+    }
+
+    fn add_authorized(&self, to: &mut Identities) -> Result<(), Failure> {
+        let Some(Given { value: path, place }) = &self.authorized else { return Ok(()) };
+        let failed = |reason: String| {
             let hint = "give a file of client certificates in PEM, one below the other";
-            let pem = fs::read(path).map_err(|error| {
-                let sentence = format!("{place}: {} cannot be read: {error}", path.display());
-                Failure::new(Code::Usage, sentence, hint)
-            })?;
-            identities.add_authorized(&pem, grant).map_err(|error| {
-                Failure::new(Code::Usage, format!("{place}: {}: {error}", path.display()), hint)
-            })?;
-        }
-        Ok(identities)
+            Failure::new(Code::Usage, format!("{place}: {} {reason}", path.display()), hint)
+        };
+        let pem = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let added = to.add_authorized(&pem, Grant::everywhere(self.authorized_allow.0));
+        added.map(drop).map_err(|error| failed(format!("is no such file: {error}")))
     }
 
     fn warn_of_expiry(&self) {
         let now = Clock::unix_seconds();
-        let Ok(identities) = self.identities() else { return };
+        let Ok(identities) = self.issued() else { return };
         for expiring in identities.expiring(AHEAD_SECONDS, now) {
             let Expiring { name, what, not_after } = expiring;
             let what = match what {

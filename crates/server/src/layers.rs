@@ -141,7 +141,13 @@ where
             hold: Arc::clone(&hold),
             method,
             generation: caller.generation,
+            may_push: caller.access.may_push(),
         });
+        // Whether the server is well may be asked by those who look after it, without a credential.
+        let refusal = match caller.access.may_do_something() {
+            Err(error) if method.name != "Check" => Some(status::failed(error, caller.request)),
+            _ => None,
+        };
         request.extensions_mut().insert(caller);
         if let Some(terms) = &terms {
             request.extensions_mut().insert(terms.clone());
@@ -151,6 +157,10 @@ where
             None => Received::new(body, Arc::clone(&record)),
         });
         let under_way = Some(UnderWay::new(record, busy));
+        if let Some(refusal) = refusal {
+            // Whoever may do nothing has nothing taken in, and no memory held.
+            return Call { answer: Box::pin(async move { Ok(refusal.into_http()) }), under_way, hold };
+        }
         // What panics here is the routing, before anything of the call exists.
         Call { answer: Box::pin(self.router.call(request)), under_way, hold }
     }

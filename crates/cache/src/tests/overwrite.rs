@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::*;
 use crate::{Grant, Identity, Otherwise, Pattern, Replacement, ReplacementRule, Rights};
@@ -137,6 +140,50 @@ async fn what_is_unknown_is_replaced_by_anyone_unless_a_rule_protects_it() {
         assert_eq!(scene.push(permit, &[&free], artifact).await.unwrap(), Published::Whole);
         assert_eq!(scene.in_force(&free).await, Some(artifact));
     }
+    scene.fixture.cache.close().await;
+}
+
+/// A value that nobody is served any more keeps nobody out.
+#[tokio::test]
+async fn expired_value_is_replaced_by_anyone() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = Scene::open(&folder.path().join("data"), Vec::new()).await;
+    let name = format!("{BASE}artifact:p/e/strong");
+    let expired = scene.artifact("expired", "strong", true).await;
+    let push = AssetPush { expire_at: Some(1), ..asset(AssetKind::Blob, &[&name], expired) };
+    scene.fixture.cache.push_asset(&scene.alice, push).await.unwrap();
+    let second = scene.artifact("second", "strong", true).await;
+    assert_eq!(scene.push(&scene.bob, &[&name], second).await.unwrap(), Published::Whole);
+    assert_eq!(scene.in_force(&name).await, Some(second));
+    scene.fixture.cache.close().await;
+}
+
+/// That so many wait for a walk that look-ups are misses does not make a value one that may be replaced.
+#[tokio::test]
+async fn strong_key_stays_though_there_is_no_turn_to_look_whether_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let name = format!("{BASE}artifact:p/e/strong");
+    let scene = Scene::open(&data, Vec::new()).await;
+    let first = scene.artifact("first", "strong", true).await;
+    scene.push(&scene.alice, &[&name], first).await.unwrap();
+    let walks = &scene.fixture.cache.inner.walks;
+    let mut turns = Vec::new();
+    while let Some(turn) = walks.turn().now_or_never() {
+        turns.push(turn.unwrap());
+    }
+    // As many as may wait: from here on a look-up sheds.
+    let second = scene.artifact("second", "strong", true).await;
+    let waiting = CacheOptions::default().look_ups_waiting;
+    let mut others: Vec<_> = (0..waiting).map(|_| Box::pin(walks.turn())).collect();
+    others.iter_mut().for_each(|other| assert!(other.as_mut().now_or_never().is_none()));
+    assert!(walks.is_full());
+    let names = [&*name];
+    let mut push = Box::pin(scene.push(&scene.bob, &names, second));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut push).await.is_err());
+    drop((others, turns));
+    assert_eq!(push.await.unwrap(), Published::Kept);
+    assert_eq!(scene.in_force(&name).await, Some(first));
     scene.fixture.cache.close().await;
 }
 

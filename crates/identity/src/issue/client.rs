@@ -62,9 +62,9 @@ fn make(
     term: Term,
 ) -> Result<CertificateEntry, Error> {
     let pair = authority.client(name, term)?;
-    files::make_client_folder(keys, name)?;
-    files::write(keys, &keys.client_key(name), pair.key.as_bytes(), 0o600)?;
-    files::write(keys, &keys.client_certificate(name), pair.certificate.as_bytes(), 0o644)?;
+    files::make_folder(&keys.client(name))?;
+    files::write(&keys.client_key(name), pair.key.as_bytes(), 0o600)?;
+    files::write(&keys.client_certificate(name), pair.certificate.as_bytes(), 0o644)?;
     let entry = CertificateEntry {
         name: name.to_owned(),
         sha256: pair.sha256,

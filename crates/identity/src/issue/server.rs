@@ -25,8 +25,8 @@ pub fn init(keys: &Keys, names: &[String], days: u32, now: u64) -> Result<u64, E
     let term = Term { now, not_after: not_after.max(after(now, CA_DAYS)) };
     let (authority, ca) = Authority::make(names.first().map_or("millpond", String::as_str), term)?;
     let server = authority.server(&with_local(names), Term { now, not_after })?;
-    files::write(keys, &keys.ca_key(), ca.key.as_bytes(), 0o600)?;
-    files::write(keys, &keys.ca_certificate(), ca.certificate.as_bytes(), 0o644)?;
+    files::write(&keys.ca_key(), ca.key.as_bytes(), 0o600)?;
+    files::write(&keys.ca_certificate(), ca.certificate.as_bytes(), 0o644)?;
     write(keys, &server)?;
     Ok(not_after)
 }
@@ -43,8 +43,8 @@ pub fn renew_server(keys: &Keys, names: &[String], days: u32, now: u64) -> Resul
 }
 
 fn write(keys: &Keys, server: &Pair) -> Result<(), Error> {
-    files::write(keys, &keys.server_key(), server.key.as_bytes(), 0o600)?;
-    files::write(keys, &keys.server_certificate(), server.certificate.as_bytes(), 0o644)
+    files::write(&keys.server_key(), server.key.as_bytes(), 0o600)?;
+    files::write(&keys.server_certificate(), server.certificate.as_bytes(), 0o644)
 }
 
 /// These names and the local ones, each once.

@@ -29,14 +29,15 @@ fn each_certificate_stands_for_itself_under_its_name_in_its_time() {
     assert_eq!(known.add_authorized(all.as_bytes(), push()).unwrap(), 3);
 
     let found = known.certificate(&ci, NOW).unwrap();
-    assert_eq!((found.name.as_str(), &found.grants), ("ci", &vec![push()]));
+    assert!(found.name.starts_with("ci (") && found.name.len() == 21, "{}", found.name);
+    assert_eq!(found.grants, [push()]);
     assert_eq!(known.certificate(&ci, NOW - 1), Err(Refused::NotYetValid));
     assert!(known.certificate(&ci, NOW + 10 * DAY).is_ok());
     assert_eq!(known.certificate(&ci, NOW + 10 * DAY + 1), Err(Refused::Expired { since: NOW + 10 * DAY }));
     let name = &known.certificate(&nameless, NOW).unwrap().name;
     assert!(name.starts_with("certificate ") && name.len() == 12 + 16, "{name}");
     let hostile = parse_x509_pem(hostile_pem.as_bytes()).unwrap().1.contents;
-    assert_eq!(known.certificate(&hostile, NOW).unwrap().name, "ab");
+    assert!(known.certificate(&hostile, NOW).unwrap().name.starts_with("ab ("));
 
     // One of the same name and key usage that is not in the file.
     assert_eq!(known.certificate(&self_signed(Some("ci")).0, NOW), Err(Refused::Unknown));
@@ -97,5 +98,5 @@ fn certificates_of_openssl_are_known() {
 
     let mut known = Identities::default();
     assert_eq!(known.add_authorized(&pem, push()).unwrap(), 1);
-    assert_eq!(known.certificate(&block.contents, now).unwrap().name, "builder");
+    assert!(known.certificate(&block.contents, now).unwrap().name.starts_with("builder ("));
 }

@@ -83,6 +83,7 @@ impl<'l> Layers<'l> {
 pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
     let layers = Layers([environment, read]);
     let listeners = listeners(&flags, layers);
+    let flags_listen = flags.listen.clone();
     let metrics = metrics(&flags, layers);
     let given = |flag, value| Given::by_flag(flag, value);
     Settings {
@@ -123,8 +124,33 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         connections_per_address: layers
             .find("connections_per_address", |file| file.limits.connections_per_address.as_ref()),
         drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
-        warnings: Vec::new(),
+        warnings: put_aside(&flags_listen, layers),
     }
+}
+
+/// Rights that a file gives to its listeners, where these give way to flags or variables.
+fn put_aside(flags: &[SocketAddr], layers: Layers<'_>) -> Vec<String> {
+    let Layers([environment, read]) = layers;
+    let by = match (flags.is_empty(), environment.file.listener.is_empty()) {
+        (false, _) => "--listen",
+        (true, false) => "MILLPOND__LISTEN",
+        (true, true) => return Vec::new(),
+    };
+    let said = |listener: &&file::Listener| {
+        listener.allow.is_some() || listener.anonymous.is_some() || listener.tls.is_some()
+    };
+    let place = |listener: &file::Listener| read.given(&listener.address, "address").place;
+    read.file
+        .listener
+        .iter()
+        .filter(said)
+        .map(|listener| {
+            format!(
+                "{by} puts a listener aside, and what was said of who may do what there: {}",
+                place(listener)
+            )
+        })
+        .collect()
 }
 
 fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
@@ -314,6 +340,18 @@ mod tests {
         assert_eq!(insecure(&["--insecure"], &[]), [true, true]);
         assert_eq!(insecure(&[], &[("MILLPOND__INSECURE", "true")]), [true, true]);
         assert_eq!(insecure(&[], &[("MILLPOND__INSECURE", "false")]), [false, false]);
+    }
+
+    #[test]
+    fn rights_that_a_flag_puts_aside_are_told() {
+        let file = file("[[listener]]\naddress = \"127.0.0.1:1\"\nanonymous = \"none\"");
+        assert!(merge(flags(&[]), &variables(&[]), &file).warnings.is_empty());
+        for (arguments, pairs) in
+            [(&["--listen=127.0.0.1:2"][..], &[][..]), (&[], &[("MILLPOND__LISTEN", "127.0.0.1:2")])]
+        {
+            let warnings = merge(flags(arguments), &variables(pairs), &file).warnings;
+            assert!(warnings.len() == 1 && warnings[0].contains("line 2"), "{warnings:?}");
+        }
     }
 
     #[test]

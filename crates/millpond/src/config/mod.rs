@@ -167,7 +167,8 @@ impl Settings {
         };
         let settings = merge::merge(flags, &environment.read, &read);
         check::check(&settings)?;
-        Ok(Self { warnings: environment.warnings, ..settings })
+        let warnings = [environment.warnings, settings.warnings].concat();
+        Ok(Self { warnings, ..settings })
     }
 }
 

@@ -44,6 +44,7 @@ mod settings;
 #[cfg(feature = "real-clients")]
 mod small_volume;
 #[cfg(feature = "real-clients")]
+mod tokens;
 mod tree;
 #[cfg(feature = "real-clients")]
 mod without_assets;

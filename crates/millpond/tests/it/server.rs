@@ -52,6 +52,13 @@ impl Server {
         Self::start_in(data, Some(directory), arguments)
     }
 
+    /// The same, listening where its configuration says.
+    pub(crate) fn start_where_configured(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = directory.path().join("data");
+        Self::start_listening(String::new(), data, Some(directory), arguments)
+    }
+
     /// Starts one on a data directory that the test looks after.
     #[cfg(feature = "real-clients")]
     pub(crate) fn start_at(data: &Path, arguments: &[&str]) -> Self {
@@ -59,9 +66,18 @@ impl Server {
     }
 
     fn start_in(data: PathBuf, directory: Option<TempDir>, arguments: &[&str]) -> Self {
+        Self::start_listening("127.0.0.1:0".to_owned(), data, directory, arguments)
+    }
+
+    fn start_listening(
+        listen: String,
+        data: PathBuf,
+        directory: Option<TempDir>,
+        arguments: &[&str],
+    ) -> Self {
         let mut server = Self {
             url: String::new(),
-            listen: "127.0.0.1:0".to_owned(),
+            listen,
             program: env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into()),
             before: Vec::new(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
@@ -149,7 +165,7 @@ impl Server {
             .args(&self.before)
             .args(["serve", "--data"])
             .arg(&self.data)
-            .args(["--listen", &self.listen])
+            .args(if self.listen.is_empty() { vec![] } else { vec!["--listen", &self.listen] })
             // The default port is one for all of this machine.
             .args(if metrics { [].as_slice() } else { &["--metrics", "off"] })
             .args(&self.arguments)

@@ -23,6 +23,8 @@ pub(crate) struct Terms {
     pub(super) hold: Arc<Hold>,
     pub(super) method: Method,
     pub(super) generation: Generation,
+    /// Somewhere.
+    pub(super) may_push: bool,
 }
 
 impl Terms {
@@ -35,6 +37,8 @@ impl Terms {
     pub(super) fn purpose(&self, first: bool) -> Purpose {
         match self.method.nature() {
             Nature::Pull | Nature::Probe => Purpose::Asking,
+            // It will be refused once it is read, and must not take what those need who may.
+            Nature::Upload | Nature::Name if !self.may_push => Purpose::Asking,
             Nature::Upload | Nature::Name if first => Purpose::First,
             Nature::Upload | Nature::Name => Purpose::Continuing,
         }

@@ -157,3 +157,18 @@ async fn upload_that_has_come_whole_waits_for_no_window() {
     assert_eq!(status_of(body, parts).await.0, "0");
     assert_eq!(start.elapsed().as_secs(), 0);
 }
+
+/// Whoever may do nothing is refused by the headers alone, and holds no memory while the message does not come.
+#[tokio::test(start_paused = true)]
+async fn whoever_may_do_nothing_is_refused_before_the_message_comes() {
+    let nobody = Bounds { most: millpond_cache::Rights::Push, anonymous: millpond_cache::Rights::Nothing };
+    let router = Router::new().fallback(post(async |_: Request<Body>| -> Response<Body> { unreachable!() }));
+    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let calls = Calls::new(router, nobody, Arc::default(), Arc::default(), memory);
+    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
+    let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+    let path = "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchUpdateBlobs";
+    let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").body(never).unwrap();
+    let (parts, body) = calls.call(request).await.unwrap().into_parts();
+    assert_eq!(status_of(body, parts).await.0, "16");
+}

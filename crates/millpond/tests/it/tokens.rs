@@ -1,0 +1,110 @@
+//! Tokens over the wire: who is known, and from when on no more.
+
+use std::fs;
+use std::process::Command;
+
+use bytes::Bytes;
+use millpond_proto::reapi;
+use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
+
+use crate::server::Server;
+
+/// A directory of keys, and a server that serves nobody who is not known.
+struct Pond {
+    folder: TempDir,
+    runtime: Runtime,
+}
+
+const CONFIGURATION: &str = "[identity]\nkeys = \"keys\"\nauthorized = \"authorized.crt\"\n\
+                             [[listener]]\naddress = \"127.0.0.1:0\"\nanonymous = \"none\"\n";
+
+impl Pond {
+    fn new() -> Self {
+        let pond = Self { folder: TempDir::new().unwrap(), runtime: Runtime::new().unwrap() };
+        fs::write(pond.folder.path().join("millpond.toml"), CONFIGURATION).unwrap();
+        fs::write(pond.folder.path().join("authorized.crt"), "").unwrap();
+        pond.run(&["keys", "init", "localhost"]);
+        pond
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_millpond"))
+            .args(arguments)
+            .args(["--keys", "keys"])
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn token(&self, name: &str, rights: &str) -> String {
+        self.run(&["tokens", "issue", name, rights])
+    }
+
+    fn serve(&self) -> Server {
+        let path = self.folder.path().join("millpond.toml");
+        Server::start_where_configured(&["--config", path.to_str().unwrap()])
+    }
+
+    /// What a push of something new comes to.
+    fn push(&self, server: &Server, authorization: Option<&str>, data: &'static [u8]) -> Code {
+        let digest = reapi::Digest {
+            hash: Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            size_bytes: data.len() as i64,
+        };
+        let blob = reapi::batch_update_blobs_request::Request {
+            digest: Some(digest),
+            data: Bytes::from_static(data),
+            ..Default::default()
+        };
+        let mut request =
+            Request::new(reapi::BatchUpdateBlobsRequest { requests: vec![blob], ..Default::default() });
+        if let Some(authorization) = authorization {
+            request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+        }
+        let url = server.url().to_owned();
+        self.runtime.block_on(async {
+            let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+            let answer = ContentAddressableStorageClient::new(channel).batch_update_blobs(request).await;
+            answer.map_or_else(|status| status.code(), |_| Code::Ok)
+        })
+    }
+}
+
+#[test]
+fn token_says_who_may_push() {
+    let pond = Pond::new();
+    let (ci, reader) = (pond.token("ci", "--push"), pond.token("reader", "--pull"));
+    let server = pond.serve();
+    let bearer = |token: &str| format!("Bearer {token}");
+    assert_eq!(pond.push(&server, Some(&bearer(&ci)), b"by ci"), Code::Ok);
+    assert_eq!(pond.push(&server, Some(&bearer(&reader)), b"by a reader"), Code::PermissionDenied);
+    for nobody in [None, Some("Bearer "), Some("Bearer mp_00000000_x"), Some("Digest x"), Some(ci.as_str())] {
+        assert_eq!(pond.push(&server, nobody, b"by nobody"), Code::Unauthenticated, "{nobody:?}");
+    }
+    let log = server.log();
+    for secret in [&ci, &reader] {
+        assert!(!log.contains(secret.rsplit('_').next().unwrap()), "a secret is in the log");
+    }
+}
+
+/// Whatever else cannot be read: who was revoked is out.
+#[test]
+fn revoked_token_is_out_though_another_file_cannot_be_read() {
+    let pond = Pond::new();
+    let ci = format!("Bearer {}", pond.token("ci", "--push"));
+    let server = pond.serve();
+    assert_eq!(pond.push(&server, Some(&ci), b"before"), Code::Ok);
+    fs::remove_file(pond.folder.path().join("authorized.crt")).unwrap();
+    pond.run(&["tokens", "revoke", "ci"]);
+    server.wait_for("identities were read anew", 1);
+    while pond.push(&server, Some(&ci), b"after") != Code::Unauthenticated {
+        server.wait_for("identities were read anew", 2);
+    }
+}
