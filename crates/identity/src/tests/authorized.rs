@@ -35,7 +35,7 @@ fn each_certificate_stands_for_itself_under_its_name_in_its_time() {
     assert!(known.certificate(&ci, NOW + 10 * DAY).is_ok());
     assert_eq!(known.certificate(&ci, NOW + 10 * DAY + 1), Err(Refused::Expired { since: NOW + 10 * DAY }));
     let name = &known.certificate(&nameless, NOW).unwrap().name;
-    assert!(name.starts_with("certificate ") && name.len() == 12 + 16, "{name}");
+    assert!(name.starts_with("certificate (") && name.len() == 13 + 16 + 1, "{name}");
     let hostile = parse_x509_pem(hostile_pem.as_bytes()).unwrap().1.contents;
     assert!(known.certificate(&hostile, NOW).unwrap().name.starts_with("ab ("));
 
