@@ -6,6 +6,8 @@
 #![cfg(test)]
 
 mod battery;
+#[cfg(feature = "real-clients")]
+mod bazel;
 mod bench;
 #[cfg(feature = "real-clients")]
 mod bst;

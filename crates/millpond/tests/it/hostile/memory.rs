@@ -158,7 +158,24 @@ where
     }
     assert!(attackers.try_join_next().is_none(), "an attacker gave up");
     scene.runtime.block_on(attackers.shutdown());
+    until_their_memory_is_back(&mut scene);
     scene.others_notice_nothing();
+}
+
+/// The server learns that they are gone from their connections, of which there are hundreds.
+fn until_their_memory_is_back(scene: &mut Scene) {
+    let blob = Blob::new(scene.random.bytes(300_000));
+    let url = scene.server.url().to_owned();
+    scene.runtime.block_on(async {
+        let mut client = Client::connect(&url).await.unwrap();
+        for _ in 0..600 {
+            if client.update(std::slice::from_ref(&blob)).await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the memory of attackers who are gone is not given back");
+    });
 }
 
 #[test]
