@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,15 +153,17 @@ impl Sources {
 
     fn pem(&self, path: &Path) -> Result<Vec<u8>, Failure> {
         fs::read(path).map_err(|error| {
-            Failure::new(
-                Code::Usage,
-                format!("TLS is asked for, and {} cannot be read: {error}", path.display()),
+            let hint = if error.kind() == ErrorKind::NotFound {
                 format!(
                     "`millpond keys init NAME --keys {}` makes a certificate for the name that clients connect to; one \
                      that you have is given as certificate and key in [identity]",
                     self.keys.display()
-                ),
-            )
+                )
+            } else {
+                "run the server as a user who may read it, or name another file".to_owned()
+            };
+            let sentence = format!("TLS is asked for, and {} cannot be read: {error}", path.display());
+            Failure::new(Code::Usage, sentence, hint)
         })
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) metrics: Option<SocketAddr>,
     /// This machine's name, for clients elsewhere.
     pub(crate) host: &'a str,
+    /// What clients know the server by, if it was made here: the name in the certificate, and the CA's own, absolute.
+    pub(crate) certified: Option<(&'a str, &'a Path)>,
 }
 
 /// An address where clients are served.
@@ -109,6 +111,20 @@ impl Display for Greeting<'_> {
 }
 
 impl Greeting<'_> {
+    /// The URL of a listener: by the name that its certificate has, or else one that serves all addresses by this
+    /// machine's.
+    fn url(&self, served: &Served) -> String {
+        let Served { address, tls, .. } = served;
+        let port = address.port();
+        match (tls, self.certified) {
+            (true, Some((name, _))) if name.contains(':') => format!("https://[{name}]:{port}"),
+            (true, Some((name, _))) => format!("https://{name}:{port}"),
+            (true, None) => format!("https://{}:{port}", self.host),
+            (false, _) if address.ip().is_unspecified() => format!("http://{}:{port}", self.host),
+            (false, _) => format!("http://{address}"),
+        }
+    }
+
     fn write_rights(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.listeners.iter().all(|served| served.is_as_unconfigured(self.read_only)) {
             for served in self.listeners {
@@ -132,7 +148,7 @@ impl Greeting<'_> {
 
     /// What the empty instance keeps has a type in BuildStream 2, and none in BuildStream 1.
     fn write_yaml(&self, to: &mut fmt::Formatter<'_>, served: &Served) -> fmt::Result {
-        let url = &url(served, self.host);
+        let url = &self.url(served);
         let empty = self.instances.iter().find(|instance| instance.name.value.is_empty());
         let kind = empty.map_or(InstanceKind::All, |empty| empty.keeps.value.0);
         let typed = match kind {
@@ -142,11 +158,19 @@ impl Greeting<'_> {
         };
         let everybody_pushes = served.bounds.anonymous >= Rights::Push;
         let push = if everybody_pushes { "\n    push: true" } else { "" };
-        let auth = if served.tls { "\n    auth:\n      server-cert: ca.crt" } else { "" };
+        let authority = self.certified.filter(|_| served.tls).map(|(_, authority)| authority.display());
+        let under = |authority| format!("\n    auth:\n      server-cert: {authority}");
+        let auth = authority.as_ref().map_or(String::new(), under);
         if served.tls {
             writeln!(
                 to,
                 "\n# for those who pull; `millpond keys issue NAME --push` prints what those need who push"
+            )?;
+        }
+        if authority.is_some() {
+            writeln!(
+                to,
+                "# a client needs a copy of the file that server-cert names, and its absolute path there"
             )?;
         }
         writeln!(
@@ -165,7 +189,7 @@ source-caches:
             return Ok(());
         }
         let push = if everybody_pushes { "\n  push: true" } else { "" };
-        let auth = if served.tls { "\n  server-cert: ca.crt" } else { "" };
+        let auth = authority.map_or(String::new(), |authority| format!("\n  server-cert: {authority}"));
         writeln!(
             to,
             "\
@@ -189,16 +213,6 @@ fn name_of(instance: &Instance) -> String {
 fn share(used: Size, limit: Size) -> String {
     let percent = u128::from(used.0) * 100 / u128::from(limit.0.max(1));
     if percent == 0 && used.0 > 0 { "under 1 %".into() } else { format!("{percent} %") }
-}
-
-/// The URL of a listener; one that serves all addresses is found by this machine's name.
-fn url(served: &Served, host: &str) -> String {
-    let Served { address, tls, .. } = served;
-    let scheme = if *tls { "https" } else { "http" };
-    match address.ip() {
-        ip if ip.is_unspecified() => format!("{scheme}://{host}:{}", address.port()),
-        _ => format!("{scheme}://{address}"),
-    }
 }
 
 #[cfg(test)]
@@ -233,6 +247,7 @@ mod tests {
             listeners: &listeners,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
             host: "millhouse",
+            certified: None,
         }
         .to_string()
     }
@@ -251,6 +266,40 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.contains("everybody on this machine"), "{text}");
+    }
+
+    #[test]
+    fn tls_listener_is_named_as_its_certificate_and_says_who_may_what() {
+        let served = |port, most, anonymous| Served {
+            address: ([127, 0, 0, 1], port).into(),
+            tls: true,
+            bounds: Bounds { most, anonymous },
+        };
+        let listeners = [served(1, Rights::Pull, Rights::Pull), served(2, Rights::Push, Rights::Nothing)];
+        let text = Greeting {
+            data: Path::new("/srv/pond"),
+            used: Size(0),
+            limit: Size(1),
+            free: None,
+            lease: "3h".parse().unwrap(),
+            read_only: false,
+            instances: &[],
+            listeners: &listeners,
+            metrics: None,
+            host: "millhouse",
+            certified: Some(("cache.example.org", Path::new("/srv/keys/ca.crt"))),
+        }
+        .to_string();
+        for line in [
+            "127.0.0.1:1 (TLS): everybody may pull, and nobody push",
+            "127.0.0.1:2 (TLS): holders of keys and tokens may pull and push",
+            "  - url: https://cache.example.org:1",
+            "      server-cert: /srv/keys/ca.crt",
+            "  server-cert: /srv/keys/ca.crt",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("push: true"), "{text}");
     }
 
     #[test]

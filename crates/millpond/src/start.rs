@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights};
+use millpond_identity::ServerKeys;
 use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -178,6 +179,10 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         tracing::warn!("{warning}");
     }
     let system = rustix::system::uname();
+    let own = settings.certificate.is_none() && served.iter().any(|served| served.tls);
+    let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
+    let authority = absolute(&settings.keys.value.join("ca.crt"));
+    let name = keys.as_ref().and_then(|keys| keys.names.first());
     let greeting = Greeting {
         data: &data,
         used,
@@ -189,6 +194,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         listeners: served,
         metrics,
         host: &system.nodename().to_string_lossy(),
+        certified: name.map(|name| (name.as_str(), authority.as_path())),
     };
     // Nobody has to be reading for the server to serve.
     let _ = io::stderr().write_all(greeting.to_string().as_bytes());

@@ -119,6 +119,19 @@ pub(super) fn words(grant: &Grant) -> String {
     words
 }
 
+/// Refuses to say of a directory that is not there that nobody is known in it.
+pub(super) fn must_be_there(keys: &Keys) -> Result<(), Failure> {
+    if keys.folder().is_dir() {
+        return Ok(());
+    }
+    let sentence = format!("there is no directory {}", keys.folder().display());
+    Err(Failure::new(
+        Code::Usage,
+        sentence,
+        "give the directory of keys as --keys; `millpond keys init` makes one",
+    ))
+}
+
 /// How a command ends that the directory of keys stands in the way of.
 pub(super) fn failure(error: Error) -> Failure {
     let code = if matches!(error, Error::Unwanted { .. }) { Code::Usage } else { Code::Failed };

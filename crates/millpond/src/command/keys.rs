@@ -5,7 +5,7 @@ use millpond_cache::Clock;
 use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue, revoke_certificates};
 use serde_json::json;
 
-use super::grant::{Folder, GrantFlags, ListFlags, failure, words};
+use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::listed::Listed;
 use super::{print, print_json};
@@ -161,6 +161,7 @@ fn hand_over(keys: &Keys, entry: &CertificateEntry, json: bool) -> Result<(), Fa
 }
 
 fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
+    must_be_there(keys)?;
     let register = Register::load(keys).map_err(failure)?;
     let clients: Vec<_> = register.certificates.iter().map(|entry| Listed::certificate(entry, now)).collect();
     let server = if keys.server_certificate().exists() {

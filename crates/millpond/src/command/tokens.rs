@@ -7,7 +7,7 @@ use millpond_cache::Clock;
 use millpond_identity::{Keys, Register, day, issue, revoke_tokens};
 use serde_json::json;
 
-use super::grant::{Folder, GrantFlags, ListFlags, failure, words};
+use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::keys::days;
 use super::listed::Listed;
@@ -102,6 +102,7 @@ fn issue(
 }
 
 fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
+    must_be_there(keys)?;
     let register = Register::load(keys).map_err(failure)?;
     let tokens: Vec<_> = register.tokens.iter().map(|entry| Listed::token(entry, now)).collect();
     if json {
