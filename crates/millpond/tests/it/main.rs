@@ -45,8 +45,8 @@ mod server;
 mod settings;
 #[cfg(feature = "real-clients")]
 mod small_volume;
-#[cfg(feature = "real-clients")]
 mod tokens;
+#[cfg(feature = "real-clients")]
 mod tree;
 #[cfg(feature = "real-clients")]
 mod without_assets;
