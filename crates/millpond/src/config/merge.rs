@@ -83,7 +83,7 @@ impl<'l> Layers<'l> {
 pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
     let layers = Layers([environment, read]);
     let listeners = listeners(&flags, layers);
-    let flags_listen = flags.listen.clone();
+    let warnings = put_aside(&flags, layers);
     let metrics = metrics(&flags, layers);
     let given = |flag, value| Given::by_flag(flag, value);
     Settings {
@@ -124,14 +124,14 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         connections_per_address: layers
             .find("connections_per_address", |file| file.limits.connections_per_address.as_ref()),
         drain: layers.limit("drain", Span { seconds: 10 }, |limits| limits.drain.as_ref()),
-        warnings: put_aside(&flags_listen, layers),
+        warnings,
     }
 }
 
 /// Rights that a file gives to its listeners, where these give way to flags or variables.
-fn put_aside(flags: &[SocketAddr], layers: Layers<'_>) -> Vec<String> {
+fn put_aside(flags: &Flags, layers: Layers<'_>) -> Vec<String> {
     let Layers([environment, read]) = layers;
-    let by = match (flags.is_empty(), environment.file.listener.is_empty()) {
+    let by = match (flags.listen.is_empty(), environment.file.listener.is_empty()) {
         (false, _) => "--listen",
         (true, false) => "MILLPOND__LISTEN",
         (true, true) => return Vec::new(),
