@@ -20,17 +20,15 @@ const FILES: &[&str] = &[
     "buildstream/v2/source.proto",
     "google/bytestream/bytestream.proto",
 ];
+/// Apart, since clients are not to be told of it.
+const ADMIN: &str = "millpond/admin/v1/admin.proto";
 
 const PACKAGE: &str = "build.bazel.remote.execution.v2";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
-    let mut compiler = protox::Compiler::new([ROOT])?;
-    compiler.include_imports(true).open_files(FILES)?;
-    let out = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out).join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
-
-    let mut descriptors = compiler.file_descriptor_set();
+    let mut descriptors = compile(FILES, "descriptors.bin")?;
+    descriptors.file.extend(compile(&[ADMIN], "admin_descriptors.bin")?.file);
     keep_encoded(&mut descriptors, "UpdateActionResultRequest", "action_result")?;
     keep_encoded(&mut descriptors, "GetTreeResponse", "directories")?;
     answer_encoded(&mut descriptors, ".build.bazel.remote.execution.v2.ActionResult")?;
@@ -41,6 +39,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(format!(".{PACKAGE}.Digest"), "crate::Digest")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Compiles these files, and writes their descriptors down.
+fn compile(files: &[&str], to: &str) -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new([ROOT])?;
+    compiler.include_imports(true).open_files(files)?;
+    fs::write(Path::new(&env::var("OUT_DIR")?).join(to), compiler.encode_file_descriptor_set())?;
+    Ok(compiler.file_descriptor_set())
 }
 
 /// Turns a field of a message type into a field of bytes, which looks the same on the wire.

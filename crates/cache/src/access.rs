@@ -23,6 +23,10 @@ pub enum Pull {}
 #[derive(Clone, Copy, Debug)]
 pub enum Push {}
 
+/// The right to look into and change everything.
+#[derive(Clone, Copy, Debug)]
+pub enum Admin {}
+
 /// Who is calling, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
@@ -64,6 +68,11 @@ impl Grant {
         Self { rights, instances: Vec::new(), names: Vec::new() }
     }
 
+    /// Limited to neither instances nor names.
+    fn is_for_everything(&self) -> bool {
+        self.instances.is_empty() && self.names.is_empty()
+    }
+
     fn covers_instance(&self, instance: &InstanceName) -> bool {
         covers(&self.instances, instance.as_str())
     }
@@ -96,6 +105,8 @@ impl Bounds {
     pub const OPEN: Self = Self { most: Rights::Push, anonymous: Rights::Push };
     /// Pull, for everybody who can connect, and nothing else.
     pub const PULL_ONLY: Self = Self { most: Rights::Pull, anonymous: Rights::Pull };
+    /// Everything, for those who are known, and nothing for anybody else.
+    pub const ADMIN_ONLY: Self = Self { most: Rights::Admin, anonymous: Rights::Nothing };
 }
 
 /// What one call may do: as far as the listener lets it that it came by, and the credential that it showed.
@@ -166,6 +177,15 @@ impl Access {
         self.permit(Rights::Push, instance, client)
     }
 
+    /// A permit to administer the cache, where an instance matters this one. Whoever may do everything in some instances or
+    /// to some names alone has none: what is seen and done with it does not end there.
+    pub fn admin(&self, instance: InstanceName, client: &Client) -> Result<Permit<Admin>> {
+        if self.most(Grant::is_for_everything) < Rights::Admin {
+            return Err(self.refusal(Rights::Admin));
+        }
+        self.permit(Rights::Admin, instance, client)
+    }
+
     fn permit<Right>(
         &self,
         wanted: Rights,
@@ -197,7 +217,11 @@ impl Access {
     }
 
     fn refusal(&self, wanted: Rights) -> Error {
-        let (deed, deeds) = if wanted == Rights::Pull { ("pull", "pulls") } else { ("push", "pushes") };
+        let (deed, deeds) = match wanted {
+            Rights::Nothing | Rights::Pull => ("pull", "pulls"),
+            Rights::Push => ("push", "pushes"),
+            Rights::Admin => return self.refusal_to_administer(),
+        };
         match &self.who {
             Who::Refused(reason) => Error::Unauthenticated(reason.to_string()),
             _ if self.bounds.most == Rights::Pull => Error::Denied(
@@ -214,6 +238,21 @@ impl Access {
             }
             Who::Known(identity) => Error::Denied(format!(
                 "{} may not {deed} here: ask the operator of this cache for the right to, or take `push: true` off this remote",
+                identity.name
+            )),
+        }
+    }
+
+    fn refusal_to_administer(&self) -> Error {
+        match &self.who {
+            Who::Refused(reason) => Error::Unauthenticated(reason.to_string()),
+            Who::Anonymous => Error::Unauthenticated(
+                "administration needs a credential here: show a certificate or token that was issued with --admin"
+                    .into(),
+            ),
+            Who::Known(identity) => Error::Denied(format!(
+                "{} may not administer this cache: that takes a certificate or token issued with --admin, limited to no \
+                 instance, project or name, and an address that allows it",
                 identity.name
             )),
         }

@@ -5,6 +5,7 @@
 
 mod access;
 mod action_result;
+mod admin;
 mod asset;
 mod bad_records;
 mod blobs;
@@ -27,7 +28,7 @@ mod tree;
 mod verify;
 mod walks;
 
-pub use access::{Access, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
+pub use access::{Access, Admin, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};

@@ -1,7 +1,6 @@
 //! How a command ends: a sentence with the remedy for the person, a code for the script.
 //!
 //! Every command that ends badly does so through a [`Failure`], so that no code and no remedy is made up elsewhere.
-//! Code 10 (no volume there) belongs to this table too: it is taken up with the first command that can end so.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -16,6 +15,8 @@ pub(crate) enum Code {
     Usage = 2,
     /// Done, and something was found wrong.
     Findings = 3,
+    /// There is no data directory.
+    NoVolume = 10,
     /// Another process has the volume open.
     VolumeInUse = 11,
     /// A newer Millpond wrote the volume.
@@ -24,18 +25,22 @@ pub(crate) enum Code {
     NotWritable = 13,
     /// Something else listens there.
     AddressInUse = 14,
+    /// No server runs there.
+    NotRunning = 15,
 }
 
 /// Every code with its meaning.
-const MEANINGS: [(u8, &str); 8] = [
+const MEANINGS: [(u8, &str); 10] = [
     (0, "ended as asked"),
     (Code::Failed as u8, "failed, or was ended by a second signal before it was through"),
     (Code::Usage as u8, "the command line or the configuration asks for what is not to be had"),
     (Code::Findings as u8, "done, and something was found wrong"),
+    (Code::NoVolume as u8, "there is no data directory"),
     (Code::VolumeInUse as u8, "another process has the volume open"),
     (Code::NewerFormat as u8, "the volume was written by a newer version"),
     (Code::NotWritable as u8, "the data directory cannot be made or written"),
     (Code::AddressInUse as u8, "an address is in use"),
+    (Code::NotRunning as u8, "no server runs there"),
 ];
 
 /// The part of a command's `--help` that names its exit codes.

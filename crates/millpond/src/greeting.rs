@@ -210,7 +210,7 @@ fn name_of(instance: &Instance) -> String {
 }
 
 /// In whole percent; 0 means empty.
-fn share(used: Size, limit: Size) -> String {
+pub(crate) fn share(used: Size, limit: Size) -> String {
     let percent = u128::from(used.0) * 100 / u128::from(limit.0.max(1));
     if percent == 0 && used.0 > 0 { "under 1 %".into() } else { format!("{percent} %") }
 }

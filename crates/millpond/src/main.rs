@@ -3,6 +3,7 @@
 //! The binary reads the command line and the configuration, starts the server and ends it; what is served and what is
 //! promised stands in the crates below it.
 
+mod admin_socket;
 mod bind;
 mod command;
 mod config;

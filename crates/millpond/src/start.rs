@@ -17,6 +17,7 @@ use millpond_server::{Listener, Options, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
 use crate::config::{Given, Settings};
 use crate::credentials::Loaded;
@@ -86,12 +87,15 @@ async fn serve_from(
         drain,
         request_memory,
         data,
+        read_only: settings.read_only.value,
     };
     let listeners = listen(bound, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
     let metrics = bind::listen_for_metrics(metrics)?;
+    // Its file goes when this function ends.
+    let (_socket, admin) = AdminSocket::listen(settings)?.unzip();
     let credentials = Arc::clone(&loaded.credentials);
-    let server = Server::start(listeners, metrics, Arc::clone(cache), credentials, &options, async {
+    let server = Server::start(listeners, metrics, admin, Arc::clone(cache), credentials, &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
         let _ = asked_to_stop.await;
     })

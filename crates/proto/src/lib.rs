@@ -11,8 +11,12 @@ mod encoded;
 pub use digest::{Digest, HashText};
 pub use encoded::EncodedActionResult;
 
-/// All our services and messages with everything they import, as an encoded `google.protobuf.FileDescriptorSet`.
+/// All services that clients are served and their messages, with everything they import, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The same of [`admin`].
+pub const ADMIN_FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/admin_descriptors.bin"));
 
 macro_rules! generated {
     ($package:literal) => {
@@ -60,6 +64,13 @@ mod generated {
             generated!("buildstream.v2");
         }
     }
+    pub mod millpond {
+        pub mod admin {
+            pub mod v1 {
+                generated!("millpond.admin.v1");
+            }
+        }
+    }
 }
 
 pub use generated::build::bazel::remote::asset::v1 as asset;
@@ -73,6 +84,7 @@ pub mod reapi {
 pub use generated::build::bazel::semver;
 pub use generated::buildstream::v2 as buildstream;
 pub use generated::google::{bytestream, rpc};
+pub use generated::millpond::admin::v1 as admin;
 
 #[cfg(test)]
 mod tests {

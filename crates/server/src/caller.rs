@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Extensions;
-use millpond_cache::{Access, Bounds, Cache, Client, Permit, Pull, Push, Result};
+use millpond_cache::{Access, Admin, Bounds, Cache, Client, Permit, Pull, Push, Result};
 
 use crate::quirks::Generation;
 
@@ -69,5 +69,10 @@ impl Caller {
     /// A permit to push to the instance of that name.
     pub(crate) fn push(&self, cache: &Cache, instance: &str) -> Result<Permit<Push>> {
         self.access.push(cache.instance(instance)?, &self.client)
+    }
+
+    /// A permit to administer, where an instance matters the one of that name.
+    pub(crate) fn admin(&self, cache: &Cache, instance: &str) -> Result<Permit<Admin>> {
+        self.access.admin(cache.instance(instance)?, &self.client)
     }
 }

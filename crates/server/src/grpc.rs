@@ -23,6 +23,7 @@ use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use millpond_cache::Cache;
+use millpond_proto::admin::admin_server::AdminServer;
 use millpond_proto::asset::fetch_server::FetchServer;
 use millpond_proto::asset::push_server::PushServer;
 use millpond_proto::buildstream::reference_storage_server::ReferenceStorageServer;
@@ -36,6 +37,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::admin::Admin;
 use crate::{layers, status};
 
 /// Services whose health can be asked for; the empty one is the whole server.
@@ -81,6 +83,19 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
     add_reflection(&mut routes);
     let routes = routes.routes().into_axum_router().merge(bytestream::routes(Arc::clone(cache)));
     (routes.fallback(nothing_here).with_state(()), reporter)
+}
+
+/// The service of administration, for where that is allowed.
+pub(crate) fn admin_routes(admin: &Arc<Admin>) -> Router {
+    let path = format!("/{}/{{*method}}", <AdminServer<Admin> as NamedService>::NAME);
+    Router::new().route_service(&path, AdminServer::from_arc(Arc::clone(admin)))
+}
+
+/// What the administration socket serves: that, and whether the server is well.
+pub(crate) fn admin_router(admin: &Arc<Admin>, health: &HealthReporter) -> Router {
+    let health = health::UntilNotServing(HealthService::from_health_reporter(health.clone()));
+    let routes = Routes::new(HealthServer::new(health)).into_axum_router();
+    routes.merge(admin_routes(admin)).fallback(nothing_here)
 }
 
 /// Both versions of reflection: most tools still ask for the older one.

@@ -58,7 +58,8 @@ pub(crate) struct Calls {
 
 /// One connection: counted as long as it is there.
 struct Connection {
-    peer: SocketAddr,
+    /// Where from; `None` for one of this machine's own sockets.
+    peer: Option<SocketAddr>,
     identity: ConnectionIdentity,
     activity: Arc<Activity>,
     share: Arc<Share>,
@@ -84,7 +85,7 @@ impl Calls {
     }
 
     /// The same for one connection of it.
-    pub(crate) fn on_connection(&self, peer: SocketAddr, identity: ConnectionIdentity) -> Self {
+    pub(crate) fn on_connection(&self, peer: Option<SocketAddr>, identity: ConnectionIdentity) -> Self {
         self.metrics.connections.inc();
         self.metrics.connections_accepted.inc();
         let metrics = Arc::clone(&self.metrics);
@@ -130,7 +131,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Call {
-        let peer = self.connection.as_ref().map(|connection| connection.peer);
+        let peer = self.connection.as_ref().and_then(|connection| connection.peer);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
         let caller = Caller::new(self.access(request.headers()), peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());

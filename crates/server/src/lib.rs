@@ -4,6 +4,7 @@
 //! answer into wire messages; every error becomes words in `status.rs`. What single generations of clients need stands
 //! in `quirks`.
 
+mod admin;
 mod caller;
 mod deadline;
 mod grpc;
@@ -20,13 +21,15 @@ mod status;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millpond_cache::{Bounds, Cache};
+use millpond_cache::{Bounds, Cache, Rights};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::admin::{About, Admin, Listening};
 pub use crate::identity::Credentials;
 use crate::layers::Calls;
 use crate::listener::addresses::Addresses;
@@ -46,6 +49,12 @@ pub struct Listener {
     pub tls: Option<Arc<Tls>>,
 }
 
+impl Listener {
+    fn listening(&self) -> io::Result<Listening> {
+        Ok(Listening { address: self.socket.local_addr()?, tls: self.tls.is_some(), bounds: self.bounds })
+    }
+}
+
 /// Limits of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -57,8 +66,10 @@ pub struct Options {
     pub streams_max: u32,
     /// For how long calls under way may go on after the shutdown began.
     pub drain: Duration,
-    /// The data directory, as metrics name it.
+    /// The data directory, as metrics and the status name it.
     pub data: String,
+    /// Every push is refused, which the bounds of the listeners see to; the status says so.
+    pub read_only: bool,
     /// For how long a client may take nothing of an answer.
     pub unread: Duration,
     /// For how long a connection may ask nothing. Longer than clients that come back to one keep it.
@@ -76,6 +87,7 @@ impl Default for Options {
             streams_max: 1_000,
             drain: Duration::from_secs(10),
             data: String::new(),
+            read_only: false,
             unread: Duration::from_secs(300),
             idle: Duration::from_secs(30 * 60),
             request_memory: 256 * 1024 * 1024,
@@ -93,11 +105,13 @@ pub struct Server {
 
 impl Server {
     /// Starts serving `cache` on `listeners`, to whom `credentials` knows, until `shutdown` completes, then lets calls
-    /// under way end. Metrics are served in plain HTTP on `metrics`, which should not be reachable from elsewhere. Needs a
-    /// tokio runtime.
+    /// under way end. Metrics are served in plain HTTP on `metrics`, which should not be reachable from elsewhere; on
+    /// `admin` root and the user of this process administer it, and on listeners whose bounds say so who has the right to.
+    /// Needs a tokio runtime.
     pub fn start(
         listeners: Vec<Listener>,
         metrics: Option<TcpListener>,
+        admin: Option<UnixListener>,
         cache: Arc<Cache>,
         credentials: Arc<Credentials>,
         options: &Options,
@@ -111,12 +125,25 @@ impl Server {
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let addresses_connected = Addresses::new(options.connections_per_address);
         let mut tasks = JoinSet::new();
-        let mut addresses = Vec::new();
+        let listening = listeners.iter().map(Listener::listening).collect::<io::Result<Vec<_>>>()?;
+        let addresses = listening.iter().map(|listening| listening.address).collect();
+        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+        let about = About {
+            started: Instant::now(),
+            data: options.data.clone(),
+            read_only: options.read_only,
+            listeners: listening,
+            metrics_address,
+            metrics: Arc::clone(&counts),
+        };
+        let administration = Arc::new(Admin::new(Arc::clone(&cache), about));
         for Listener { socket, bounds, tls } in listeners {
-            addresses.push(socket.local_addr()?);
             let credentials = Arc::clone(&credentials);
-            let calls =
-                Calls::new(router.clone(), bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
+            let mut services = router.clone();
+            if bounds.most == Rights::Admin {
+                services = services.merge(grpc::admin_routes(&administration));
+            }
+            let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(
                 socket,
@@ -127,11 +154,16 @@ impl Server {
                 Arc::clone(&addresses_connected),
             ));
         }
-        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+        let apart = |router, bounds| {
+            Calls::new(router, bounds, Arc::default(), Arc::new(Metrics::default()), Arc::clone(&memory))
+        };
+        if let Some(socket) = admin {
+            let calls = apart(grpc::admin_router(&administration, &health), Bounds::ADMIN_ONLY);
+            tasks.spawn(listener::local::run(listener::local::socket(socket)?, calls, settings.clone()));
+        }
         if let Some(socket) = metrics {
             let pages = http::metrics::router(Arc::clone(&cache), Arc::clone(&counts));
-            let nobody = Arc::new(Credentials::default());
-            let calls = Calls::new(pages, Bounds::PULL_ONLY, nobody, Arc::new(Metrics::default()), memory);
+            let calls = apart(pages, Bounds::PULL_ONLY);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
             tasks.spawn(listener::accept::run(

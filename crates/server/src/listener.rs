@@ -6,4 +6,5 @@ pub(crate) mod accept;
 pub(crate) mod addresses;
 pub(crate) mod answers;
 pub(crate) mod connection;
+pub(crate) mod local;
 pub(crate) mod tls;

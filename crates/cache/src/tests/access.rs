@@ -58,6 +58,27 @@ async fn whoever_may_push_somewhere_may_push() {
 }
 
 #[tokio::test]
+async fn everything_is_administered_by_whoever_may_do_everything_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(&folder.path().join("data")).await;
+    let bounds = Bounds { most: Rights::Admin, anonymous: Rights::Push };
+    let admin = |access: Access| access.admin(fixture.cache.instance("").unwrap(), &Client::default());
+    admin(known(bounds, vec![grant(Rights::Admin, &[], &[])])).unwrap();
+    for (access, part) in [
+        (Access::anonymous(bounds), "needs a credential"),
+        (Access::refused(bounds, "expired"), "expired"),
+        (known(Bounds::OPEN, vec![grant(Rights::Admin, &[], &[])]), "an address that allows it"),
+        (known(bounds, vec![grant(Rights::Push, &[], &[])]), "alice may not administer"),
+        (known(bounds, vec![grant(Rights::Admin, &["*"], &[])]), "limited to no instance"),
+        (known(bounds, vec![grant(Rights::Admin, &[], &["artifact:*"])]), "limited to no instance"),
+    ] {
+        let said = admin(access).unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    }
+    fixture.cache.close().await;
+}
+
+#[tokio::test]
 async fn refusals_say_whether_a_credential_is_wrong_missing_or_too_weak() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::open(&folder.path().join("data")).await;

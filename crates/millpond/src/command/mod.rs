@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Flags;
 use crate::exit::{self, Code, Failure};
 
+mod ask;
 mod bench;
 mod config;
 mod grant;
@@ -14,6 +15,7 @@ mod hand_over;
 mod keys;
 mod listed;
 mod serve;
+mod status;
 mod tokens;
 
 /// The whole command line.
@@ -39,6 +41,9 @@ enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
     #[command(after_help = serve::after_help())]
     Serve(Flags),
+    /// Say what a server that runs is, and how it is
+    #[command(after_help = exit::help())]
+    Status(ask::AskFlags),
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
@@ -58,6 +63,7 @@ impl CommandLine {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
+            Command::Status(flags) => status::run(flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),

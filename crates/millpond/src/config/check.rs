@@ -4,7 +4,8 @@
 use millpond_cache::{InstanceName, Rights};
 
 use super::{
-    BLOB_SIZE_LEAST, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings, usage,
+    BLOB_SIZE_LEAST, Given, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings,
+    Socket, usage,
 };
 use crate::exit::Failure;
 
@@ -41,6 +42,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
     }
     check_limits(settings)?;
+    if let Some(Given { value: Socket::At(path), place }) = &settings.admin_socket
+        && path.as_os_str().is_empty()
+    {
+        let sentence = format!("{place}: the path of the administration socket is empty");
+        return Err(usage(sentence, "give a path, or off for none"));
+    }
     let mut listeners: Vec<_> = settings.listeners.iter().chain(settings.metrics.listener()).collect();
     for listener in &listeners {
         check_rights(listener)?;
@@ -185,7 +192,7 @@ fn covers(wide: &Listener, narrow: &Listener, all: &[&Listener]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Given, Keeps, Metrics};
+    use crate::config::{Keeps, Metrics};
     use crate::size::Size;
     use crate::span::Span;
 

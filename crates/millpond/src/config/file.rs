@@ -12,6 +12,7 @@ use super::instance::Keeps;
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::rights::Allowed;
+use super::socket::Socket;
 use super::{flags, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
@@ -80,6 +81,8 @@ pub(crate) struct File {
     pub(crate) replacement: Vec<Replacement>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
+    /// Where the server is administered.
+    pub(crate) admin: Admin,
     /// What clients may take up.
     pub(crate) limits: Limits,
     /// Of all listeners and metrics; variables have it, and no file.
@@ -166,6 +169,14 @@ pub(crate) struct Metrics {
     pub(crate) address: Option<Spanned<flags::Metrics>>,
     /// May be reached by others.
     pub(crate) insecure: Option<Spanned<bool>>,
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// The socket, or `"off"`.
+    pub(crate) socket: Option<Spanned<Socket>>,
 }
 
 /// `[limits]`
@@ -332,6 +343,7 @@ mod tests {
             ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
             ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
+            ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
         ];
         assert!(
@@ -356,10 +368,10 @@ mod tests {
                 format!("{line}\n")
             })
             .collect();
-        let File { store, listener, instance, identity, replacement, metrics, limits, insecure: _, tls: _ } =
-            parse(Path::new("init.toml"), taken_in).unwrap().file;
+        let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
+        let File { store, listener, instance, identity, replacement, metrics, admin, limits, .. } = file;
         assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
-        assert!(identity.keys.is_some() && identity.authorized.is_some());
+        assert!(admin.socket.is_some() && identity.keys.is_some() && identity.authorized.is_some());
         assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::instance;
 use super::reference::help;
+use super::socket::Socket;
 use crate::size::Size;
 use crate::span::Span;
 
@@ -62,6 +63,10 @@ pub(crate) struct Flags {
     /// Where metrics are served.
     #[arg(long, value_name = "ADDR:PORT", help = help("--metrics"))]
     pub(crate) metrics: Option<Metrics>,
+
+    /// Where the server is administered.
+    #[arg(long, value_name = "PATH", help = help("--admin-socket"))]
+    pub(crate) admin_socket: Option<Socket>,
 }
 
 /// An IP address and a port, in a file.

@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
 use super::{
-    Allowed, By, Else, Flags, Given, Instance, Keeps, Listener, Metrics, Place, Rule, Settings, flags,
-    instance,
+    Allowed, By, Else, Flags, Given, Instance, Keeps, Listener, Metrics, Place, Rule, Settings, Socket,
+    flags, instance,
 };
 use crate::span::Span;
 
@@ -64,6 +64,15 @@ impl<'l> Layers<'l> {
         })
     }
 
+    /// As [`Layers::path`].
+    fn admin_socket(self) -> Option<Given<Socket>> {
+        self.0.into_iter().find_map(|read| {
+            let Given { value, place } = read.given(read.file.admin.socket.as_ref()?, "socket");
+            let below = read.folder().map(|folder| value.clone().below(folder));
+            Some(Given { value: below.unwrap_or(value), place })
+        })
+    }
+
     /// Of one address: what is for all of them, or else its own.
     fn tls(self, flags: &Flags, own: Option<Given<bool>>) -> Given<bool> {
         let all = || self.find("tls", |file| file.tls.as_ref());
@@ -92,6 +101,8 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         data: (flags.data.map(|data| Given::by_flag("--data", data)))
             .or_else(|| layers.path("data", |file| file.store.data.as_ref()))
             .unwrap_or_else(|| Given::default("--data", PathBuf::from("millpond-data"))),
+        admin_socket: (flags.admin_socket.map(|socket| Given::by_flag("--admin-socket", socket)))
+            .or_else(|| layers.admin_socket()),
         keys: (flags.keys.map(|keys| Given::by_flag("--keys", keys)))
             .or_else(|| layers.path("keys", |file| file.identity.keys.as_ref()))
             .unwrap_or_else(|| Given::default("--keys", PathBuf::from("millpond-keys"))),

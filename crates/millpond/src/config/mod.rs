@@ -26,6 +26,7 @@ mod reference;
 mod replacement;
 mod rights;
 mod show;
+mod socket;
 
 pub(crate) use flags::Flags;
 pub(crate) use instance::{Instance, Keeps};
@@ -33,6 +34,7 @@ pub(crate) use place::{Given, Place};
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
 pub(crate) use rights::Allowed;
+pub(crate) use socket::Socket;
 
 /// Below this the store's own packs, reserve and catalog leave no room for anybody's blobs.
 const MAX_SIZE_LEAST: Size = Size(8_000_000);
@@ -86,6 +88,8 @@ pub(crate) struct Settings {
     pub(crate) drain: Given<Span>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
+    /// Where the server is administered; without it, by a socket in the data directory.
+    pub(crate) admin_socket: Option<Given<Socket>>,
     /// Sentences about what was said and means nothing.
     pub(crate) warnings: Vec<String>,
 }

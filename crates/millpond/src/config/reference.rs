@@ -51,7 +51,8 @@ const KEY: Key = Key {
 };
 
 /// All of them.
-pub(super) const SECTIONS: &[Section] = &[STORE, IDENTITY, LISTENER, INSTANCE, REPLACEMENT, METRICS, LIMITS];
+pub(super) const SECTIONS: &[Section] =
+    &[STORE, IDENTITY, LISTENER, INSTANCE, REPLACEMENT, METRICS, ADMIN, LIMITS];
 
 const STORE: Section = Section {
     name: "store",
@@ -298,6 +299,23 @@ const METRICS: Section = Section {
             ..KEY
         },
     ],
+};
+
+const ADMIN: Section = Section {
+    name: "admin",
+    many: false,
+    text: "Where `millpond status` and other commands find the server.",
+    another: &[],
+    keys: &[Key {
+        name: "socket",
+        value: "\"/run/millpond/admin.sock\"",
+        default: Some("admin.sock in the data directory"),
+        text: "Root and the user that the server runs as administer it through this socket, or nobody with \"off\". A \
+               relative path in a file is meant from where that file lies.",
+        flag: Some("--admin-socket PATH"),
+        variable: "MILLPOND__ADMIN__SOCKET",
+        ..KEY
+    }],
 };
 
 const LIMITS: Section = Section {

@@ -51,6 +51,11 @@ impl Display for Settings {
             Metrics::Off(place) => line(to, "address", "\"off\"", place)?,
             Metrics::On(listener) => address(to, listener)?,
         }
+        to.write_str("\n[admin]\n")?;
+        match &self.admin_socket {
+            Some(socket) => given(to, "socket", socket)?,
+            None => unsaid(to, "socket")?,
+        }
         to.write_str("\n[limits]\n")?;
         number(to, "connections", &self.connections)?;
         match &self.connections_per_address {

@@ -5,6 +5,7 @@
 //! is left out, and the last lines of `scripts/test` say so.
 #![cfg(test)]
 
+mod admin;
 mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;

@@ -77,6 +77,7 @@ impl Method {
             "/google.bytestream.ByteStream/QueryWriteStatus" => ("ByteStream", "QueryWriteStatus"),
             "/google.bytestream.ByteStream/Read" => ("ByteStream", "Read"),
             "/google.bytestream.ByteStream/Write" => ("ByteStream", "Write"),
+            "/millpond.admin.v1.Admin/GetStatus" => ("Admin", "GetStatus"),
             "/grpc.health.v1.Health/Check" => ("Health", "Check"),
             "/grpc.health.v1.Health/Watch" => ("Health", "Watch"),
             _ => ("other", "other"),
@@ -88,15 +89,16 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millpond_proto::FILE_DESCRIPTOR_SET;
+    use millpond_proto::{ADMIN_FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET};
     use prost::Message;
     use prost_types::FileDescriptorSet;
 
     #[test]
     fn every_method_that_is_served_is_known() {
-        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let sets = [FILE_DESCRIPTOR_SET, ADMIN_FILE_DESCRIPTOR_SET];
+        let files = sets.map(|set| FileDescriptorSet::decode(set).unwrap().file);
         let mut count = 0;
-        for file in &files {
+        for file in files.iter().flatten() {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
@@ -106,7 +108,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 17);
+        assert_eq!(count, 18);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

@@ -12,7 +12,7 @@ fn calls(router: Router) -> (Calls, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let memory = Arc::new(Memory::new(0, Duration::from_secs(30)));
     let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::clone(&metrics), memory);
-    (calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default()), metrics)
+    (calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default()), metrics)
 }
 
 async fn status_of(mut body: Sent, parts: http::response::Parts) -> (String, String) {
@@ -107,7 +107,7 @@ async fn waited(path: &str, agent: &str) -> (String, u64) {
     };
     let router = Router::new().fallback(post(handler));
     let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::default(), memory);
-    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
+    let mut calls = calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default());
     let head = Bytes::from_static(&[0, 0, 0x20, 0, 0, 0x0a]);
     let body = Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>(head)]));
     let request = Request::post(path).header(CONTENT_TYPE, "application/grpc");
@@ -148,7 +148,7 @@ async fn upload_that_has_come_whole_waits_for_no_window() {
     };
     let router = Router::new().fallback(post(handler));
     let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::default(), memory);
-    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
+    let mut calls = calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default());
     let whole = Body::from(Bytes::from_static(&[0, 0, 0, 0, 2, 0x50, 1]));
     let request = Request::post("/google.bytestream.ByteStream/Write");
     let request = request.header(CONTENT_TYPE, "application/grpc").body(whole).unwrap();
@@ -165,7 +165,7 @@ async fn whoever_may_do_nothing_is_refused_before_the_message_comes() {
     let router = Router::new().fallback(post(async |_: Request<Body>| -> Response<Body> { unreachable!() }));
     let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
     let calls = Calls::new(router, nobody, Arc::default(), Arc::default(), memory);
-    let mut calls = calls.on_connection(([127, 0, 0, 1], 4000).into(), Default::default());
+    let mut calls = calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default());
     let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
     let path = "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchUpdateBlobs";
     let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").body(never).unwrap();

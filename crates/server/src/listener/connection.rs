@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use millpond_cache::now_and_then;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -87,8 +87,8 @@ pub(crate) async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, calls: Calls
     let Ok(peer) = stream.peer_addr() else { return };
     prepare(&stream, settings.unread);
     let Some(tls) = tls else {
-        let calls = calls.on_connection(peer, ConnectionIdentity::default());
-        return serve_http(stream, peer, calls, settings).await;
+        let calls = calls.on_connection(Some(peer), ConnectionIdentity::default());
+        return serve_http(stream, Some(peer), calls, settings).await;
     };
     let mut stopped = settings.stopped.clone();
     let shaken = tokio::select! {
@@ -98,7 +98,7 @@ pub(crate) async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, calls: Calls
     match shaken {
         Ok(stream) => {
             let identity = ConnectionIdentity::of_certificate(tls::client_certificate(&stream));
-            serve_http(stream, peer, calls.on_connection(peer, identity), settings).await;
+            serve_http(stream, Some(peer), calls.on_connection(Some(peer), identity), settings).await;
         }
         Err(error) => {
             calls.count_failed_handshake();
@@ -107,9 +107,15 @@ pub(crate) async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, calls: Calls
     }
 }
 
+/// Serves a connection from this user of this machine to its end.
+pub(crate) async fn serve_local(stream: UnixStream, user: u32, calls: Calls, settings: Settings) {
+    let calls = calls.on_connection(None, ConnectionIdentity::of_user(user));
+    serve_http(stream, None, calls, settings).await;
+}
+
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     calls: Calls,
     mut settings: Settings,
 ) {
@@ -123,7 +129,7 @@ async fn serve_http(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, error = error.as_ref(), "a connection broke");
+                    tracing::debug!(?peer, error = error.as_ref(), "a connection broke");
                 }
                 return;
             }
@@ -145,7 +151,7 @@ async fn serve_http(
                     end = Some(Instant::now() + settings.drain);
                     continue;
                 }
-                tracing::debug!(%peer, "a connection was cut with calls under way");
+                tracing::debug!(?peer, "a connection was cut with calls under way");
                 return;
             }
         }

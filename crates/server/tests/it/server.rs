@@ -60,9 +60,16 @@ impl TestServer {
         ];
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let server =
-            Server::start(listeners, Some(bind()), Arc::clone(&cache), Arc::default(), options, shutdown)
-                .unwrap();
+        let server = Server::start(
+            listeners,
+            Some(bind()),
+            None,
+            Arc::clone(&cache),
+            Arc::default(),
+            options,
+            shutdown,
+        )
+        .unwrap();
         let [open, pull_only] = server.addresses().try_into().unwrap();
         let metrics = server.metrics_address().unwrap();
         Self { server, stop, cache, data, open, pull_only, metrics }

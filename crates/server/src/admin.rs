@@ -1,0 +1,44 @@
+//! Administration: what the operator asks of a server that runs, and the commands of `millpond` with him.
+//!
+//! **Invariant:** no method answers without a [`Permit`](millpond_cache::Permit) to administer. The service is on the
+//! administration socket and on listeners that allow administration, and nowhere else.
+
+mod about;
+
+use std::sync::Arc;
+
+use millpond_cache::{Cache, Error};
+use millpond_proto::admin::admin_server;
+use millpond_proto::admin::{GetStatusRequest, ServerStatus};
+use tonic::{Request, Response, Status, async_trait};
+
+pub(crate) use self::about::{About, Listening};
+use crate::caller::Caller;
+use crate::status;
+
+/// What implements the service, one file for each kind of question.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    cache: Arc<Cache>,
+    about: About,
+}
+
+impl Admin {
+    /// Of a server with this cache.
+    pub(crate) fn new(cache: Arc<Cache>, about: About) -> Self {
+        Self { cache, about }
+    }
+}
+
+#[async_trait]
+impl admin_server::Admin for Admin {
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<ServerStatus>, Status> {
+        let caller = Caller::of(request.extensions());
+        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        let cache = Arc::clone(&self.cache);
+        // Figures may ask the disk, which may take its time.
+        let figures = tokio::task::spawn_blocking(move || cache.status(&permit)).await;
+        let figures = figures.map_err(|error| status::failed(Error::internal(error), caller.request))?;
+        Ok(Response::new(self.about.status(figures)))
+    }
+}
