@@ -89,6 +89,8 @@ pub struct Identity {
     pub name: String,
     /// What they may do, together.
     pub grants: Vec<Grant>,
+    /// What it lacks for having more of them, if its credential could have it: a part of a sentence.
+    pub lacks: Option<String>,
 }
 
 /// What a listener lets its clients do.
@@ -236,10 +238,13 @@ impl Access {
                 // PERMISSION_DENIED for a no.
                 if wanted == Rights::Pull { Error::Unauthenticated(words) } else { Error::Denied(words) }
             }
-            Who::Known(identity) => Error::Denied(format!(
-                "{} may not {deed} here: ask the operator of this cache for the right to, or take `push: true` off this remote",
-                identity.name
-            )),
+            Who::Known(identity) => {
+                let lacks = identity.lacks.as_ref().map_or_else(String::new, |lacks| format!(", since {lacks}"));
+                Error::Denied(format!(
+                    "{} may not {deed} here{lacks}: ask the operator of this cache for the right to, or take `push: true` off this remote",
+                    identity.name
+                ))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millpond_cache::{Grant, Identity};
 
 use crate::certificate::{self, Certificate};
-use crate::{Error, Fingerprint, Keys, Refused, Register, token};
+use crate::{Error, Fingerprint, Keys, Recall, Refused, Register, token};
 
 /// A snapshot of everybody who is known.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Identities {
     certificates: HashMap<Fingerprint, Holder>,
     /// By the ID, with the hash of the secret.
     tokens: HashMap<String, (Fingerprint, Holder)>,
+    /// Of issuers: whose tokens were taken back.
+    recalls: Vec<Recall>,
 }
 
 /// A kind of credential.
@@ -59,7 +61,14 @@ impl Identities {
             let holder = Holder::new(entry.name, entry.grant, entry.expires, entry.revoked);
             (entry.id, (entry.sha256, holder))
         });
-        Ok(Self { certificates: certificates.collect(), tokens: tokens.collect() })
+        let (certificates, tokens) = (certificates.collect(), tokens.collect());
+        Ok(Self { certificates, tokens, recalls: register.recalls })
+    }
+
+    /// Whether a token of an issuer was taken back that says to be from this time in Unix seconds; one that says nothing
+    /// counts as old.
+    pub(crate) fn is_revoked(&self, name: &str, issued: Option<u64>) -> bool {
+        self.recalls.iter().any(|recall| recall.covers(name, issued))
     }
 
     /// Whose this certificate is, at this time in Unix seconds. Exactly this one is looked for, whoever signed it: that
@@ -121,7 +130,7 @@ impl Identities {
 impl Holder {
     fn new(name: String, grant: Grant, not_after: Option<u64>, revoked: Option<u64>) -> Self {
         Self {
-            identity: Arc::new(Identity { name, grants: vec![grant] }),
+            identity: Arc::new(Identity { name, grants: vec![grant], lacks: None }),
             not_before: 0,
             not_after: not_after.unwrap_or(u64::MAX),
             revoked: revoked.is_some(),

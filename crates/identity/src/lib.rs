@@ -1,5 +1,5 @@
 //! Who is it? The directory of keys, with the certificates and tokens that were issued: looked up by the server, written
-//! by the commands.
+//! by the commands. And what the tokens of other issuers prove.
 //!
 //! **Invariant:** no socket and no TLS in here. **Invariant:** no secret is kept but private keys in files of their own:
 //! of a token there is only a hash, and no error and no entry holds more.
@@ -11,7 +11,9 @@ mod fingerprint;
 mod grant;
 mod identities;
 pub mod issue;
+pub mod jwt;
 mod paths;
+mod pattern;
 mod refused;
 mod register;
 mod revoke;
@@ -25,7 +27,7 @@ pub use fingerprint::Fingerprint;
 pub use identities::{Credential, Expiring, Identities};
 pub use paths::Keys;
 pub use refused::{Refused, day};
-pub use register::{CertificateEntry, Register, TokenEntry};
-pub use revoke::{revoke_certificates, revoke_tokens};
+pub use register::{CertificateEntry, Recall, Register, TokenEntry};
+pub use revoke::{is_of_an_issuer, recall, revoke_certificates, revoke_tokens};
 pub use server_keys::ServerKeys;
 pub use token::is_token;

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::{fs, io};
 
-use millpond_cache::Grant;
+use millpond_cache::{Grant, Pattern};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Turn};
-use crate::{Error, Fingerprint, Keys, grant};
+use crate::jwt::LEEWAY;
+use crate::{Error, Fingerprint, Keys, grant, pattern};
 
 /// The format that this release writes.
 const FORMAT: u64 = 1;
@@ -22,6 +23,9 @@ pub struct Register {
     pub certificates: Vec<CertificateEntry>,
     /// Tokens, the oldest first.
     pub tokens: Vec<TokenEntry>,
+    /// Of issuers: whose tokens were taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalls: Vec<Recall>,
 }
 
 /// A certificate that was issued.
@@ -64,6 +68,26 @@ pub struct TokenEntry {
     pub revoked: Option<u64>,
 }
 
+/// Tokens of issuers that were taken back: those that were issued until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recall {
+    /// Of those who have a name like this.
+    #[serde(with = "pattern")]
+    pub names: Pattern,
+    /// When they were revoked.
+    pub revoked: u64,
+}
+
+impl Recall {
+    /// Whether it is for a token of this name from this time in Unix seconds. An issuer whose clock is ahead must not make
+    /// tokens that cannot be revoked.
+    pub(crate) fn covers(&self, name: &str, issued: Option<u64>) -> bool {
+        let before = issued.is_none_or(|issued| issued <= self.revoked.saturating_add(LEEWAY));
+        before && self.names.matches(name)
+    }
+}
+
 /// What every format has.
 #[derive(Deserialize)]
 struct Head {
@@ -72,7 +96,7 @@ struct Head {
 
 impl Default for Register {
     fn default() -> Self {
-        Self { format: FORMAT, certificates: Vec::new(), tokens: Vec::new() }
+        Self { format: FORMAT, certificates: Vec::new(), tokens: Vec::new(), recalls: Vec::new() }
     }
 }
 

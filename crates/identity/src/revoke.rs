@@ -1,6 +1,8 @@
 //! Taking back what was issued. The entry stays, so that whoever shows the credential is told why.
 
-use crate::{Error, Keys, Register, token};
+use millpond_cache::Pattern;
+
+use crate::{Error, Keys, Recall, Register, token};
 
 /// Revokes every certificate of this name, at `now` in Unix seconds; returns how many there were.
 pub fn revoke_certificates(keys: &Keys, name: &str, now: u64) -> Result<usize, Error> {
@@ -21,6 +23,27 @@ pub fn revoke_tokens(keys: &Keys, name_or_id: &str, now: u64) -> Result<usize, E
         let what =
             if by_id { format!("token with the ID {name_or_id}") } else { format!("token of {name_or_id}") };
         revoke(own.map(|entry| &mut entry.revoked), now, &what, "tokens")
+    })
+}
+
+/// Whether a name is that of somebody whom an issuer knows, and not of somebody who was issued something here.
+pub fn is_of_an_issuer(name: &str) -> bool {
+    name.contains(':')
+}
+
+/// Takes back every token of issuers whose holder has a name like this, `*` standing for anything: those that were issued
+/// until `now` in Unix seconds. What is issued later holds.
+pub fn recall(keys: &Keys, names: &str, now: u64) -> Result<(), Error> {
+    let names = Pattern::new(names).map_err(|error| {
+        Error::unwanted(
+            error.to_string(),
+            "give a name as the log has it, such as gitlab:project_path:team/*",
+        )
+    })?;
+    Register::change(keys, |register| {
+        register.recalls.retain(|recall| recall.names != names);
+        register.recalls.push(Recall { names, revoked: now });
+        Ok(())
     })
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use millpond_cache::{Clock, Grant, now_and_then};
 use millpond_identity::{Credential, Expiring, Identities};
-use millpond_server::{Credentials, Tls};
+use millpond_server::{Credentials, Tls, TrustedIssuer};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Allowed, Given, Settings};
+use crate::config::{Allowed, Given, Issuer, Settings};
 use crate::exit::{Code, Failure};
 
 /// How often files are looked at.
@@ -75,7 +75,11 @@ impl Loaded {
         let tls = if speaks { Some(Arc::new(sources.tls()?)) } else { None };
         let mut identities = sources.issued()?;
         sources.add_authorized(&mut identities)?;
-        let credentials = Arc::new(Credentials::new(identities));
+        let trusted = settings.issuers.iter().map(trusted).collect::<Result<_, _>>()?;
+        let credentials = Credentials::new(identities, trusted).map_err(|error| {
+            Failure::new(Code::Usage, error, "give certificates in PEM as ca, or leave it out")
+        })?;
+        let credentials = Arc::new(credentials);
         Ok(Self { tls, credentials, sources, seen })
     }
 
@@ -135,6 +139,22 @@ impl Loaded {
         }
         added.is_ok()
     }
+}
+
+/// An issuer with what it is known by.
+fn trusted(issuer: &Issuer) -> Result<TrustedIssuer, Failure> {
+    let read = |Given { value: path, place }: &Given<PathBuf>| {
+        fs::read(path).map_err(|error| {
+            let sentence = format!("{place}: {} cannot be read: {error}", path.display());
+            Failure::new(Code::Usage, sentence, "give a file of certificates in PEM that this user may read")
+        })
+    };
+    Ok(TrustedIssuer {
+        issuer: issuer.trusted(),
+        location: issuer.url.value.location.clone(),
+        keys: issuer.jwks_url.as_ref().map(|url| url.value.location.clone()),
+        authorities: issuer.ca.as_ref().map(read).transpose()?,
+    })
 }
 
 impl Sources {

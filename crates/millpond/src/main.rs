@@ -13,6 +13,7 @@ mod exit;
 mod greeting;
 mod logging;
 mod memory;
+mod names;
 mod open_files;
 mod panic_report;
 mod size;

@@ -6,25 +6,49 @@
 
 pub(crate) mod authorization;
 mod connection;
+mod issuers;
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderMap;
 use millpond_cache::{Access, Bounds, Clock, Identity};
-use millpond_identity::{Identities, Refused};
+use millpond_identity::jwt::{Issuers, NotKnown};
+use millpond_identity::{Identities, Refused, is_token};
 
 pub(crate) use self::connection::ConnectionIdentity;
+use self::issuers::Source;
+pub use self::issuers::{Location, TrustedIssuer};
 
 /// Whom this server knows. It may become others while it runs, and counts for the next call of every connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Credentials {
     identities: RwLock<Arc<Identities>>,
+    issuers: Issuers,
+    sources: Vec<Arc<Source>>,
+}
+
+/// A call whose token may hold once keys have been fetched.
+pub(crate) struct Waiting {
+    token: String,
+    source: Arc<Source>,
 }
 
 impl Credentials {
-    /// Nobody but these.
-    pub fn new(identities: Identities) -> Self {
-        Self { identities: RwLock::new(Arc::new(identities)) }
+    /// Nobody but these, and those for whom these issuers vouch.
+    ///
+    /// # Errors
+    /// What is wrong with what was given to know an issuer by.
+    pub fn new(identities: Identities, trusted: Vec<TrustedIssuer>) -> Result<Self, String> {
+        let issuers = Issuers::new(trusted.iter().map(|trusted| trusted.issuer.clone()).collect());
+        let sources = issuers::sources(trusted)?;
+        Ok(Self { identities: RwLock::new(Arc::new(identities)), issuers, sources })
+    }
+
+    /// Keeps the keys of issuers fresh, for as long as it is polled.
+    pub(crate) async fn follow_issuers(self: Arc<Self>) {
+        let all = self.sources.iter().map(|source| source.follow(&self.issuers));
+        futures_util::future::join_all(all).await;
     }
 
     /// From now on these, and nobody else.
@@ -38,17 +62,54 @@ impl Credentials {
 
     /// What a call may do that has these headers, on a connection like this one. A token in the headers goes before the
     /// connection's certificate.
+    ///
+    /// # Errors
+    /// That is not known yet.
     pub(crate) fn access(
         &self,
         bounds: Bounds,
         headers: &HeaderMap,
         connection: &ConnectionIdentity,
-    ) -> Access {
-        match authorization::token(headers) {
-            Ok(None) => connection.access(self, bounds),
-            Ok(Some(token)) => to_access(bounds, self.now().token(&token, Clock::unix_seconds())),
-            Err(reason) => Access::refused(bounds, reason),
+    ) -> Result<Access, Waiting> {
+        let token = match authorization::token(headers) {
+            Ok(None) => return Ok(connection.access(self, bounds)),
+            Ok(Some(token)) => token,
+            Err(reason) => return Ok(Access::refused(bounds, reason)),
+        };
+        if is_token(&token) || self.issuers.is_empty() {
+            return Ok(to_access(bounds, self.now().token(&token, Clock::unix_seconds())));
         }
+        match self.vouched_for(bounds, &token) {
+            Ok(access) => Ok(access),
+            Err((access, issuer)) => match self.sources.get(issuer) {
+                Some(source) => Err(Waiting { token, source: Arc::clone(source) }),
+                None => Ok(access),
+            },
+        }
+    }
+
+    /// What a call may do whose token may hold by now.
+    pub(crate) async fn access_with_newer_keys(&self, bounds: Bounds, waiting: Waiting) -> Access {
+        waiting.source.newer_keys().await;
+        self.vouched_for(bounds, &waiting.token).unwrap_or_else(|(access, _)| access)
+    }
+
+    /// What the token of an issuer allows; or, if that may change once the keys of the issuer of a number were fetched, what
+    /// it allows if it does not.
+    fn vouched_for(&self, bounds: Bounds, token: &str) -> Result<Access, (Access, usize)> {
+        match self.issuers.token(token, &self.now(), Clock::unix_seconds()) {
+            Ok(identity) => Ok(Access::known(bounds, identity)),
+            Err(NotKnown::Refused(refusal)) => Ok(Access::refused(bounds, refusal.to_string())),
+            Err(NotKnown::WantsKeys { issuer, refusal }) => {
+                Err((Access::refused(bounds, refusal.to_string()), issuer))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credentials").field("issuers", &self.issuers).finish_non_exhaustive()
     }
 }
 

@@ -26,6 +26,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use millpond_cache::{Access, Bounds};
@@ -39,7 +40,7 @@ use self::record::{Record, UnderWay};
 use self::sent::Sent;
 pub(crate) use self::terms::Terms;
 use crate::caller::Caller;
-use crate::identity::{ConnectionIdentity, Credentials};
+use crate::identity::{ConnectionIdentity, Credentials, Waiting};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
@@ -104,10 +105,10 @@ impl Calls {
         self.metrics.handshakes_failed.inc();
     }
 
-    fn access(&self, headers: &HeaderMap) -> Access {
+    fn access(&self, headers: &HeaderMap) -> Result<Access, Waiting> {
         match &self.connection {
             Some(connection) => self.credentials.access(self.bounds, headers, &connection.identity),
-            None => Access::anonymous(self.bounds),
+            None => Ok(Access::anonymous(self.bounds)),
         }
     }
 
@@ -124,16 +125,38 @@ where
 {
     type Response = Response<Sent>;
     type Error = Infallible;
-    type Future = Call;
+    type Future = Either<Call, Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<B>>::poll_ready(&mut self.router, context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Call {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let waiting = match self.access(request.headers()) {
+            Ok(access) => return Either::Left(self.begin(request, access)),
+            Err(waiting) => waiting,
+        };
+        let mut calls = self.clone();
+        Either::Right(Box::pin(async move {
+            let busy = calls.connection.as_ref().map(|connection| connection.activity.call());
+            let access = calls.credentials.access_with_newer_keys(calls.bounds, waiting).await;
+            let call = calls.begin(request, access);
+            drop(busy);
+            call.await
+        }))
+    }
+}
+
+impl Calls {
+    /// Begins a call that may do this.
+    fn begin<B>(&mut self, mut request: Request<B>, access: Access) -> Call
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let peer = self.connection.as_ref().and_then(|connection| connection.peer);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
-        let caller = Caller::new(self.access(request.headers()), peer, Generation::of(request.headers()));
+        let caller = Caller::new(access, peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
         let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
         let hold = Arc::new(Hold::new(method.takes_many()));

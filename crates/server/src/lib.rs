@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{About, Admin, Listening};
-pub use crate::identity::Credentials;
+pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
 use crate::listener::addresses::Addresses;
 use crate::listener::connection::Settings;
@@ -175,6 +175,7 @@ impl Server {
                 Addresses::new(usize::MAX),
             ));
         }
+        tasks.spawn(follow_issuers(credentials, settings.stopped.clone()));
         tasks.spawn(async move {
             grpc::say_serving(&health).await;
             shutdown.await;
@@ -201,5 +202,13 @@ impl Server {
                 tracing::error!(%error, "a task of the server ended before its time");
             }
         }
+    }
+}
+
+/// Until the server is to end: calls that end after that need no newer keys.
+async fn follow_issuers(credentials: Arc<Credentials>, mut stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        () = credentials.follow_issuers() => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }

@@ -14,7 +14,7 @@ fn grant(rights: Rights, instances: &[&str], names: &[&str]) -> Grant {
 }
 
 fn known(bounds: Bounds, grants: Vec<Grant>) -> Access {
-    Access::known(bounds, Arc::new(Identity { name: "alice".into(), grants }))
+    Access::known(bounds, Arc::new(Identity { name: "alice".into(), grants, lacks: None }))
 }
 
 /// Whether it may pull and push, in the instance of that name.

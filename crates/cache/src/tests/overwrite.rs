@@ -23,7 +23,8 @@ impl Scene {
         let options = CacheOptions { replacement: rules, ..options(data) };
         let fixture = Fixture::of(Cache::open(options).await.unwrap().0);
         let push = |name: &str| {
-            let identity = Identity { name: name.into(), grants: vec![Grant::everywhere(Rights::Push)] };
+            let identity =
+                Identity { name: name.into(), grants: vec![Grant::everywhere(Rights::Push)], lacks: None };
             let bounds = Bounds { most: Rights::Push, anonymous: Rights::Pull };
             let client = Client { identity: name.into(), address: None };
             Access::known(bounds, Arc::new(identity))

@@ -1,6 +1,7 @@
 mod authorized;
 mod files;
 mod identities;
+mod jwt;
 mod openssl;
 mod register;
 

@@ -7,6 +7,7 @@ use millpond_cache::{Grant, Pattern, Rights};
 use millpond_identity::{Error, Keys};
 
 use crate::exit::{Code, Failure};
+use crate::names;
 
 /// Which directory of keys.
 #[derive(Debug, Args)]
@@ -80,22 +81,12 @@ impl GrantFlags {
             RightsFlags { push: true, .. } => Rights::Push,
             RightsFlags { .. } => Rights::Pull,
         };
-        let projects = self.projects.iter().map(|project| names_of(project));
+        let projects = self.projects.iter().map(|project| names::of_project(project));
         Ok(Grant {
             rights,
             instances: patterns("--instance", self.instances)?,
             names: [patterns("--project", projects)?, patterns("--name", self.names)?].concat(),
         })
-    }
-}
-
-/// The names of a project's artifacts.
-fn names_of(project: &str) -> String {
-    let whole = !project.is_empty() && !project.contains('/') && !project.ends_with('*');
-    if project.is_empty() {
-        String::new()
-    } else {
-        format!("artifact:{project}{}", if whole { "/*" } else { "" })
     }
 }
 
@@ -136,22 +127,4 @@ pub(super) fn must_be_there(keys: &Keys) -> Result<(), Failure> {
 pub(super) fn failure(error: Error) -> Failure {
     let code = if matches!(error, Error::Unwanted { .. }) { Code::Usage } else { Code::Failed };
     Failure::new(code, error.to_string(), error.remedy())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn project_means_its_artifacts() {
-        for (project, names) in [
-            ("team", "artifact:team/*"),
-            ("team*", "artifact:team*"),
-            ("team/app", "artifact:team/app"),
-            ("team/app/*", "artifact:team/app/*"),
-            ("", ""),
-        ] {
-            assert_eq!(names_of(project), names);
-        }
-    }
 }

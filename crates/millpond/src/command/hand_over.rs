@@ -31,7 +31,12 @@ impl<'a> HandOver<'a> {
 
     /// Where the server is, by the first name of its certificate.
     pub(super) fn url(&self) -> String {
-        let names = ServerKeys::load(self.keys.folder()).map_or(Vec::new(), |server| server.names);
+        Self::url_of(self.keys)
+    }
+
+    /// Where the server is that has these keys.
+    pub(super) fn url_of(keys: &Keys) -> String {
+        let names = ServerKeys::load(keys.folder()).map_or(Vec::new(), |server| server.names);
         let host = names.into_iter().find(|name| !name.starts_with('*')).unwrap_or("HOST".into());
         if host.parse::<Ipv6Addr>().is_ok() {
             format!("https://[{host}]:{PORT}")

@@ -12,6 +12,7 @@ mod bench;
 mod config;
 mod grant;
 mod hand_over;
+mod job;
 mod keys;
 mod listed;
 mod serve;

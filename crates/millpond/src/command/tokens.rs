@@ -1,14 +1,16 @@
 //! `millpond tokens`: secrets that clients show instead of a certificate.
 
 use std::io::{Write, stderr};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use millpond_cache::Clock;
-use millpond_identity::{Keys, Register, day, issue, revoke_tokens};
+use millpond_identity::{Keys, Recall, Register, day, is_of_an_issuer, issue, recall, revoke_tokens};
 use serde_json::json;
 
 use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
 use super::hand_over::HandOver;
+use super::job::{Job, Service};
 use super::keys::days;
 use super::listed::Listed;
 use super::{print, print_json};
@@ -42,11 +44,26 @@ pub(crate) enum Command {
     /// Take tokens back
     #[command(after_help = exit::help())]
     Revoke {
-        /// All of this client, or the one with this ID
-        #[arg(value_name = "NAME|ID")]
+        /// All of this client, or the one with this ID; of ISSUER:SUBJECT, * standing for anything, all until now
+        #[arg(value_name = "NAME|ID|ISSUER:SUBJECT")]
         name: String,
         #[command(flatten)]
         folder: Folder,
+    },
+    /// Print what a CI job is configured with whose own tokens are taken
+    #[command(after_help = exit::help())]
+    Job {
+        /// Who runs the job
+        service: Service,
+        /// The configuration file of the server, which has the issuer
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The issuer's name there, if there are several
+        #[arg(long, value_name = "NAME")]
+        issuer: Option<String>,
+        /// The directory of keys [default: as in the configuration file]
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
     },
 }
 
@@ -59,6 +76,14 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             issue(&name, grant, &folder.keys(), days, json, now)
         }
         Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
+        Command::Job { service, config, issuer, keys } => {
+            let keys = keys.as_deref().map(Keys::at);
+            print(&Job::new(service, config, issuer.as_deref(), keys.as_ref())?.to_string())
+        }
+        Command::Revoke { name, folder } if is_of_an_issuer(&name) => {
+            recall(&folder.keys(), &name, now).map_err(failure)?;
+            print(&format!("every token of {name} that was issued until now is revoked\n"))
+        }
         Command::Revoke { name, folder } => {
             let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;
             let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
@@ -105,11 +130,15 @@ fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
     must_be_there(keys)?;
     let register = Register::load(keys).map_err(failure)?;
     let tokens: Vec<_> = register.tokens.iter().map(|entry| Listed::token(entry, now)).collect();
+    let recalls = &register.recalls;
     if json {
-        return print_json(&json!({ "tokens": tokens }));
+        return print_json(&json!({ "tokens": tokens, "revoked_of_issuers": recalls }));
     }
-    if tokens.is_empty() {
+    if tokens.is_empty() && recalls.is_empty() {
         return print(&format!("there is no token in {}\n", keys.folder().display()));
     }
-    print(&tokens.iter().map(Listed::to_string).collect::<String>())
+    let recalled =
+        |recall: &Recall| format!("{}  revoked if issued until {}\n", recall.names, day(recall.revoked));
+    let tokens = tokens.iter().map(Listed::to_string);
+    print(&tokens.chain(recalls.iter().map(recalled)).collect::<String>())
 }

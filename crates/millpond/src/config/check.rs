@@ -4,8 +4,8 @@
 use millpond_cache::{InstanceName, Rights};
 
 use super::{
-    BLOB_SIZE_LEAST, Given, Instance, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST, Settings,
-    Socket, usage,
+    BLOB_SIZE_LEAST, Given, Instance, Issuer, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST,
+    Settings, Socket, usage,
 };
 use crate::exit::Failure;
 
@@ -54,6 +54,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         check_reach(listener)?;
     }
     check_keys(settings)?;
+    check_issuers(&settings.issuers)?;
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);
     check_twice(&listeners)?;
@@ -123,6 +124,37 @@ fn check_keys(settings: &Settings) -> Result<(), Failure> {
         sentence,
         format!("give {missing} in [identity] as well, or neither for those of `millpond keys init`"),
     ))
+}
+
+/// Two with one name or URL could not be told from each other, and one without grants would be of no use.
+fn check_issuers(issuers: &[Issuer]) -> Result<(), Failure> {
+    for (number, issuer) in issuers.iter().enumerate() {
+        let Issuer { name, url, .. } = issuer;
+        let before = || issuers.iter().take(number);
+        if before().any(|other| other.name.value == name.value) {
+            let sentence = format!("{}: the issuer \"{}\" is given twice", name.place, name.value);
+            return Err(usage(sentence, "give each issuer a name of its own"));
+        }
+        if before().any(|other| other.url.value.text == url.value.text) {
+            let sentence = format!("{}: the issuer {} is given twice", url.place, url.value);
+            return Err(usage(sentence, "put the grants of both below one of them"));
+        }
+        if issuer.grants.is_empty() {
+            let sentence = format!("{}: nobody with a token of {} may do anything", name.place, name.value);
+            return Err(usage(sentence, "write [[issuer.grant]] below it, with claims and allow"));
+        }
+        for grant in &issuer.grants {
+            if grant.allow.value.0 == Rights::Nothing {
+                let sentence =
+                    format!("{}: a grant of none takes nothing from the others", grant.allow.place);
+                return Err(usage(sentence, "write pull, push or admin, or take the grant out"));
+            }
+            if let (Some(projects), Err(error)) = (&grant.projects, grant.of_projects()) {
+                return Err(usage(format!("{}: {error}", projects.place), "write names of projects"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_reach(listener: &Listener) -> Result<(), Failure> {

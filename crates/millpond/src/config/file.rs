@@ -13,7 +13,7 @@ use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::rights::Allowed;
 use super::socket::Socket;
-use super::{flags, keys, usage};
+use super::{flags, issuer, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
 use crate::span::Span;
@@ -52,6 +52,14 @@ impl Read {
         Given { value: value.get_ref().clone(), place }
     }
 
+    /// A path, and the place of its key. A relative one in a file is meant from where the file lies, wherever the server is
+    /// started. An empty one is meant by nobody.
+    pub(crate) fn given_path(&self, path: &Spanned<PathBuf>, key: &'static str) -> Given<PathBuf> {
+        let Given { value, place } = self.given(path, key);
+        let folder = self.folder().filter(|_| !value.as_os_str().is_empty());
+        Given { value: folder.map_or_else(|| value.clone(), |folder| folder.join(&value)), place }
+    }
+
     /// The folder that relative paths are meant from, if that is not the current one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.source {
@@ -77,6 +85,8 @@ pub(crate) struct File {
     pub(crate) instance: Vec<Instance>,
     /// Who is known.
     pub(crate) identity: Identity,
+    /// Whose tokens are taken, one table for each issuer.
+    pub(crate) issuer: Vec<issuer::Table>,
     /// Who may give a name another value, one table for each rule.
     pub(crate) replacement: Vec<Replacement>,
     /// Where metrics are served.
@@ -339,6 +349,8 @@ mod tests {
         let known = [
             ("store", toml::from_str::<Store>(bogus).unwrap_err()),
             ("identity", toml::from_str::<Identity>(bogus).unwrap_err()),
+            ("issuer", toml::from_str::<issuer::Table>(bogus).unwrap_err()),
+            ("issuer.grant", toml::from_str::<issuer::GrantTable>(bogus).unwrap_err()),
             ("listener", toml::from_str::<Listener>(bogus).unwrap_err()),
             ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
             ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
@@ -351,7 +363,10 @@ mod tests {
         );
         for (section, error) in known {
             // Serde quotes the unknown key and then each known one.
-            let settings = error.message().split('`').skip(1).step_by(2).skip(1);
+            let inner = |name: &&str| {
+                reference::SECTIONS.iter().any(|known| known.name == format!("{section}.{name}"))
+            };
+            let settings = error.message().split('`').skip(1).step_by(2).skip(1).filter(|name| !inner(name));
             let keys = reference::all().filter(|(of, _)| of.name == section).map(|(_, key)| key.name);
             assert!(settings.eq(keys), "{section}: {error}");
         }
@@ -369,9 +384,10 @@ mod tests {
             })
             .collect();
         let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
-        let File { store, listener, instance, identity, replacement, metrics, admin, limits, .. } = file;
+        let File { store, listener, instance, identity, issuer, replacement, metrics, admin, limits, .. } =
+            file;
         assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
         assert!(admin.socket.is_some() && identity.keys.is_some() && identity.authorized.is_some());
-        assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
+        assert_eq!((listener.len(), instance.len(), replacement.len(), issuer.len()), (2, 2, 2, 1));
     }
 }

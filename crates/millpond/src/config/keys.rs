@@ -42,13 +42,20 @@ pub(super) fn check(file: &DeTable<'_>) -> Result<(), Misfit> {
 pub(super) fn key_at<'f>(file: &'f DeTable<'_>, offset: usize) -> Option<&'f str> {
     file.values().find_map(|section| match section.get_ref() {
         DeValue::Table(table) => key_in(table, offset),
-        DeValue::Array(tables) => tables.iter().find_map(|table| key_in(table.get_ref().as_table()?, offset)),
+        DeValue::Array(tables) => key_within(tables, offset),
         _ => None,
     })
 }
 
 fn key_in<'f>(table: &'f DeTable<'_>, offset: usize) -> Option<&'f str> {
-    table.iter().find(|(_, value)| value.span().contains(&offset)).map(|(key, _)| &**key.get_ref())
+    let within = table.values().find_map(|value| key_within(value.get_ref().as_array()?, offset));
+    let own =
+        || table.iter().find(|(_, value)| value.span().contains(&offset)).map(|(key, _)| &**key.get_ref());
+    within.or_else(own)
+}
+
+fn key_within<'f>(tables: &'f [Spanned<DeValue<'_>>], offset: usize) -> Option<&'f str> {
+    tables.iter().find_map(|table| key_in(table.get_ref().as_table()?, offset))
 }
 
 fn check_section(section: &Section, key: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
@@ -73,8 +80,10 @@ fn check_section(section: &Section, key: Range<usize>, value: &Spanned<DeValue<'
 }
 
 fn check_keys(section: &Section, span: Range<usize>, table: &DeTable<'_>) -> Result<(), Misfit> {
-    for (key, _) in table {
-        if !section.has(key.get_ref()) {
+    for (key, value) in table {
+        if let Some(inner) = section.within(key.get_ref()) {
+            check_section(inner, key.span(), value)?;
+        } else if !section.has(key.get_ref()) {
             return Err(unknown(key.get_ref(), key.span(), Some(section)));
         }
     }

@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
 use super::{
-    Allowed, By, Else, Flags, Given, Instance, Keeps, Listener, Metrics, Place, Rule, Settings, Socket,
-    flags, instance,
+    Allowed, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Rule, Settings,
+    Socket, flags, instance,
 };
 use crate::span::Span;
 
@@ -50,18 +50,13 @@ impl<'l> Layers<'l> {
         read.into_iter().flat_map(move |read| of(&read.file).iter().map(move |table| (read, table)))
     }
 
-    /// A path. A relative one in a file is meant from where the file lies, wherever the server is started. An empty one is
-    /// meant by nobody.
+    /// A path from the first layer that has it.
     fn path(
         self,
         key: &'static str,
         of: impl Fn(&'l File) -> Option<&'l Spanned<PathBuf>>,
     ) -> Option<Given<PathBuf>> {
-        self.0.into_iter().find_map(|read| {
-            let Given { value, place } = read.given(of(&read.file)?, key);
-            let folder = read.folder().filter(|_| !value.as_os_str().is_empty());
-            Some(Given { value: folder.map_or_else(|| value.clone(), |folder| folder.join(&value)), place })
-        })
+        self.0.into_iter().find_map(|read| Some(read.given_path(of(&read.file)?, key)))
     }
 
     /// As [`Layers::path`].
@@ -112,6 +107,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         authorized_allow: layers
             .find("authorized_allow", |file| file.identity.authorized_allow.as_ref())
             .unwrap_or_else(|| Given::default("authorized_allow", Allowed(Rights::Push))),
+        issuers: layers.tables(|file| &file.issuer).map(Issuer::of).collect(),
         max_size: (flags.max_size.map(|size| given("--max-size", size)))
             .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
         max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),

@@ -15,11 +15,14 @@ use crate::size::Size;
 use crate::span::Span;
 
 mod check;
+mod claims;
 mod environment;
 mod file;
 mod flags;
 mod instance;
+mod issuer;
 mod keys;
+mod lists;
 mod merge;
 mod place;
 mod reference;
@@ -30,6 +33,7 @@ mod socket;
 
 pub(crate) use flags::Flags;
 pub(crate) use instance::{Instance, Keeps};
+pub(crate) use issuer::Issuer;
 pub(crate) use place::{Given, Place};
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
@@ -64,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) authorized: Option<Given<PathBuf>>,
     /// What they may do.
     pub(crate) authorized_allow: Given<Allowed>,
+    /// Whose tokens are taken.
+    pub(crate) issuers: Vec<Issuer>,
     /// The instances beside the empty one, and perhaps what that keeps.
     pub(crate) instances: Vec<Instance>,
     /// Who may give a name another value, the first that matches counts.

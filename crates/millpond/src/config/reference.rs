@@ -2,10 +2,12 @@
 //! the help of flags, the variables that are looked for, the file of `config init` and the block in
 //! `docs/configuration.md`.
 
+mod issuer;
+
 /// A section of the file.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// As in `[store]`.
+    /// As in `[store]`; one within another has the name of that before it, and a point.
     pub(super) name: &'static str,
     /// There may be several: `[[listener]]`.
     pub(super) many: bool,
@@ -51,8 +53,18 @@ const KEY: Key = Key {
 };
 
 /// All of them.
-pub(super) const SECTIONS: &[Section] =
-    &[STORE, IDENTITY, LISTENER, INSTANCE, REPLACEMENT, METRICS, ADMIN, LIMITS];
+pub(super) const SECTIONS: &[Section] = &[
+    STORE,
+    IDENTITY,
+    issuer::ISSUER,
+    issuer::GRANT,
+    LISTENER,
+    INSTANCE,
+    REPLACEMENT,
+    METRICS,
+    ADMIN,
+    LIMITS,
+];
 
 const STORE: Section = Section {
     name: "store",
@@ -403,6 +415,13 @@ impl Section {
     /// `[store]` or `[[listener]]`.
     pub(super) fn header(&self) -> String {
         if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+    }
+
+    /// The section of this name within it.
+    pub(super) fn within(&self, name: &str) -> Option<&'static Self> {
+        let inner =
+            |section: &&Self| section.name.strip_prefix(self.name)?.strip_prefix('.')?.eq(name).then_some(());
+        SECTIONS.iter().find(|section| inner(section).is_some())
     }
 
     /// Whether it has such a key.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use millpond_cache::Bounds;
 
-use super::{Given, Listener, Metrics, Place, Settings};
+use super::{Given, Issuer, Listener, Metrics, Place, Settings};
 use crate::size::Size;
 
 /// Where the layers stand, in characters from the left.
@@ -25,6 +25,9 @@ impl Display for Settings {
         path(to, "key", self.key.as_ref())?;
         path(to, "authorized", self.authorized.as_ref())?;
         given(to, "authorized_allow", &self.authorized_allow)?;
+        for issuer in &self.issuers {
+            write_issuer(to, issuer)?;
+        }
         for listener in &self.listeners {
             to.write_str("\n[[listener]]\n")?;
             address(to, listener)?;
@@ -70,6 +73,29 @@ impl Display for Settings {
         given(to, "idle", &self.idle)?;
         given(to, "drain", &self.drain)
     }
+}
+
+fn write_issuer(to: &mut fmt::Formatter<'_>, issuer: &Issuer) -> fmt::Result {
+    to.write_str("\n[[issuer]]\n")?;
+    given(to, "name", &issuer.name)?;
+    given(to, "url", &issuer.url)?;
+    number(to, "audience", &issuer.audience)?;
+    match &issuer.jwks_url {
+        Some(url) => given(to, "jwks_url", url)?,
+        None => unsaid(to, "jwks_url")?,
+    }
+    number(to, "algorithms", &issuer.algorithms)?;
+    given(to, "grace", &issuer.grace)?;
+    path(to, "ca", issuer.ca.as_ref())?;
+    for grant in &issuer.grants {
+        to.write_str("\n[[issuer.grant]]\n")?;
+        number(to, "claims", &grant.claims)?;
+        given(to, "allow", &grant.allow)?;
+        grant.projects.as_ref().map_or(Ok(()), |projects| number(to, "projects", projects))?;
+        grant.names.as_ref().map_or(Ok(()), |names| number(to, "names", names))?;
+        grant.instances.as_ref().map_or(Ok(()), |instances| number(to, "instances", instances))?;
+    }
+    Ok(())
 }
 
 fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {

@@ -21,6 +21,8 @@ mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
 mod bst_full;
 #[cfg(feature = "real-clients")]
+mod bst_jwt;
+#[cfg(feature = "real-clients")]
 mod bst_outage;
 #[cfg(feature = "real-clients")]
 mod bst_teams;
@@ -30,6 +32,8 @@ mod config;
 #[cfg(feature = "real-clients")]
 mod content;
 mod hostile;
+mod issuer;
+mod jwt;
 mod keys;
 mod kill;
 mod large_blob;

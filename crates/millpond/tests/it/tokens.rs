@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
 use crate::server::Server;
 
@@ -56,27 +56,37 @@ impl Pond {
 
     /// What a push of something new comes to.
     fn push(&self, server: &Server, authorization: Option<&str>, data: &'static [u8]) -> Code {
-        let digest = reapi::Digest {
-            hash: Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-            size_bytes: data.len() as i64,
-        };
-        let blob = reapi::batch_update_blobs_request::Request {
-            digest: Some(digest),
-            data: Bytes::from_static(data),
-            ..Default::default()
-        };
-        let mut request =
-            Request::new(reapi::BatchUpdateBlobsRequest { requests: vec![blob], ..Default::default() });
-        if let Some(authorization) = authorization {
-            request.metadata_mut().insert("authorization", authorization.parse().unwrap());
-        }
-        let url = server.url().to_owned();
-        self.runtime.block_on(async {
-            let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
-            let answer = ContentAddressableStorageClient::new(channel).batch_update_blobs(request).await;
-            answer.map_or_else(|status| status.code(), |_| Code::Ok)
-        })
+        let pushed = push(&self.runtime, server, authorization, data);
+        pushed.map_or_else(|status| status.code(), |()| Code::Ok)
     }
+}
+
+/// Pushes a blob to a server without TLS.
+pub(crate) fn push(
+    runtime: &Runtime,
+    server: &Server,
+    authorization: Option<&str>,
+    data: &'static [u8],
+) -> Result<(), Status> {
+    let digest = reapi::Digest {
+        hash: Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        size_bytes: data.len() as i64,
+    };
+    let blob = reapi::batch_update_blobs_request::Request {
+        digest: Some(digest),
+        data: Bytes::from_static(data),
+        ..Default::default()
+    };
+    let mut request =
+        Request::new(reapi::BatchUpdateBlobsRequest { requests: vec![blob], ..Default::default() });
+    if let Some(authorization) = authorization {
+        request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+    }
+    let url = server.url().to_owned();
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+        ContentAddressableStorageClient::new(channel).batch_update_blobs(request).await.map(drop)
+    })
 }
 
 #[test]

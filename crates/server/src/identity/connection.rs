@@ -34,7 +34,7 @@ impl ConnectionIdentity {
     /// Of a user of this machine who administers this server.
     pub(crate) fn of_user(user: u32) -> Self {
         let name = format!("local:{user}");
-        let identity = Identity { name, grants: vec![Grant::everywhere(Rights::Admin)] };
+        let identity = Identity { name, grants: vec![Grant::everywhere(Rights::Admin)], lacks: None };
         Self { user: Some(Arc::new(identity)), ..Self::default() }
     }
 
