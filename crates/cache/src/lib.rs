@@ -13,6 +13,8 @@ mod cache;
 mod closure;
 mod counters;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gate;
 mod instance;
 mod lookup;

@@ -40,7 +40,8 @@ pub(crate) fn read_all(pem: &[u8]) -> Result<Vec<Certificate>, Error> {
     Ok(found)
 }
 
-fn read(der: &[u8]) -> Result<Certificate, String> {
+/// What this certificate says.
+pub(crate) fn read(der: &[u8]) -> Result<Certificate, String> {
     let (behind, certificate) = parse_x509_certificate(der).map_err(|error| error.to_string())?;
     if !behind.is_empty() {
         return Err(format!("{} bytes stand behind it", behind.len()));

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millpond_cache::{Grant, Identity};
+use rustls_pki_types::CertificateDer;
 
+use crate::authority::Authority;
 use crate::certificate::{self, Certificate};
-use crate::{Error, Fingerprint, Keys, Recall, Refused, Register, token};
+use crate::{AuthorityTerms, Error, Fingerprint, Keys, Recall, Refused, Register, token};
 
 /// A snapshot of everybody who is known.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Identities {
     tokens: HashMap<String, (Fingerprint, Holder)>,
     /// Of issuers: whose tokens were taken back.
     recalls: Vec<Recall>,
+    /// Those of others that vouch for clients.
+    authorities: Vec<Authority>,
 }
 
 /// A kind of credential.
@@ -62,7 +66,7 @@ impl Identities {
             (entry.id, (entry.sha256, holder))
         });
         let (certificates, tokens) = (certificates.collect(), tokens.collect());
-        Ok(Self { certificates, tokens, recalls: register.recalls })
+        Ok(Self { certificates, tokens, recalls: register.recalls, authorities: Vec::new() })
     }
 
     /// Whether a token of an issuer was taken back that says to be from this time in Unix seconds; one that says nothing
@@ -71,10 +75,25 @@ impl Identities {
         self.recalls.iter().any(|recall| recall.covers(name, issued))
     }
 
-    /// Whose this certificate is, at this time in Unix seconds. Exactly this one is looked for, whoever signed it: that
-    /// the client holds its key is for the handshake to prove.
-    pub fn certificate(&self, der: &[u8], now: u64) -> Result<Arc<Identity>, Refused> {
-        self.certificates.get(&Fingerprint::of(der)).ok_or(Refused::Unknown)?.at(now)
+    /// Whose the first of these certificates in DER is, at this time in Unix seconds: that the client holds its key is for
+    /// the handshake to prove. Exactly this one is looked for, whoever signed it; if it is not known here, the authorities
+    /// are asked, for whom the others may be between it and them.
+    pub fn certificate(&self, chain: &[impl AsRef<[u8]>], now: u64) -> Result<Arc<Identity>, Refused> {
+        let (own, between) = chain.split_first().ok_or(Refused::Unknown)?;
+        let own = own.as_ref();
+        if let Some(holder) = self.certificates.get(&Fingerprint::of(own)) {
+            return holder.at(now);
+        }
+        let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
+        let mut refused = Refused::Unknown;
+        for authority in &self.authorities {
+            match authority.identity(own, &between, now) {
+                Ok(identity) => return Ok(identity),
+                Err(Refused::Unknown) => {}
+                Err(reason) => refused = reason,
+            }
+        }
+        Err(refused)
     }
 
     /// Whose this token is, at this time in Unix seconds.
@@ -104,6 +123,18 @@ impl Identities {
             }
         }
         Ok(count)
+    }
+
+    /// From now on an authority vouches for clients as well, after those that were added before: its certificates, and the
+    /// lists of what it has revoked, in PEM.
+    pub fn add_authority(
+        &mut self,
+        certificates_pem: &[u8],
+        revoked_pem: &[u8],
+        terms: AuthorityTerms,
+    ) -> Result<(), Error> {
+        self.authorities.push(Authority::read(certificates_pem, revoked_pem, terms)?);
+        Ok(())
     }
 
     /// What is valid at `now` and not for longer than these seconds, unless its holder has a newer one already; the

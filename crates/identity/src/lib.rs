@@ -4,6 +4,7 @@
 //! **Invariant:** no socket and no TLS in here. **Invariant:** no secret is kept but private keys in files of their own:
 //! of a token there is only a hash, and no error and no entry holds more.
 
+mod authority;
 mod certificate;
 mod error;
 mod files;
@@ -22,6 +23,7 @@ mod server_keys;
 mod tests;
 mod token;
 
+pub use authority::AuthorityTerms;
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use identities::{Credential, Expiring, Identities};
@@ -29,5 +31,5 @@ pub use paths::Keys;
 pub use refused::{Refused, day};
 pub use register::{CertificateEntry, Recall, Register, TokenEntry};
 pub use revoke::{is_of_an_issuer, recall, revoke_certificates, revoke_tokens};
-pub use server_keys::ServerKeys;
+pub use server_keys::{ServerKeys, last_second};
 pub use token::is_token;

@@ -39,6 +39,13 @@ impl ServerKeys {
     }
 }
 
+/// The last second in which the first certificate of a chain in PEM is valid, in Unix seconds; the others are seldom ours.
+pub fn last_second(chain_pem: &[u8]) -> Result<u64, Error> {
+    let chain = certificate::read_all(chain_pem)?;
+    let own = chain.first().ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;
+    Ok(own.not_after)
+}
+
 /// Without the key.
 impl fmt::Debug for ServerKeys {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

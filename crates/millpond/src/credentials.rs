@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Clock, Grant, now_and_then};
-use millpond_identity::{Credential, Expiring, Identities};
+use millpond_identity::{AuthorityTerms, Credential, Expiring, Identities};
 use millpond_server::{Credentials, Tls, TrustedIssuer};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Allowed, Given, Issuer, Settings};
+use crate::config::{Allowed, Authority, Given, Issuer, Patterns, Settings};
 use crate::exit::{Code, Failure};
 
 /// How often files are looked at.
@@ -37,10 +37,10 @@ pub(crate) struct Loaded {
 }
 
 /// The files as they were before they were read.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Seen {
     served: [Stamp; 2],
-    known: [Stamp; 2],
+    known: Vec<Stamp>,
 }
 
 /// The files.
@@ -50,6 +50,7 @@ struct Sources {
     key: PathBuf,
     authorized: Option<Given<PathBuf>>,
     authorized_allow: Allowed,
+    authorities: Vec<Authority>,
 }
 
 /// What tells one content of a file from another, without reading it; `None` if it is not there.
@@ -67,14 +68,15 @@ impl Loaded {
             key: file(&settings.key, "server.key"),
             authorized: settings.authorized.clone(),
             authorized_allow: settings.authorized_allow.value,
+            authorities: settings.authorities.clone(),
         };
         // Before anything is read: what changes from here on is read again.
-        let seen =
-            Seen { served: sources.of_the_server().map(stamp), known: sources.of_clients().map(stamp) };
+        let seen = Seen { served: sources.of_the_server().map(stamp), known: sources.of_clients() };
         let speaks = settings.listeners.iter().any(|listener| listener.tls.value);
         let tls = if speaks { Some(Arc::new(sources.tls()?)) } else { None };
         let mut identities = sources.issued()?;
         sources.add_authorized(&mut identities)?;
+        sources.add_authorities(&mut identities)?;
         let trusted = settings.issuers.iter().map(trusted).collect::<Result<_, _>>()?;
         let credentials = Credentials::new(identities, trusted).map_err(|error| {
             Failure::new(Code::Usage, error, "give certificates in PEM as ca, or leave it out")
@@ -85,11 +87,11 @@ impl Loaded {
 
     /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing, and is tried again.
     pub(crate) async fn follow(&self) -> Infallible {
-        let Seen { mut served, mut known } = self.seen;
+        let Seen { mut served, mut known } = self.seen.clone();
         let mut warned: Option<Instant> = None;
         loop {
             if warned.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
-                self.sources.warn_of_expiry();
+                self.look_at_expiry();
                 warned = Some(Instant::now());
             }
             let now = self.sources.of_the_server().map(stamp);
@@ -97,14 +99,38 @@ impl Loaded {
                 && self.renew(tls)
             {
                 served = now;
+                warned = None;
             }
-            let now = self.sources.of_clients().map(stamp);
+            let now = self.sources.of_clients();
             if now != known && self.replace() {
                 known = now;
                 warned = None;
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Warns of what expires soon, and tells the metrics.
+    fn look_at_expiry(&self) {
+        let now = Clock::unix_seconds();
+        let served = self.tls.as_ref().and_then(|_| self.sources.last_second());
+        if let Some(not_after) = served.filter(|not_after| *not_after <= now + AHEAD_SECONDS) {
+            let expires = if not_after < now { "expired" } else { "expires" };
+            let remedy = "`millpond keys renew` makes another, if it is of Millpond's own making";
+            tracing::warn!(
+                "this server's certificate {expires} on {}: {remedy}",
+                millpond_identity::day(not_after)
+            );
+        }
+        let credentials = self.sources.expiring(now);
+        for Expiring { name, what, not_after } in &credentials {
+            let what = match what {
+                Credential::Certificate => "certificate",
+                Credential::Token => "token",
+            };
+            tracing::warn!("the {what} of {name} expires on {}", millpond_identity::day(*not_after));
+        }
+        self.credentials.say_expiry(served, credentials.len());
     }
 
     fn renew(&self, tls: &Tls) -> bool {
@@ -118,7 +144,7 @@ impl Loaded {
         renewed.is_ok()
     }
 
-    /// Each of the two sources for itself: that one cannot be read must not keep alive what was revoked in the other.
+    /// Each of the sources for itself: that one cannot be read must not keep alive what was revoked in the other.
     fn replace(&self) -> bool {
         let mut identities = match self.sources.issued() {
             Ok(identities) => identities,
@@ -127,7 +153,8 @@ impl Loaded {
                 return false;
             }
         };
-        let added = self.sources.add_authorized(&mut identities);
+        let authorized = self.sources.add_authorized(&mut identities);
+        let added = self.sources.add_authorities(&mut identities).and(authorized);
         self.credentials.replace(identities);
         match &added {
             Ok(()) => tracing::info!("identities were read anew"),
@@ -162,9 +189,12 @@ impl Sources {
         [&self.certificate, &self.key]
     }
 
-    fn of_clients(&self) -> [PathBuf; 2] {
-        let authorized = self.authorized.as_ref().map(|given| given.value.clone()).unwrap_or_default();
-        [self.keys.join("identities.json"), authorized]
+    fn of_clients(&self) -> Vec<Stamp> {
+        let authorities = (self.authorities.iter())
+            .flat_map(|authority| [Some(&authority.certificates), authority.revoked.as_ref()]);
+        let files = [self.authorized.as_ref()].into_iter().chain(authorities).flatten();
+        let issued = stamp(self.keys.join("identities.json"));
+        [issued].into_iter().chain(files.map(|given| stamp(&given.value))).collect()
     }
 
     fn pems(&self) -> Result<(Vec<u8>, Vec<u8>), Failure> {
@@ -219,17 +249,52 @@ impl Sources {
         added.map(drop).map_err(|error| failed(format!("is no such file: {error}")))
     }
 
-    fn warn_of_expiry(&self) {
-        let now = Clock::unix_seconds();
-        let Ok(identities) = self.issued() else { return };
-        for expiring in identities.expiring(AHEAD_SECONDS, now) {
-            let Expiring { name, what, not_after } = expiring;
-            let what = match what {
-                Credential::Certificate => "certificate",
-                Credential::Token => "token",
-            };
-            tracing::warn!("the {what} of {name} expires on {}", millpond_identity::day(not_after));
+    /// One that cannot be read vouches for nobody, and the others go on.
+    fn add_authorities(&self, to: &mut Identities) -> Result<(), Failure> {
+        let read = |Given { value: path, place }: &Given<PathBuf>| {
+            fs::read(path).map_err(|error| {
+                let sentence = format!("{place}: {} cannot be read: {error}", path.display());
+                Failure::new(Code::Usage, sentence, "give a file in PEM that the server's user may read")
+            })
+        };
+        let mut outcome = Ok(());
+        for authority in &self.authorities {
+            let added = read(&authority.certificates).and_then(|certificates| {
+                let revoked = authority.revoked.as_ref().map(read).transpose()?.unwrap_or_default();
+                let added = to.add_authority(&certificates, &revoked, terms(authority));
+                added.map_err(|error| {
+                    let sentence = format!("{}: {error}", authority.name.place);
+                    Failure::new(Code::Usage, sentence, error.remedy())
+                })
+            });
+            outcome = outcome.and(added);
         }
+        outcome
+    }
+
+    /// Of the server's certificate.
+    fn last_second(&self) -> Option<u64> {
+        millpond_identity::last_second(&fs::read(&self.certificate).ok()?).ok()
+    }
+
+    /// What of the clients expires soon, as far as it can be read.
+    fn expiring(&self, now: u64) -> Vec<Expiring> {
+        self.issued().map_or_else(|_| Vec::new(), |identities| identities.expiring(AHEAD_SECONDS, now))
+    }
+}
+
+fn terms(authority: &Authority) -> AuthorityTerms {
+    let patterns = |given: &Option<Given<Patterns>>| {
+        given.as_ref().map_or_else(Vec::new, |patterns| patterns.value.0.clone())
+    };
+    AuthorityTerms {
+        name: authority.name.value.clone(),
+        subjects: patterns(&authority.subjects),
+        grant: Grant {
+            rights: authority.allow.value.0,
+            instances: patterns(&authority.instances),
+            names: patterns(&authority.names),
+        },
     }
 }
 

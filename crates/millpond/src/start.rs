@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights};
 use millpond_identity::ServerKeys;
-use millpond_server::{Listener, Options, Server};
+use millpond_server::{Listener, Options, Proxies, Quota, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{Given, Settings};
+use crate::config::{self, Given, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -88,6 +88,7 @@ async fn serve_from(
         request_memory,
         data,
         read_only: settings.read_only.value,
+        quotas: settings.quotas.iter().map(quota).collect(),
     };
     let listeners = listen(bound, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
@@ -164,9 +165,27 @@ fn listen(bound: Vec<Bound>, read_only: bool, loaded: &Loaded) -> Result<Vec<Lis
         let at_most = if read_only { Rights::Pull } else { most };
         let bounds = Bounds { most: most.min(at_most), anonymous: anonymous.min(at_most) };
         let tls = loaded.tls.clone().filter(|_| bound.asked().tls.value);
-        bound.listen().map(|socket| Listener { socket, bounds, tls })
+        let drops_writes = bound.asked().denied_writes.value.0;
+        let proxies = proxies(bound.asked());
+        bound.listen().map(|socket| Listener { socket, bounds, tls, proxies, drops_writes })
     };
     bound.into_iter().map(open).collect()
+}
+
+fn quota(quota: &config::Quota) -> Quota {
+    Quota {
+        identities: quota.identities.value.0.clone(),
+        requests: quota.requests_per_minute.as_ref().map(|count| count.value),
+        upload_bytes: quota.upload_per_day.as_ref().map(|size| size.value.0),
+    }
+}
+
+fn proxies(asked: &config::Listener) -> Proxies {
+    Proxies {
+        networks: asked.proxies.as_ref().map_or_else(Vec::new, |proxies| proxies.value.0.clone()),
+        protocol: asked.proxy_protocol.value,
+        certificate_header: asked.certificate_header.as_ref().map(|header| header.value.0.clone()),
+    }
 }
 
 /// The data directory wherever this was started.

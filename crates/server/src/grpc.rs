@@ -10,6 +10,7 @@ mod bytestream_write;
 mod capabilities;
 mod cas;
 mod digests;
+mod dropped;
 mod health;
 mod messages;
 mod reference_storage;
@@ -37,6 +38,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+pub(crate) use self::dropped::router as dropping_router;
 use crate::admin::Admin;
 use crate::{layers, status};
 

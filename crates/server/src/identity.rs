@@ -6,6 +6,7 @@
 
 pub(crate) mod authorization;
 mod connection;
+pub(crate) mod forwarded;
 mod issuers;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use millpond_identity::{Identities, Refused, is_token};
 pub(crate) use self::connection::ConnectionIdentity;
 use self::issuers::Source;
 pub use self::issuers::{Location, TrustedIssuer};
+use crate::metrics::ExpiryMetrics;
 
 /// Whom this server knows. It may become others while it runs, and counts for the next call of every connection.
 #[derive(Default)]
@@ -26,6 +28,7 @@ pub struct Credentials {
     identities: RwLock<Arc<Identities>>,
     issuers: Issuers,
     sources: Vec<Arc<Source>>,
+    expiry: ExpiryMetrics,
 }
 
 /// A call whose token may hold once keys have been fetched.
@@ -42,7 +45,8 @@ impl Credentials {
     pub fn new(identities: Identities, trusted: Vec<TrustedIssuer>) -> Result<Self, String> {
         let issuers = Issuers::new(trusted.iter().map(|trusted| trusted.issuer.clone()).collect());
         let sources = issuers::sources(trusted)?;
-        Ok(Self { identities: RwLock::new(Arc::new(identities)), issuers, sources })
+        let identities = RwLock::new(Arc::new(identities));
+        Ok(Self { identities, issuers, sources, expiry: ExpiryMetrics::default() })
     }
 
     /// Keeps the keys of issuers fresh, for as long as it is polled.
@@ -54,6 +58,17 @@ impl Credentials {
     /// From now on these, and nobody else.
     pub fn replace(&self, identities: Identities) {
         *self.identities.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identities);
+    }
+
+    /// For the metrics: the last second of the server's certificate in Unix seconds, if there is one, and how many
+    /// credentials of clients expire soon.
+    pub fn say_expiry(&self, certificate: Option<u64>, credentials: usize) {
+        self.expiry.certificate.set(certificate.unwrap_or_default());
+        self.expiry.credentials.set(u64::try_from(credentials).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn expiry(&self) -> &ExpiryMetrics {
+        &self.expiry
     }
 
     fn now(&self) -> Arc<Identities> {
@@ -72,7 +87,7 @@ impl Credentials {
         connection: &ConnectionIdentity,
     ) -> Result<Access, Waiting> {
         let token = match authorization::token(headers) {
-            Ok(None) => return Ok(connection.access(self, bounds)),
+            Ok(None) => return Ok(connection.access(self, bounds, headers)),
             Ok(Some(token)) => token,
             Err(reason) => return Ok(Access::refused(bounds, reason)),
         };

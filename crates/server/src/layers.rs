@@ -29,12 +29,13 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
-use millpond_cache::{Access, Bounds};
+use millpond_cache::{Access, Bounds, Client, now_and_then};
+use tonic::Status;
 use tower::{BoxError, Service};
 
 use self::activity::Activity;
 use self::hold::Hold;
-use self::method::Method;
+use self::method::{Method, Nature};
 use self::received::Received;
 use self::record::{Record, UnderWay};
 use self::sent::Sent;
@@ -44,16 +45,20 @@ use crate::identity::{ConnectionIdentity, Credentials, Waiting};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
+use crate::quota::{Account, Quotas};
 use crate::status;
 
 /// The service of one listener, and of one connection of it.
 #[derive(Clone)]
 pub(crate) struct Calls {
     router: Router,
+    /// For writes of clients that may only pull, where these are not to be refused.
+    dropping: Option<Router>,
     bounds: Bounds,
     credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
+    quotas: Arc<Quotas>,
     connection: Option<Arc<Connection>>,
 }
 
@@ -82,7 +87,18 @@ impl Calls {
         metrics: Arc<Metrics>,
         memory: Arc<Memory>,
     ) -> Self {
-        Self { router, bounds, credentials, metrics, memory, connection: None }
+        let quotas = Arc::default();
+        Self { router, dropping: None, bounds, credentials, metrics, memory, quotas, connection: None }
+    }
+
+    /// The same where writes of clients that may only pull go to this router, if there is one.
+    pub(crate) fn dropping(self, router: Option<Router>) -> Self {
+        Self { dropping: router, ..self }
+    }
+
+    /// The same where identities have these quotas.
+    pub(crate) fn within(self, quotas: Arc<Quotas>) -> Self {
+        Self { quotas, ..self }
     }
 
     /// The same for one connection of it.
@@ -110,6 +126,35 @@ impl Calls {
             Some(connection) => self.credentials.access(self.bounds, headers, &connection.identity),
             None => Ok(Access::anonymous(self.bounds)),
         }
+    }
+
+    /// Why a call is not begun.
+    fn refusal(&self, method: Method, caller: &Caller, account: Option<&Account>) -> Option<Status> {
+        // Whether the server is well may be asked by those who look after it, without a credential.
+        if method.name == "Check" {
+            return None;
+        }
+        if let Err(error) = caller.access.may_do_something() {
+            return Some(status::failed(error, caller.request));
+        }
+        let nature = method.nature();
+        let over = account?.take_request(nature).err()?;
+        self.metrics.calls_over_quota.inc();
+        let identity = &caller.client.identity;
+        now_and_then!(warn, identity, ?over, "an identity is over its quota");
+        Some(status::over_quota(over, nature, caller.generation))
+    }
+
+    /// Whether this is a write that is thrown away.
+    fn drops(&self, method: Method, caller: &Caller) -> bool {
+        let writes = matches!(method.nature(), Nature::Upload | Nature::Name);
+        if self.dropping.is_none() || !writes || caller.access.may_push() {
+            return false;
+        }
+        self.metrics.writes_dropped.inc();
+        let Client { identity, address } = &caller.client;
+        now_and_then!(info, method = method.name, identity, ?address, "a write was taken and dropped");
+        true
     }
 
     /// What this connection is busy with.
@@ -158,7 +203,10 @@ impl Calls {
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
         let caller = Caller::new(access, peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
-        let record = Arc::new(Record::new(caller.request, method, peer, Arc::clone(&self.metrics)));
+        let account = self.quotas.account(&caller.client.identity);
+        let refusal = self.refusal(method, &caller, account.as_deref());
+        let account = account.filter(|_| method.nature() == Nature::Upload);
+        let record = Arc::new(Record::new(caller.request, method, peer, account, Arc::clone(&self.metrics)));
         let hold = Arc::new(Hold::new(method.takes_many()));
         let terms = self.connection.as_ref().map(|connection| Terms {
             share: Arc::clone(&connection.share),
@@ -167,11 +215,7 @@ impl Calls {
             generation: caller.generation,
             may_push: caller.access.may_push(),
         });
-        // Whether the server is well may be asked by those who look after it, without a credential.
-        let refusal = match caller.access.may_do_something() {
-            Err(error) if method.name != "Check" => Some(status::failed(error, caller.request)),
-            _ => None,
-        };
+        let drops = self.drops(method, &caller);
         request.extensions_mut().insert(caller);
         if let Some(terms) = &terms {
             request.extensions_mut().insert(terms.clone());
@@ -185,8 +229,10 @@ impl Calls {
             // Whoever may do nothing has nothing taken in, and no memory held.
             return Call { answer: Box::pin(async move { Ok(refusal.into_http()) }), under_way, hold };
         }
+        let router = if drops { self.dropping.as_mut() } else { None };
         // What panics here is the routing, before anything of the call exists.
-        Call { answer: Box::pin(self.router.call(request)), under_way, hold }
+        let answer = router.unwrap_or(&mut self.router).call(request);
+        Call { answer: Box::pin(answer), under_way, hold }
     }
 }
 

@@ -7,6 +7,8 @@
 mod admin;
 mod caller;
 mod deadline;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod grpc;
 mod http;
 mod identity;
@@ -15,6 +17,7 @@ mod listener;
 mod memory;
 mod metrics;
 mod quirks;
+mod quota;
 mod resource_name;
 mod status;
 
@@ -33,10 +36,13 @@ use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
 use crate::listener::addresses::Addresses;
-use crate::listener::connection::Settings;
+use crate::listener::connection::{Door, Settings};
+pub use crate::listener::proxy::Proxies;
 pub use crate::listener::tls::{Tls, TlsError};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+pub use crate::quota::Quota;
+use crate::quota::Quotas;
 
 /// A bound socket, and what may be done there at most.
 #[derive(Debug)]
@@ -47,6 +53,10 @@ pub struct Listener {
     pub bounds: Bounds,
     /// How TLS is spoken; `None` for plain text.
     pub tls: Option<Arc<Tls>>,
+    /// Those in front of it.
+    pub proxies: Proxies,
+    /// Writes of clients that may only pull are answered as if they were kept, and thrown away.
+    pub drops_writes: bool,
 }
 
 impl Listener {
@@ -77,6 +87,8 @@ pub struct Options {
     /// How many bytes of requests may be held in memory, by all calls together, what connections have of their own
     /// apart. At least 96 MiB.
     pub request_memory: u64,
+    /// What single identities may take up; the first that matches counts.
+    pub quotas: Vec<Quota>,
 }
 
 impl Default for Options {
@@ -91,6 +103,7 @@ impl Default for Options {
             unread: Duration::from_secs(300),
             idle: Duration::from_secs(30 * 60),
             request_memory: 256 * 1024 * 1024,
+            quotas: Vec::new(),
         }
     }
 }
@@ -118,10 +131,11 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let counts = Arc::new(Metrics::new(&options.data));
+        let counts = Arc::new(Metrics::new(&options.data, credentials.expiry()));
         let (router, health) = grpc::router(&cache);
         let settings = Settings::new(options, stopped);
         let memory = Arc::new(Memory::new(options.request_memory, cache.look_up_time()));
+        let quotas = Arc::new(Quotas::new(options.quotas.clone()));
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let addresses_connected = Addresses::new(options.connections_per_address);
         let mut tasks = JoinSet::new();
@@ -137,22 +151,19 @@ impl Server {
             metrics: Arc::clone(&counts),
         };
         let administration = Arc::new(Admin::new(Arc::clone(&cache), about));
-        for Listener { socket, bounds, tls } in listeners {
+        for Listener { socket, bounds, tls, proxies, drops_writes } in listeners {
             let credentials = Arc::clone(&credentials);
             let mut services = router.clone();
             if bounds.most == Rights::Admin {
                 services = services.merge(grpc::admin_routes(&administration));
             }
             let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
+            let dropping = drops_writes.then(grpc::dropping_router);
+            let calls = calls.dropping(dropping).within(Arc::clone(&quotas));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(
-                socket,
-                tls,
-                calls,
-                settings.clone(),
-                Arc::clone(&permits),
-                Arc::clone(&addresses_connected),
-            ));
+            let (settings, addresses) = (settings.clone(), Arc::clone(&addresses_connected));
+            let door = Arc::new(Door { tls, proxies, calls, settings, addresses });
+            tasks.spawn(listener::accept::run(socket, door, Arc::clone(&permits)));
         }
         let apart = |router, bounds| {
             Calls::new(router, bounds, Arc::default(), Arc::new(Metrics::default()), Arc::clone(&memory))
@@ -166,14 +177,9 @@ impl Server {
             let calls = apart(pages, Bounds::PULL_ONLY);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
-            tasks.spawn(listener::accept::run(
-                socket,
-                None,
-                calls,
-                settings.clone(),
-                permits,
-                Addresses::new(usize::MAX),
-            ));
+            let (settings, addresses) = (settings.clone(), Addresses::new(usize::MAX));
+            let door = Door { tls: None, proxies: Proxies::default(), calls, settings, addresses };
+            tasks.spawn(listener::accept::run(socket, Arc::new(door), permits));
         }
         tasks.spawn(follow_issuers(credentials, settings.stopped.clone()));
         tasks.spawn(async move {

@@ -7,4 +7,5 @@ pub(crate) mod addresses;
 pub(crate) mod answers;
 pub(crate) mod connection;
 pub(crate) mod local;
+pub(crate) mod proxy;
 pub(crate) mod tls;

@@ -49,7 +49,20 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     /// Connections that ended in their TLS handshake.
     pub(crate) handshakes_failed: Counter,
+    /// Calls refused because their identity is over its quota.
+    pub(crate) calls_over_quota: Counter,
+    /// Writes that were taken and thrown away.
+    pub(crate) writes_dropped: Counter,
     cache: CacheMetrics,
+}
+
+/// What is known of when credentials expire, for those who have to renew them.
+#[derive(Debug, Default)]
+pub(crate) struct ExpiryMetrics {
+    /// The last second of the server's certificate, in Unix seconds; 0 if it presents none.
+    pub(crate) certificate: Gauge<u64, AtomicU64>,
+    /// Credentials of clients that expire soon.
+    pub(crate) credentials: Gauge<u64, AtomicU64>,
 }
 
 /// What the cache counts itself, put in when it is asked for.
@@ -80,13 +93,13 @@ fn seconds() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new("")
+        Self::new("", &ExpiryMetrics::default())
     }
 }
 
 impl Metrics {
     /// Of a server that keeps everything in `data`.
-    pub(crate) fn new(data: &str) -> Self {
+    pub(crate) fn new(data: &str, expiry: &ExpiryMetrics) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("millpond"),
             calls: Family::default(),
@@ -98,6 +111,8 @@ impl Metrics {
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
+            calls_over_quota: Counter::default(),
+            writes_dropped: Counter::default(),
             cache: CacheMetrics::default(),
         };
         let registry = &mut metrics.registry;
@@ -106,6 +121,7 @@ impl Metrics {
         let volume = Info::new([("data", data.to_owned())]);
         registry.register("volume", "The data directory", volume);
         metrics.register();
+        expiry.register(&mut metrics.registry);
         metrics.cache.register(&mut metrics.registry);
         metrics
     }
@@ -126,6 +142,10 @@ impl Metrics {
         registry.register("connections_refused", help, self.connections_refused.clone());
         let help = "Connections that ended in their TLS handshake; the log has the reasons";
         registry.register("tls_handshakes_failed", help, self.handshakes_failed.clone());
+        let help = "Calls refused because their identity is over its quota";
+        registry.register("calls_over_quota", help, self.calls_over_quota.clone());
+        let help = "Writes of clients that may only pull, answered as if they were kept and thrown away";
+        registry.register("writes_dropped", help, self.writes_dropped.clone());
     }
 
     /// Counts a call that ended.
@@ -141,6 +161,16 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl ExpiryMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let help = "When the certificate of this server expires, in Unix time; 0 without TLS";
+        let (name, unit) = ("certificate_expiry_timestamp", Unit::Seconds);
+        registry.register_with_unit(name, help, unit, self.certificate.clone());
+        let help = "Certificates and tokens of clients that expire within 30 days; the log names them";
+        registry.register("credentials_expiring", help, self.credentials.clone());
     }
 }
 
@@ -208,7 +238,10 @@ mod tests {
 
     #[test]
     fn everything_registered_is_rendered() {
-        let metrics = Metrics::new("/srv/pond");
+        let expiry = ExpiryMetrics::default();
+        let metrics = Metrics::new("/srv/pond", &expiry);
+        expiry.certificate.set(1_800_000_000);
+        expiry.credentials.set(2);
         metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
         metrics.received.inc_by(7);
         let figures = Figures {
@@ -224,6 +257,8 @@ mod tests {
         for line in [
             r#"millpond_calls_total{service="ByteStream",method="Read",code="OK"} 1"#,
             "millpond_received_bytes_total 7",
+            "millpond_certificate_expiry_timestamp_seconds 1800000000",
+            "millpond_credentials_expiring 2",
             "millpond_used_bytes 42",
             "millpond_poisoned 1",
             "# TYPE millpond_bad_records counter",

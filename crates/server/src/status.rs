@@ -31,6 +31,7 @@ use tonic::{Code, Status};
 use crate::caller::RequestId;
 use crate::layers::method::Nature;
 use crate::quirks::Generation;
+use crate::quota::Over;
 
 /// The status of a call that failed.
 pub(crate) fn failed(error: Error, request: RequestId) -> Status {
@@ -95,7 +96,29 @@ pub(crate) fn too_slow(time: Duration) -> Status {
 /// - BuildStream 2 lives with it in uploads alone. FindMissingBlobs and names fail with any code, but UNAVAILABLE is
 ///   tried four times more before.
 pub(crate) fn overloaded(nature: Nature, generation: Generation) -> Status {
-    let words = "requests have all the memory that they may: send fewer at a time, or try again later";
+    for_now(
+        "requests have all the memory that they may: send fewer at a time, or try again later",
+        nature,
+        generation,
+    )
+}
+
+/// A call of an identity that has taken what it may.
+pub(crate) fn over_quota(over: Over, nature: Nature, generation: Generation) -> Status {
+    let words = match over {
+        Over::Requests(count) => {
+            format!(
+                "more than {count} requests in a minute, which is the quota of this identity: try again later"
+            )
+        }
+        Over::Bytes(bytes) => format!(
+            "more than {bytes} bytes of uploads in a day, which is the quota of this identity: try again tomorrow, or ask the operator of this cache for more"
+        ),
+    };
+    for_now(words, nature, generation)
+}
+
+fn for_now(words: impl Into<String>, nature: Nature, generation: Generation) -> Status {
     match (nature, generation) {
         (Nature::Pull, _) => Status::not_found(words),
         (Nature::Upload, _) | (_, Generation::BuildStream1) => Status::resource_exhausted(words),

@@ -11,6 +11,8 @@ mod clock;
 mod digest;
 pub mod disk;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod level;
 mod random;
 mod throttle;

@@ -129,6 +129,16 @@ fn unpack_digest(entry: &[u8; 40]) -> Option<Digest> {
     Digest::from_parts(millpond_store::DigestFunction::Sha256, *hash, size)
 }
 
+/// Reads a message as each of those that it may be.
+#[cfg(fuzzing)]
+pub(crate) fn read_everything_as(digest: &Digest, content: &Bytes) {
+    let _ = artifact::of_artifact(*digest, content.clone());
+    let _ = artifact::of_source(*digest, content.clone());
+    let _ = directory::children(digest, content.clone());
+    let _ = action_result::outputs(content);
+    let _ = action_result::files_of_tree_message(digest, content.clone());
+}
+
 /// A digest inside a message: absent or empty (as BuildStream 2.0 to 2.6 send it for what an artifact lacks), good,
 /// or bad with the reason.
 pub(crate) fn wire_digest(digest: Option<&reapi::Digest>) -> Result<Option<Digest>, &'static str> {

@@ -28,22 +28,25 @@ fn each_certificate_stands_for_itself_under_its_name_in_its_time() {
     let all = [ci_pem, "explained by words between".into(), nameless_pem, hostile_pem.clone()].join("\n");
     assert_eq!(known.add_authorized(all.as_bytes(), push()).unwrap(), 3);
 
-    let found = known.certificate(&ci, NOW).unwrap();
+    let found = known.certificate(&[&ci], NOW).unwrap();
     assert!(found.name.starts_with("ci (") && found.name.len() == 21, "{}", found.name);
     assert_eq!(found.grants, [push()]);
-    assert_eq!(known.certificate(&ci, NOW - 1), Err(Refused::NotYetValid));
-    assert!(known.certificate(&ci, NOW + 10 * DAY).is_ok());
-    assert_eq!(known.certificate(&ci, NOW + 10 * DAY + 1), Err(Refused::Expired { since: NOW + 10 * DAY }));
-    let name = &known.certificate(&nameless, NOW).unwrap().name;
+    assert_eq!(known.certificate(&[&ci], NOW - 1), Err(Refused::NotYetValid));
+    assert!(known.certificate(&[&ci], NOW + 10 * DAY).is_ok());
+    assert_eq!(
+        known.certificate(&[&ci], NOW + 10 * DAY + 1),
+        Err(Refused::Expired { since: NOW + 10 * DAY })
+    );
+    let name = &known.certificate(&[&nameless], NOW).unwrap().name;
     assert!(name.starts_with("certificate (") && name.len() == 13 + 16 + 1, "{name}");
     let hostile = parse_x509_pem(hostile_pem.as_bytes()).unwrap().1.contents;
-    assert!(known.certificate(&hostile, NOW).unwrap().name.starts_with("ab ("));
+    assert!(known.certificate(&[&hostile], NOW).unwrap().name.starts_with("ab ("));
 
     // One of the same name and key usage that is not in the file.
-    assert_eq!(known.certificate(&self_signed(Some("ci")).0, NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&self_signed(Some("ci")).0], NOW), Err(Refused::Unknown));
     let mut changed = ci.clone();
     *changed.last_mut().unwrap() ^= 1;
-    assert_eq!(known.certificate(&changed, NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&changed], NOW), Err(Refused::Unknown));
 }
 
 #[test]
@@ -53,14 +56,14 @@ fn certificate_of_two_files_may_what_both_say_and_revoked_stays_revoked() {
     for grant in [pull(), push(), pull()] {
         known.add_authorized(pem.as_bytes(), grant).unwrap();
     }
-    assert_eq!(known.certificate(&der, NOW).unwrap().grants, [pull(), push()]);
+    assert_eq!(known.certificate(&[&der], NOW).unwrap().grants, [pull(), push()]);
 
     let (_folder, keys) = pond();
     issue::client(&keys, "gone", push(), 10, NOW).unwrap();
     crate::revoke_certificates(&keys, "gone", NOW).unwrap();
     let mut known = Identities::load(keys.folder()).unwrap();
     known.add_authorized(&fs::read(keys.client_certificate("gone")).unwrap(), push()).unwrap();
-    assert_eq!(known.certificate(&certificate_of(&keys, "gone"), NOW), Err(Refused::Revoked));
+    assert_eq!(known.certificate(&[&certificate_of(&keys, "gone")], NOW), Err(Refused::Revoked));
     assert_eq!(Register::load(&keys).unwrap().certificates.len(), 1);
 }
 
@@ -98,5 +101,5 @@ fn certificates_of_openssl_are_known() {
 
     let mut known = Identities::default();
     assert_eq!(known.add_authorized(&pem, push()).unwrap(), 1);
-    assert!(known.certificate(&block.contents, now).unwrap().name.starts_with("builder ("));
+    assert!(known.certificate(&[&block.contents], now).unwrap().name.starts_with("builder ("));
 }

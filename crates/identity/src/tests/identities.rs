@@ -8,7 +8,7 @@ fn certificate_and_token_name_their_holder_and_what_it_may_do() {
     let (token, _) = issue::token(&keys, "reader", pull(), None, NOW).unwrap();
     let known = Identities::load(keys.folder()).unwrap();
 
-    let ci = known.certificate(&certificate_of(&keys, "ci"), NOW).unwrap();
+    let ci = known.certificate(&[&certificate_of(&keys, "ci")], NOW).unwrap();
     assert_eq!((ci.name.as_str(), &ci.grants), ("ci", &vec![push()]));
     let reader = known.token(&token, NOW + 10_000 * DAY).unwrap();
     assert_eq!((reader.name.as_str(), &reader.grants), ("reader", &vec![pull()]));
@@ -18,7 +18,7 @@ fn certificate_and_token_name_their_holder_and_what_it_may_do() {
 fn nobody_is_known_where_nothing_was_issued() {
     let folder = TempDir::new().unwrap();
     let known = Identities::load(&folder.path().join("nowhere")).unwrap();
-    assert_eq!(known.certificate(b"anything", NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[b"anything"], NOW), Err(Refused::Unknown));
     let token = crate::token::make().unwrap();
     assert_eq!(known.token(&token, NOW), Err(Refused::Unknown));
 }
@@ -36,7 +36,7 @@ fn what_is_expired_or_revoked_says_so() {
 
     let known = Identities::load(keys.folder()).unwrap();
     let end = NOW + 10 * DAY;
-    let certificate = |name, now| known.certificate(&certificate_of(&keys, name), now).map(|_| ());
+    let certificate = |name, now| known.certificate(&[&certificate_of(&keys, name)], now).map(|_| ());
     let token = |token, now| known.token(token, now).map(|_| ());
     for look_up in [certificate("short", end), token(&short, end)] {
         assert_eq!(look_up, Ok(()));
@@ -75,7 +75,7 @@ fn certificate_of_the_same_ca_that_is_not_registered_is_unknown() {
     let der = certificate_of(&keys, "ci");
     fs::remove_file(keys.register()).unwrap();
     let known = Identities::load(keys.folder()).unwrap();
-    assert_eq!(known.certificate(&der, NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&der], NOW), Err(Refused::Unknown));
 }
 
 #[test]
@@ -87,15 +87,15 @@ fn old_certificate_holds_beside_the_new_one_unless_revoked() {
     let second = certificate_of(&keys, "ci");
     let known = Identities::load(keys.folder()).unwrap();
     for der in [&first, &second] {
-        assert_eq!(known.certificate(der, NOW + DAY).unwrap().grants, [push()]);
+        assert_eq!(known.certificate(&[der], NOW + DAY).unwrap().grants, [push()]);
     }
 
     issue::renew_client(&keys, "ci", 30, true, NOW + DAY).unwrap();
     let known = Identities::load(keys.folder()).unwrap();
     for der in [&first, &second] {
-        assert_eq!(known.certificate(der, NOW + DAY), Err(Refused::Revoked));
+        assert_eq!(known.certificate(&[der], NOW + DAY), Err(Refused::Revoked));
     }
-    assert_eq!(known.certificate(&certificate_of(&keys, "ci"), NOW + DAY).unwrap().grants, [push()]);
+    assert_eq!(known.certificate(&[&certificate_of(&keys, "ci")], NOW + DAY).unwrap().grants, [push()]);
 }
 
 #[test]

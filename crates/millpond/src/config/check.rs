@@ -4,13 +4,15 @@
 use millpond_cache::{InstanceName, Rights};
 
 use super::{
-    BLOB_SIZE_LEAST, Given, Instance, Issuer, Listener, MAX_SIZE_LEAST, Place, REQUEST_MEMORY_LEAST,
-    Settings, Socket, usage,
+    Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Listener, MAX_SIZE_LEAST, Place,
+    REQUEST_MEMORY_LEAST, Settings, Socket, usage,
 };
 use crate::exit::Failure;
 
 /// What to do about something given twice.
 const TAKE_OUT: &str = "take one of the two out";
+/// What stands before the names of users who come by the administration socket.
+const LOCAL: &str = "local";
 
 /// Refuses settings that cannot work or that open the cache to others without somebody having decided so.
 pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
@@ -52,7 +54,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     for listener in &listeners {
         check_rights(listener)?;
         check_reach(listener)?;
+        check_proxies(listener)?;
     }
+    check_authorities(settings)?;
     check_keys(settings)?;
     check_issuers(&settings.issuers)?;
     // Each port 0 is another port.
@@ -80,6 +84,11 @@ fn check_limits(settings: &Settings) -> Result<(), Failure> {
         if count.value == 0 {
             return Err(usage(format!("{}: with 0 nobody is served", count.place), "give at least 1"));
         }
+    }
+    let quotas = settings.quotas.iter().filter_map(|quota| quota.requests_per_minute.as_ref());
+    if let Some(count) = quotas.into_iter().find(|count| count.value == 0) {
+        let sentence = format!("{}: with 0 requests these identities are never served", count.place);
+        return Err(usage(sentence, "give at least 1, or revoke their keys and tokens"));
     }
     for span in [&settings.unread, &settings.idle] {
         if span.value.seconds == 0 {
@@ -109,6 +118,50 @@ fn check_rights(listener: &Listener) -> Result<(), Failure> {
             ),
             format!("write none or pull, or push where the listener allows it; it allows {}", allow.value),
         ));
+    }
+    Ok(())
+}
+
+/// Nobody would be believed, or everybody.
+fn check_proxies(listener: &Listener) -> Result<(), Failure> {
+    let Listener { proxies, proxy_protocol, certificate_header, .. } = listener;
+    let networks = proxies.iter().flat_map(|proxies| &proxies.value.0);
+    let spoken = proxy_protocol.value.then_some(&proxy_protocol.place);
+    if let Some(place) = spoken.or(certificate_header.as_ref().map(|given| &given.place))
+        && proxies.is_none()
+    {
+        let sentence = format!("{place}: no proxy is named that could be believed");
+        return Err(usage(sentence, "give its address in proxies, or take that line out"));
+    }
+    if let Some(everybody) = networks.into_iter().find(|network| network.prefix_len() == 0) {
+        let sentence = format!("proxies of {}: {everybody} is everybody, and no proxy", listener.place);
+        return Err(usage(sentence, "give the address of the proxy, or the network that is its alone"));
+    }
+    Ok(())
+}
+
+/// Names that tell one from the other, and from what else an identity is called.
+fn check_authorities(settings: &Settings) -> Result<(), Failure> {
+    for (number, Authority { name, allow, .. }) in settings.authorities.iter().enumerate() {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.value.is_empty() || name.value.len() > 64 || !name.value.bytes().all(plain) {
+            let sentence = format!("{}: \"{}\" is no name of an authority", name.place, name.value);
+            return Err(usage(sentence, "letters, digits and any of - _ . make a name, up to 64 of them"));
+        }
+        let issuers = settings.issuers.iter().map(|issuer| issuer.name.value.0.as_str());
+        if [LOCAL].into_iter().chain(issuers).any(|taken| taken == name.value) {
+            let sentence =
+                format!("{}: others than those of an authority are called \"{}:\"", name.place, name.value);
+            return Err(usage(sentence, "give the authority another name"));
+        }
+        if settings.authorities.iter().take(number).any(|known| known.name.value == name.value) {
+            let sentence = format!("{}: the authority \"{}\" is given twice", name.place, name.value);
+            return Err(usage(sentence, TAKE_OUT));
+        }
+        if allow.value.0 == Rights::Nothing {
+            let sentence = format!("{}: with none its clients are known and may do nothing", allow.place);
+            return Err(usage(sentence, "write pull, push or admin, or take the authority out"));
+        }
     }
     Ok(())
 }

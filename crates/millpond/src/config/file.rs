@@ -8,10 +8,12 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::header::Header;
 use super::instance::Keeps;
+use super::lists::{Networks, Patterns};
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
-use super::rights::Allowed;
+use super::rights::{Allowed, Denied};
 use super::socket::Socket;
 use super::{flags, issuer, keys, usage};
 use crate::exit::Failure;
@@ -87,6 +89,8 @@ pub(crate) struct File {
     pub(crate) identity: Identity,
     /// Whose tokens are taken, one table for each issuer.
     pub(crate) issuer: Vec<issuer::Table>,
+    /// Who else vouches for clients, one table each.
+    pub(crate) authority: Vec<Authority>,
     /// Who may give a name another value, one table for each rule.
     pub(crate) replacement: Vec<Replacement>,
     /// Where metrics are served.
@@ -95,6 +99,8 @@ pub(crate) struct File {
     pub(crate) admin: Admin,
     /// What clients may take up.
     pub(crate) limits: Limits,
+    /// What single identities may take up, one table for each rule.
+    pub(crate) quota: Vec<Quota>,
     /// Of all listeners and metrics; variables have it, and no file.
     pub(crate) insecure: Option<Spanned<bool>>,
     /// Of all listeners; variables have it, and no file.
@@ -131,6 +137,14 @@ pub(crate) struct Listener {
     pub(crate) allow: Option<Spanned<Allowed>>,
     /// What is done there without a credential: `"pull"`.
     pub(crate) anonymous: Option<Spanned<Allowed>>,
+    /// What becomes of writes of clients that may only pull: `"refuse"`.
+    pub(crate) denied_writes: Option<Spanned<Denied>>,
+    /// Those in front of it: `["192.0.2.10"]`.
+    pub(crate) proxies: Option<Spanned<Networks>>,
+    /// They speak the PROXY protocol.
+    pub(crate) proxy_protocol: Option<Spanned<bool>>,
+    /// The header in which they hand on certificates.
+    pub(crate) certificate_header: Option<Spanned<Header>>,
 }
 
 /// `[identity]`
@@ -147,6 +161,26 @@ pub(crate) struct Identity {
     pub(crate) authorized: Option<Spanned<PathBuf>>,
     /// What they may do: `"push"`.
     pub(crate) authorized_allow: Option<Spanned<Allowed>>,
+}
+
+/// `[[authority]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Authority {
+    /// What stands before the names of its clients.
+    pub(crate) name: Spanned<String>,
+    /// Its certificates in PEM.
+    pub(crate) certificates: Spanned<PathBuf>,
+    /// The lists of certificates that it has revoked, in PEM.
+    pub(crate) revoked: Option<Spanned<PathBuf>>,
+    /// Whose certificates count: `["*.build.example.org"]`.
+    pub(crate) subjects: Option<Spanned<Patterns>>,
+    /// What they may do: `"pull"`.
+    pub(crate) allow: Option<Spanned<Allowed>>,
+    /// To which names: `["artifact:sdk/*"]`.
+    pub(crate) names: Option<Spanned<Patterns>>,
+    /// In which instances: `["main"]`.
+    pub(crate) instances: Option<Spanned<Patterns>>,
 }
 
 /// `[[instance]]`
@@ -211,6 +245,18 @@ pub(crate) struct Limits {
     pub(crate) idle: Option<Spanned<Span>>,
     /// How long calls under way may go on after SIGTERM.
     pub(crate) drain: Option<Spanned<Span>>,
+}
+
+/// `[[quota]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quota {
+    /// The identities that it is for: `"ci-*"`.
+    pub(crate) identities: Spanned<Names>,
+    /// Requests in a minute.
+    pub(crate) requests_per_minute: Option<Spanned<u32>>,
+    /// How much may be uploaded in a day: `"200GB"`.
+    pub(crate) upload_per_day: Option<Spanned<Size>>,
 }
 
 /// Reads the file at `path`.
@@ -351,12 +397,14 @@ mod tests {
             ("identity", toml::from_str::<Identity>(bogus).unwrap_err()),
             ("issuer", toml::from_str::<issuer::Table>(bogus).unwrap_err()),
             ("issuer.grant", toml::from_str::<issuer::GrantTable>(bogus).unwrap_err()),
+            ("authority", toml::from_str::<Authority>(bogus).unwrap_err()),
             ("listener", toml::from_str::<Listener>(bogus).unwrap_err()),
             ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
             ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
+            ("quota", toml::from_str::<Quota>(bogus).unwrap_err()),
         ];
         assert!(
             reference::SECTIONS.iter().map(|section| section.name).eq(known.iter().map(|(name, _)| *name))
@@ -384,10 +432,22 @@ mod tests {
             })
             .collect();
         let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
-        let File { store, listener, instance, identity, issuer, replacement, metrics, admin, limits, .. } =
-            file;
+        let File {
+            store,
+            listener,
+            instance,
+            identity,
+            issuer,
+            authority,
+            replacement,
+            metrics,
+            admin,
+            limits,
+            ..
+        } = file;
         assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
         assert!(admin.socket.is_some() && identity.keys.is_some() && identity.authorized.is_some());
-        assert_eq!((listener.len(), instance.len(), replacement.len(), issuer.len()), (2, 2, 2, 1));
+        assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
+        assert_eq!((issuer.len(), authority.len()), (1, 2));
     }
 }

@@ -1,7 +1,9 @@
 //! Lists in a file: one value may stand for a list of it.
 
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use millpond_cache::Pattern;
 use serde::Deserialize;
 
@@ -55,6 +57,31 @@ impl TryFrom<OneOrMore<String>> for Patterns {
     }
 }
 
+/// Addresses, and networks of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMore<String>")]
+pub(crate) struct Networks(pub(crate) Vec<IpNet>);
+
+impl TryFrom<OneOrMore<String>> for Networks {
+    type Error = String;
+
+    fn try_from(given: OneOrMore<String>) -> Result<Self, String> {
+        let networks: Vec<_> = given.into_vec().iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        if networks.is_empty() {
+            Err("it is empty: leave it out for none".into())
+        } else {
+            Ok(Self(networks))
+        }
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let unknown =
+        || format!("\"{text}\" is no address: write it as in 192.0.2.10, or a network as in 192.0.2.0/24");
+    let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+    network.map_err(|_| unknown())
+}
+
 /// As a file has them.
 pub(super) fn written<T: Display>(values: &[T]) -> String {
     let values: Vec<_> = values.iter().map(|value| quoted(&value.to_string())).collect();
@@ -68,6 +95,12 @@ impl Display for Texts {
 }
 
 impl Display for Patterns {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&written(&self.0))
+    }
+}
+
+impl Display for Networks {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(&written(&self.0))
     }

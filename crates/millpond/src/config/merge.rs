@@ -7,9 +7,10 @@ use millpond_cache::Rights;
 use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
+use super::lists::Patterns;
 use super::{
-    Allowed, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Rule, Settings,
-    Socket, flags, instance,
+    Allowed, Authority, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Quota,
+    Rule, Settings, Socket, flags, instance,
 };
 use crate::span::Span;
 
@@ -108,6 +109,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .find("authorized_allow", |file| file.identity.authorized_allow.as_ref())
             .unwrap_or_else(|| Given::default("authorized_allow", Allowed(Rights::Push))),
         issuers: layers.tables(|file| &file.issuer).map(Issuer::of).collect(),
+        authorities: layers.tables(|file| &file.authority).map(authority).collect(),
         max_size: (flags.max_size.map(|size| given("--max-size", size)))
             .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
         max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),
@@ -119,6 +121,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("--read-only", false)),
         instances: instances(flags.instance, layers),
         replacement: layers.tables(|file| &file.replacement).map(rule).collect(),
+        quotas: layers.tables(|file| &file.quota).map(quota).collect(),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
         connections: layers.limit("connections", 10_000, |limits| limits.connections.as_ref()),
@@ -144,7 +147,8 @@ fn put_aside(flags: &Flags, layers: Layers<'_>) -> Vec<String> {
         (true, true) => return Vec::new(),
     };
     let said = |listener: &&file::Listener| {
-        listener.allow.is_some() || listener.anonymous.is_some() || listener.tls.is_some()
+        let file::Listener { allow, anonymous, tls, proxies, .. } = listener;
+        allow.is_some() || anonymous.is_some() || tls.is_some() || proxies.is_some()
     };
     let place = |listener: &file::Listener| read.given(&listener.address, "address").place;
     read.file
@@ -165,7 +169,7 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
         let place = Place::Flag("--listen");
         let listener = |address| Listener {
             tls: layers.tls(flags, None),
-            ..asked_for(address, layers.insecure(flags, None), place.clone())
+            ..Listener::unsaid(address, layers.insecure(flags, None), place.clone())
         };
         return flags.listen.iter().copied().map(listener).collect();
     }
@@ -173,11 +177,18 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
         let Given { value, place } = read.given(&listener.address, "address");
         let own = listener.insecure.as_ref().map(|own| read.given(own, "insecure"));
         let tls = listener.tls.as_ref().map(|own| read.given(own, "tls"));
-        let unsaid = asked_for(value.0, layers.insecure(flags, own), place);
+        let unsaid = Listener::unsaid(value.0, layers.insecure(flags, own), place);
         Listener {
             tls: layers.tls(flags, tls),
             allow: listener.allow.as_ref().map_or(unsaid.allow.clone(), |allow| read.given(allow, "allow")),
             anonymous: listener.anonymous.as_ref().map(|anonymous| read.given(anonymous, "anonymous")),
+            denied_writes: (listener.denied_writes.as_ref())
+                .map_or(unsaid.denied_writes.clone(), |denied| read.given(denied, "denied_writes")),
+            proxies: listener.proxies.as_ref().map(|proxies| read.given(proxies, "proxies")),
+            proxy_protocol: (listener.proxy_protocol.as_ref())
+                .map_or(unsaid.proxy_protocol.clone(), |speak| read.given(speak, "proxy_protocol")),
+            certificate_header: (listener.certificate_header.as_ref())
+                .map(|header| read.given(header, "certificate_header")),
             ..unsaid
         }
     };
@@ -189,7 +200,8 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
     if tls.value {
         return by_convention(&tls, &layers.insecure(flags, None));
     }
-    let default = |address| asked_for(address, layers.insecure(flags, None), Place::Default("--listen"));
+    let default =
+        |address| Listener::unsaid(address, layers.insecure(flags, None), Place::Default("--listen"));
     let ipv4 = default(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     let ipv6 = default(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT)));
     vec![ipv4, Listener { optional: true, ..ipv6 }]
@@ -201,13 +213,38 @@ fn by_convention(tls: &Given<bool>, insecure: &Given<bool>) -> Vec<Listener> {
         tls: tls.clone(),
         allow: Given::default("allow", Allowed(allow)),
         anonymous: Some(Given::default("anonymous", Allowed(anonymous))),
-        ..asked_for(
+        ..Listener::unsaid(
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             insecure.clone(),
             Place::Default("--listen"),
         )
     };
     vec![listener(PORT, Rights::Pull, Rights::Pull), listener(PUSH_PORT, Rights::Push, Rights::Nothing)]
+}
+
+fn authority((read, authority): (&Read, &file::Authority)) -> Authority {
+    let patterns = |of: &Option<Spanned<Patterns>>, key| of.as_ref().map(|given| read.given(given, key));
+    Authority {
+        name: read.given(&authority.name, "name"),
+        certificates: read.given_path(&authority.certificates, "certificates"),
+        revoked: authority.revoked.as_ref().map(|path| read.given_path(path, "revoked")),
+        subjects: patterns(&authority.subjects, "subjects"),
+        allow: (authority.allow.as_ref()).map_or_else(
+            || Given::default("allow", Allowed(Rights::Pull)),
+            |allow| read.given(allow, "allow"),
+        ),
+        names: patterns(&authority.names, "names"),
+        instances: patterns(&authority.instances, "instances"),
+    }
+}
+
+fn quota((read, quota): (&Read, &file::Quota)) -> Quota {
+    Quota {
+        identities: read.given(&quota.identities, "identities"),
+        requests_per_minute: (quota.requests_per_minute.as_ref())
+            .map(|count| read.given(count, "requests_per_minute")),
+        upload_per_day: quota.upload_per_day.as_ref().map(|size| read.given(size, "upload_per_day")),
+    }
 }
 
 fn rule((read, rule): (&Read, &file::Replacement)) -> Rule {
@@ -245,25 +282,13 @@ fn metrics(flags: &Flags, layers: Layers<'_>) -> Metrics {
     match asked {
         Some(Given { value: flags::Metrics::Off, place }) => Metrics::Off(place),
         Some(Given { value: flags::Metrics::At(address), place }) => {
-            Metrics::On(Box::new(asked_for(address, insecure, place)))
+            Metrics::On(Box::new(Listener::unsaid(address, insecure, place)))
         }
         None => {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
-            let listener = asked_for(address, insecure, Place::Default("--metrics"));
+            let listener = Listener::unsaid(address, insecure, Place::Default("--metrics"));
             Metrics::On(Box::new(Listener { optional: true, ..listener }))
         }
-    }
-}
-
-fn asked_for(address: SocketAddr, insecure: Given<bool>, place: Place) -> Listener {
-    Listener {
-        address,
-        insecure,
-        tls: Given::default("--tls", false),
-        allow: Given::default("allow", Allowed(Rights::Push)),
-        anonymous: None,
-        optional: false,
-        place,
     }
 }
 

@@ -14,30 +14,39 @@ use crate::exit::{Code, Failure};
 use crate::size::Size;
 use crate::span::Span;
 
+mod authority;
 mod check;
 mod claims;
 mod environment;
 mod file;
 mod flags;
+mod header;
+#[cfg(test)]
+mod hostile;
 mod instance;
 mod issuer;
 mod keys;
 mod lists;
 mod merge;
 mod place;
+mod quota;
 mod reference;
 mod replacement;
 mod rights;
 mod show;
 mod socket;
 
+pub(crate) use authority::Authority;
 pub(crate) use flags::Flags;
+pub(crate) use header::Header;
 pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
+pub(crate) use lists::{Networks, Patterns};
 pub(crate) use place::{Given, Place};
+pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
-pub(crate) use rights::Allowed;
+pub(crate) use rights::{Allowed, Denied};
 pub(crate) use socket::Socket;
 
 /// Below this the store's own packs, reserve and catalog leave no room for anybody's blobs.
@@ -70,10 +79,14 @@ pub(crate) struct Settings {
     pub(crate) authorized_allow: Given<Allowed>,
     /// Whose tokens are taken.
     pub(crate) issuers: Vec<Issuer>,
+    /// Who else vouches for clients.
+    pub(crate) authorities: Vec<Authority>,
     /// The instances beside the empty one, and perhaps what that keeps.
     pub(crate) instances: Vec<Instance>,
     /// Who may give a name another value, the first that matches counts.
     pub(crate) replacement: Vec<Rule>,
+    /// What single identities may take up, the first that matches counts.
+    pub(crate) quotas: Vec<Quota>,
     /// About how much of requests may be held in memory; without it, an eighth of the machine's.
     pub(crate) request_memory: Option<Given<Size>>,
     /// Connections at the same time.
@@ -137,6 +150,14 @@ pub(crate) struct Listener {
     pub(crate) allow: Given<Allowed>,
     /// What clients without a credential may do; without it, to pull with TLS, and all that is allowed without.
     pub(crate) anonymous: Option<Given<Allowed>>,
+    /// What becomes of writes of clients that may only pull.
+    pub(crate) denied_writes: Given<Denied>,
+    /// Those in front of it.
+    pub(crate) proxies: Option<Given<Networks>>,
+    /// They speak the PROXY protocol.
+    pub(crate) proxy_protocol: Given<bool>,
+    /// The header in which they hand on certificates.
+    pub(crate) certificate_header: Option<Given<Header>>,
     /// Nobody asked for it: that it cannot be had is no reason not to start.
     pub(crate) optional: bool,
     /// Where it was asked for.
@@ -155,14 +176,24 @@ impl Listener {
     /// One without TLS, where everybody may do everything.
     #[cfg(test)]
     pub(crate) fn open(address: &str, insecure: bool) -> Self {
+        let insecure = Given::by_flag("--insecure", insecure);
+        Self::unsaid(address.parse().unwrap(), insecure, Place::Flag("--listen"))
+    }
+
+    /// One of which only the address was said.
+    fn unsaid(address: SocketAddr, insecure: Given<bool>, place: Place) -> Self {
         Self {
-            address: address.parse().unwrap(),
-            insecure: Given::by_flag("--insecure", insecure),
+            address,
+            insecure,
             tls: Given::default("--tls", false),
             allow: Given::default("allow", Allowed(Rights::Push)),
             anonymous: None,
+            denied_writes: Given::default("denied_writes", Denied(false)),
+            proxies: None,
+            proxy_protocol: Given::default("proxy_protocol", false),
+            certificate_header: None,
             optional: false,
-            place: Place::Flag("--listen"),
+            place,
         }
     }
 }

@@ -2,7 +2,11 @@
 //! the help of flags, the variables that are looked for, the file of `config init` and the block in
 //! `docs/configuration.md`.
 
+mod authority;
 mod issuer;
+mod limits;
+mod listener;
+mod quota;
 
 /// A section of the file.
 #[derive(Debug)]
@@ -58,12 +62,14 @@ pub(super) const SECTIONS: &[Section] = &[
     IDENTITY,
     issuer::ISSUER,
     issuer::GRANT,
-    LISTENER,
+    authority::AUTHORITY,
+    listener::LISTENER,
     INSTANCE,
     REPLACEMENT,
     METRICS,
     ADMIN,
-    LIMITS,
+    limits::LIMITS,
+    quota::QUOTA,
 ];
 
 const STORE: Section = Section {
@@ -174,58 +180,6 @@ const IDENTITY: Section = Section {
     ],
 };
 
-const LISTENER: Section = Section {
-    name: "listener",
-    many: true,
-    text: "Where clients are served: one [[listener]] for each address. Listeners given by flags replace those of the \
-           environment, and these replace all of the file.",
-    another: &["address = \"192.0.2.10:11001\"", "insecure = true"],
-    keys: &[
-        Key {
-            name: "address",
-            value: "\"127.0.0.1:11001\"",
-            default: Some("127.0.0.1:11001 and, where there is IPv6, [::1]:11001"),
-            text: "Clients are served at this IP address and port. [::]:PORT serves IPv4 as well, and port 0 takes a \
-                   free one.",
-            flag: Some("--listen ADDR:PORT"),
-            variable: "MILLPOND__LISTEN",
-            listed: true,
-            required: true,
-        },
-        Key {
-            name: "insecure",
-            value: "false",
-            text: "Others may reach this address without TLS: everybody there may pull and push. Without it the \
-                   server does not start on such an address. Flag and variable are for all listeners and for metrics.",
-            flag: Some("--insecure"),
-            variable: "MILLPOND__INSECURE",
-            ..KEY
-        },
-        Key {
-            name: "tls",
-            value: "false",
-            text: "TLS is spoken here. Flag and variable are for all listeners; with them and no address given, everybody \
-                   may pull at [::]:11001, and holders of keys and tokens push at [::]:11002.",
-            flag: Some("--tls"),
-            variable: "MILLPOND__TLS",
-            ..KEY
-        },
-        Key {
-            name: "allow",
-            value: "\"push\"",
-            text: "What is done here at most, whoever asks: \"pull\", \"push\" or \"admin\", each with those before it.",
-            ..KEY
-        },
-        Key {
-            name: "anonymous",
-            value: "\"pull\"",
-            default: Some("\"pull\" with TLS, and all that is allowed without"),
-            text: "What clients without a credential may do here: \"none\", \"pull\" or \"push\".",
-            ..KEY
-        },
-    ],
-};
-
 const INSTANCE: Section = Section {
     name: "instance",
     many: true,
@@ -328,87 +282,6 @@ const ADMIN: Section = Section {
         variable: "MILLPOND__ADMIN__SOCKET",
         ..KEY
     }],
-};
-
-const LIMITS: Section = Section {
-    name: "limits",
-    many: false,
-    text: "What clients may take up.",
-    another: &[],
-    keys: &[
-        Key {
-            name: "connections",
-            value: "10000",
-            text: "How many connections are served at the same time, by all listeners together. The next ones wait. \
-                   Fewer if the limit on open files does not allow so many.",
-            variable: "MILLPOND__LIMITS__CONNECTIONS",
-            ..KEY
-        },
-        Key {
-            name: "connections_per_address",
-            value: "1000",
-            default: Some("as many as there are"),
-            text: "How many of them one address may have. What it opens beyond that is closed at once. Clients behind one \
-                   address share it.",
-            variable: "MILLPOND__LIMITS__CONNECTIONS_PER_ADDRESS",
-            ..KEY
-        },
-        Key {
-            name: "streams",
-            value: "1000",
-            text: "How many calls one connection may have under way at the same time.",
-            variable: "MILLPOND__LIMITS__STREAMS",
-            ..KEY
-        },
-        Key {
-            name: "request_memory",
-            value: "\"1GiB\"",
-            default: Some("an eighth of the memory that this process may have"),
-            text: "About how much of requests is held in memory, by all of them together. What unfinished uploads \
-                   have gathered counts; up to 200 kB for each connection come on top. At least 96MiB. More of them \
-                   wait, and beyond that are refused.",
-            flag: Some("--request-memory SIZE"),
-            variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
-            ..KEY
-        },
-        Key {
-            name: "look_up_time",
-            value: "\"30s\"",
-            text: "How long a look-up or a read may take until it is answered as a miss. Clients build what is missed.",
-            variable: "MILLPOND__LIMITS__LOOK_UP_TIME",
-            ..KEY
-        },
-        Key {
-            name: "look_ups_waiting",
-            value: "1000",
-            text: "How many walks over what names reach may wait for their turn. A look-up that would wait behind more \
-                   is answered as a miss at once; one that needs no walk never waits.",
-            variable: "MILLPOND__LIMITS__LOOK_UPS_WAITING",
-            ..KEY
-        },
-        Key {
-            name: "unread",
-            value: "\"5m\"",
-            text: "For how long a client may take nothing of an answer until its call is ended.",
-            variable: "MILLPOND__LIMITS__UNREAD",
-            ..KEY
-        },
-        Key {
-            name: "idle",
-            value: "\"30m\"",
-            text: "For how long a connection may ask nothing until it is ended; a minute at most if it never asked anything.",
-            variable: "MILLPOND__LIMITS__IDLE",
-            ..KEY
-        },
-        Key {
-            name: "drain",
-            value: "\"10s\"",
-            text: "How long calls under way may go on after SIGTERM. The service manager must wait longer than this \
-                   and 8 s.",
-            variable: "MILLPOND__LIMITS__DRAIN",
-            ..KEY
-        },
-    ],
 };
 
 impl Section {

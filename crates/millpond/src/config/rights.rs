@@ -23,6 +23,29 @@ impl TryFrom<String> for Allowed {
     }
 }
 
+/// Whether writes of those who may only pull are taken and thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Denied(pub(crate) bool);
+
+impl TryFrom<String> for Denied {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "refuse" => Ok(Self(false)),
+            "drop" => Ok(Self(true)),
+            _ => Err(format!("\"{text}\" is nothing that becomes of a write: write refuse or drop")),
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(if self.0 { "drop" } else { "refuse" })
+    }
+}
+
 impl fmt::Display for Allowed {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(to)

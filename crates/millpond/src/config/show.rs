@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use millpond_cache::Bounds;
 
-use super::{Given, Issuer, Listener, Metrics, Place, Settings};
+use super::{Given, Issuer, Listener, Metrics, Patterns, Place, Settings};
 use crate::size::Size;
 
 /// Where the layers stand, in characters from the left.
@@ -28,6 +28,16 @@ impl Display for Settings {
         for issuer in &self.issuers {
             write_issuer(to, issuer)?;
         }
+        for authority in &self.authorities {
+            to.write_str("\n[[authority]]\n")?;
+            given(to, "name", &authority.name)?;
+            path(to, "certificates", Some(&authority.certificates))?;
+            path(to, "revoked", authority.revoked.as_ref())?;
+            patterns(to, "subjects", authority.subjects.as_ref())?;
+            given(to, "allow", &authority.allow)?;
+            patterns(to, "names", authority.names.as_ref())?;
+            patterns(to, "instances", authority.instances.as_ref())?;
+        }
         for listener in &self.listeners {
             to.write_str("\n[[listener]]\n")?;
             address(to, listener)?;
@@ -37,6 +47,13 @@ impl Display for Settings {
             let place =
                 listener.anonymous.as_ref().map_or(&Place::Default("anonymous"), |given| &given.place);
             line(to, "anonymous", &quoted(anonymous), place)?;
+            given(to, "denied_writes", &listener.denied_writes)?;
+            listener.proxies.as_ref().map_or(Ok(()), |proxies| number(to, "proxies", proxies))?;
+            number(to, "proxy_protocol", &listener.proxy_protocol)?;
+            match &listener.certificate_header {
+                Some(header) => given(to, "certificate_header", header)?,
+                None => unsaid(to, "certificate_header")?,
+            }
         }
         for instance in &self.instances {
             to.write_str("\n[[instance]]\n")?;
@@ -71,7 +88,17 @@ impl Display for Settings {
         number(to, "look_ups_waiting", &self.look_ups_waiting)?;
         given(to, "unread", &self.unread)?;
         given(to, "idle", &self.idle)?;
-        given(to, "drain", &self.drain)
+        given(to, "drain", &self.drain)?;
+        for quota in &self.quotas {
+            to.write_str("\n[[quota]]\n")?;
+            given(to, "identities", &quota.identities)?;
+            match &quota.requests_per_minute {
+                Some(count) => number(to, "requests_per_minute", count)?,
+                None => unsaid(to, "requests_per_minute")?,
+            }
+            size(to, "upload_per_day", quota.upload_per_day.as_ref())?;
+        }
+        Ok(())
     }
 }
 
@@ -92,10 +119,14 @@ fn write_issuer(to: &mut fmt::Formatter<'_>, issuer: &Issuer) -> fmt::Result {
         number(to, "claims", &grant.claims)?;
         given(to, "allow", &grant.allow)?;
         grant.projects.as_ref().map_or(Ok(()), |projects| number(to, "projects", projects))?;
-        grant.names.as_ref().map_or(Ok(()), |names| number(to, "names", names))?;
-        grant.instances.as_ref().map_or(Ok(()), |instances| number(to, "instances", instances))?;
+        patterns(to, "names", grant.names.as_ref())?;
+        patterns(to, "instances", grant.instances.as_ref())?;
     }
     Ok(())
+}
+
+fn patterns(to: &mut fmt::Formatter<'_>, key: &str, patterns: Option<&Given<Patterns>>) -> fmt::Result {
+    patterns.map_or(Ok(()), |patterns| number(to, key, patterns))
 }
 
 fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {

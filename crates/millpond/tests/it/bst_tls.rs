@@ -244,3 +244,57 @@ fn old_protocols_are_refused_and_logged() {
     }
     server.wait_for("a TLS handshake failed", 1);
 }
+
+/// Certificates that somebody else's authority issued, through TLS.
+#[test]
+fn holder_of_a_company_certificate_pushes_with_2_8_1() {
+    let Some(version) = Version::find("2.8.1") else { return };
+    let keys = Keys::new();
+    let script = "set -eu
+        new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+        openssl req -x509 $new -days 30 -subj /CN=corp -keyout corp.key -out corp.crt
+        openssl req $new -subj /CN=builder -keyout builder.key -out builder.csr
+        echo extendedKeyUsage=clientAuth > extensions
+        openssl x509 -req -days 30 -extfile extensions -in builder.csr -CA corp.crt -CAkey corp.key -CAcreateserial -out builder.crt";
+    let folder = keys.folder.path();
+    let made = Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let configuration = folder.join("millpond.toml");
+    fs::write(
+        &configuration,
+        "[[authority]]\nname = \"corp\"\ncertificates = \"corp.crt\"\nallow = \"push\"\n",
+    )
+    .unwrap();
+    let keys_path = keys.path();
+    let server = Server::start_with(&[
+        "--tls",
+        "--keys",
+        keys_path.to_str().unwrap(),
+        "--config",
+        configuration.to_str().unwrap(),
+    ]);
+    let builder = keys
+        .server()
+        .with("client-key", folder.join("builder.key"))
+        .with("client-cert", folder.join("builder.crt"));
+    let project = Project::new(version.generation(), "corp");
+    let client = Client::with_auth(version, server.url(), Settings::pushing(), &builder);
+    client.succeed(&project, &["build", "small.bst"]);
+    project.take_sources_away();
+    let user = Client::with_auth(version, server.url(), Settings::default(), &keys.server());
+    user.pull(&project, &["small.bst"]);
+}
+
+/// Long before it is too late, operators read that certificates expire.
+#[test]
+fn what_expires_is_said_ahead_of_time() {
+    let keys = Keys { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+    keys.run(&["keys", "init", "127.0.0.1", "--days", "10"]);
+    keys.run(&["keys", "issue", "alice", "--push", "--days", "7"]);
+    let server =
+        Server::start_with(&["--tls", "--keys", keys.path().to_str().unwrap(), "--metrics", "127.0.0.1:0"]);
+    server.wait_for("this server's certificate expires on 20", 1);
+    server.wait_for("the certificate of alice expires on 20", 1);
+    keys.run(&["keys", "renew", "server"]);
+    server.wait_for("the server's certificate was read anew", 1);
+}

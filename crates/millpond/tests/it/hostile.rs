@@ -2,6 +2,7 @@
 //! ours is named in it, nothing panics, and another client's push and pull go on.
 
 mod digests;
+mod floods;
 mod memory;
 mod paths;
 mod trees;

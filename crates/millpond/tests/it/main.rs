@@ -37,6 +37,7 @@ mod jwt;
 mod keys;
 mod kill;
 mod large_blob;
+mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
 #[cfg(feature = "real-clients")]

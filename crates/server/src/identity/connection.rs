@@ -1,18 +1,22 @@
-//! The identity of a connection: that of its client's certificate, or of the user of this machine at its other end.
+//! The identity of a connection: that of its client's certificate; behind a proxy, of the certificate that the proxy says its
+//! client has shown; or of the user of this machine at its other end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::{HeaderMap, HeaderName};
 use millpond_cache::{Access, Bounds, Clock, Grant, Identity, Rights};
 use millpond_identity::Identities;
 
-use super::{Credentials, to_access};
+use super::{Credentials, forwarded, to_access};
 
-/// What the connection itself has shown of the client.
+/// What is known of the client of a connection.
 #[derive(Default)]
 pub(crate) struct ConnectionIdentity {
-    /// Its certificate in DER; `None` if it showed none, or speaks plain text.
-    certificate: Option<Vec<u8>>,
+    /// The certificate of its handshake in DER and what stands behind it; none if it showed none, or speaks plain text.
+    chain: Vec<Vec<u8>>,
+    /// The header in which a proxy hands on the certificate of its own client; `None` if this is no proxy.
+    header: Option<HeaderName>,
     /// Who it is, where the kernel says so.
     user: Option<Arc<Identity>>,
     last: Mutex<Option<Last>>,
@@ -20,15 +24,16 @@ pub(crate) struct ConnectionIdentity {
 
 /// What came out last: a connection has many calls within a second.
 struct Last {
+    chain: Vec<Vec<u8>>,
     identities: Arc<Identities>,
     second: u64,
     access: Access,
 }
 
 impl ConnectionIdentity {
-    /// Of a client that proved to hold the key of this certificate.
-    pub(crate) fn of_certificate(certificate: Option<Vec<u8>>) -> Self {
-        Self { certificate, ..Self::default() }
+    /// Of a client that proved to hold the key of the first of these certificates.
+    pub(crate) fn of_chain(chain: Vec<Vec<u8>>) -> Self {
+        Self { chain, ..Self::default() }
     }
 
     /// Of a user of this machine who administers this server.
@@ -38,33 +43,47 @@ impl ConnectionIdentity {
         Self { user: Some(Arc::new(identity)), ..Self::default() }
     }
 
-    /// What it may do now: a certificate that has expired or was revoked since the handshake does not hold any more.
-    pub(super) fn access(&self, credentials: &Credentials, bounds: Bounds) -> Access {
+    /// The same of a proxy, which hands on certificates in this header.
+    pub(crate) fn behind(self, header: Option<HeaderName>) -> Self {
+        Self { header, ..self }
+    }
+
+    /// What it may do now: a certificate that has expired or was revoked since the handshake does not hold any more. A
+    /// proxy's client is nobody but whom the header says.
+    pub(super) fn access(&self, credentials: &Credentials, bounds: Bounds, headers: &HeaderMap) -> Access {
         if let Some(user) = &self.user {
             return Access::known(bounds, Arc::clone(user));
         }
-        let Some(certificate) = &self.certificate else { return Access::anonymous(bounds) };
+        let Some(header) = &self.header else { return self.access_of(&self.chain, credentials, bounds) };
+        match forwarded::chain(headers, header) {
+            Ok(chain) => self.access_of(&chain, credentials, bounds),
+            Err(reason) => Access::refused(bounds, reason),
+        }
+    }
+
+    fn access_of(&self, chain: &[Vec<u8>], credentials: &Credentials, bounds: Bounds) -> Access {
+        if chain.is_empty() {
+            return Access::anonymous(bounds);
+        }
         let (identities, second) = (credentials.now(), Clock::unix_seconds());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = &*last
             && last.second == second
+            && last.chain == chain
             && Arc::ptr_eq(&last.identities, &identities)
         {
             return last.access.clone();
         }
-        let access = to_access(bounds, identities.certificate(certificate, second));
-        *last = Some(Last { identities, second, access: access.clone() });
+        let access = to_access(bounds, identities.certificate(chain, second));
+        *last = Some(Last { chain: chain.to_vec(), identities, second, access: access.clone() });
         access
     }
 }
 
 impl fmt::Debug for ConnectionIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let certificate = self.certificate.as_ref().map(Vec::len);
-        formatter
-            .debug_struct("ConnectionIdentity")
-            .field("certificate_bytes", &certificate)
-            .field("user", &self.user)
-            .finish()
+        let mut shown = formatter.debug_struct("ConnectionIdentity");
+        shown.field("certificates", &self.chain.len()).field("header", &self.header);
+        shown.field("user", &self.user).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use super::activity::Busy;
 use crate::caller::RequestId;
 use crate::layers::method::Method;
 use crate::metrics::Metrics;
+use crate::quota::Account;
 
 /// What is known of a call.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     start: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Whose uploads are counted.
+    account: Option<Arc<Account>>,
     metrics: Arc<Metrics>,
 }
 
@@ -28,10 +31,11 @@ impl Record {
         request: RequestId,
         method: Method,
         peer: Option<SocketAddr>,
+        account: Option<Arc<Account>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { request, method, peer, start: Instant::now(), received, sent, metrics }
+        Self { request, method, peer, start: Instant::now(), received, sent, account, metrics }
     }
 
     /// Its id.
@@ -43,6 +47,9 @@ impl Record {
     pub(crate) fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
         self.metrics.received.inc_by(bytes as u64);
+        if let Some(account) = &self.account {
+            account.take_bytes(bytes);
+        }
     }
 
     /// Bytes of the answer go out.
@@ -80,7 +87,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let Record { request, method, peer, start, received, sent, metrics } = self.record.as_ref();
+        let Record { request, method, peer, start, received, sent, metrics, .. } = self.record.as_ref();
         let elapsed = start.elapsed();
         metrics.calls_in_flight.dec();
         metrics.count_call(*method, self.code, elapsed.as_secs_f64());

@@ -7,15 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::now_and_then;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::addresses::{Addresses, Place};
-use super::connection::{self, Settings};
-use super::tls::Tls;
-use crate::layers::Calls;
+use super::connection::{self, Door};
 
 /// How long to wait after a failed accept: the usual cause is that this process has no file descriptor left, and
 /// trying at once would find none either.
@@ -28,28 +24,21 @@ pub(crate) fn socket(socket: std::net::TcpListener) -> io::Result<TcpListener> {
 }
 
 /// Serves whoever connects, until told to stop; then waits for the connections to end, which has a deadline.
-pub(crate) async fn run(
-    socket: TcpListener,
-    tls: Option<Arc<Tls>>,
-    calls: Calls,
-    settings: Settings,
-    permits: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
-) {
+pub(crate) async fn run(socket: TcpListener, door: Arc<Door>, permits: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
-    let mut stopped = settings.stopped.clone();
+    let mut stopped = door.settings.stopped.clone();
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => {}
             accepted = accept(&socket, &permits) => {
                 if let Some((stream, permit)) = accepted
-                    && let Some(place) = place(&stream, &addresses, &calls)
+                    && let Some(arrival) = door.admit(stream)
                 {
-                    let connection = connection::serve(stream, tls.clone(), calls.clone(), settings.clone());
+                    let connection = connection::serve(arrival, Arc::clone(&door));
                     connections.spawn(async move {
                         connection.await;
-                        drop((permit, place));
+                        drop(permit);
                     });
                 }
             }
@@ -57,17 +46,6 @@ pub(crate) async fn run(
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
-}
-
-/// A place among the connections of its address; without one the connection is closed.
-fn place(stream: &TcpStream, addresses: &Arc<Addresses>, calls: &Calls) -> Option<Place> {
-    let ip = stream.peer_addr().ok()?.ip().to_canonical();
-    let place = addresses.place(ip);
-    if place.is_none() {
-        calls.count_refused_connection();
-        now_and_then!(info, %ip, "an address has as many connections as it may have");
-    }
-    place
 }
 
 async fn accept(socket: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {

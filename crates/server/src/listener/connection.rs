@@ -23,7 +23,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::addresses::{Addresses, Place};
 use super::answers::Executor;
+use super::proxy::Proxies;
 use super::tls::{self, Tls};
 use crate::Options;
 use crate::identity::ConnectionIdentity;
@@ -82,23 +84,88 @@ impl Settings {
     }
 }
 
+/// What a listener has for each of its connections.
+pub(crate) struct Door {
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) proxies: Proxies,
+    pub(crate) calls: Calls,
+    pub(crate) settings: Settings,
+    pub(crate) addresses: Arc<Addresses>,
+}
+
+/// A connection that has come in.
+pub(crate) struct Arrival {
+    stream: TcpStream,
+    /// Who has connected.
+    peer: SocketAddr,
+    /// Among the connections of its address, unless it is a proxy: that has those of all its clients.
+    place: Option<Place>,
+}
+
+impl Door {
+    /// Lets a connection in, unless its address has as many as it may have.
+    pub(crate) fn admit(&self, stream: TcpStream) -> Option<Arrival> {
+        let peer = stream.peer_addr().ok()?;
+        let is_proxy = self.proxies.are(peer.ip());
+        let place = if is_proxy { None } else { Some(self.place(peer)?) };
+        Some(Arrival { stream, peer, place })
+    }
+
+    fn place(&self, client: SocketAddr) -> Option<Place> {
+        let ip = client.ip().to_canonical();
+        let place = self.addresses.place(ip);
+        if place.is_none() {
+            self.calls.count_refused_connection();
+            now_and_then!(info, %ip, "an address has as many connections as it may have");
+        }
+        place
+    }
+
+    /// What a proxy that has connected says of its client, if it says something.
+    async fn announced(&self, arrival: Arrival) -> Option<Arrival> {
+        let Arrival { mut stream, peer, .. } = arrival;
+        let client = match self.proxies.client(&mut stream, peer).await {
+            Ok(client) => client,
+            Err(error) => {
+                self.calls.count_refused_connection();
+                now_and_then!(warn, %peer, error, "a proxy's connection has no header of the PROXY protocol");
+                return None;
+            }
+        };
+        let place = if client == peer { None } else { Some(self.place(client)?) };
+        Some(Arrival { stream, peer: client, place })
+    }
+}
+
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, calls: Calls, settings: Settings) {
-    let Ok(peer) = stream.peer_addr() else { return };
+pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
+    let mut stopped = door.settings.stopped.clone();
+    let is_proxy = arrival.place.is_none();
+    let arrival = if is_proxy {
+        tokio::select! {
+            announced = door.announced(arrival) => announced,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    } else {
+        Some(arrival)
+    };
+    let Some(Arrival { stream, peer, place: _place }) = arrival else { return };
+    let header = door.proxies.certificate_header.clone().filter(|_| is_proxy);
+    let Door { tls, calls, settings, .. } = &*door;
     prepare(&stream, settings.unread);
     let Some(tls) = tls else {
-        let calls = calls.on_connection(Some(peer), ConnectionIdentity::default());
-        return serve_http(stream, Some(peer), calls, settings).await;
+        let calls = calls.on_connection(Some(peer), ConnectionIdentity::default().behind(header));
+        return serve_http(stream, Some(peer), calls, settings.clone()).await;
     };
-    let mut stopped = settings.stopped.clone();
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
         _ = stopped.wait_for(|stopped| *stopped) => return,
     };
     match shaken {
         Ok(stream) => {
-            let identity = ConnectionIdentity::of_certificate(tls::client_certificate(&stream));
-            serve_http(stream, Some(peer), calls.on_connection(Some(peer), identity), settings).await;
+            let identity = ConnectionIdentity::of_chain(tls::client_chain(&stream)).behind(header);
+            let calls = calls.on_connection(Some(peer), identity);
+            serve_http(stream, Some(peer), calls, settings.clone()).await;
         }
         Err(error) => {
             calls.count_failed_handshake();

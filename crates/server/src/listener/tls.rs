@@ -97,10 +97,10 @@ fn certified_key(
     Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
 }
 
-/// The client's certificate in DER, if it showed one.
-pub(crate) fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+/// The client's certificate in DER, and those behind it; none if it showed none.
+pub(crate) fn client_chain(stream: &TlsStream<TcpStream>) -> Vec<Vec<u8>> {
     let (_, connection) = stream.get_ref();
-    connection.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+    connection.peer_certificates().unwrap_or_default().iter().map(|der| der.to_vec()).collect()
 }
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use millpond_proto::reapi;
 use millpond_proto::reapi::action_cache_client::ActionCacheClient;
 use millpond_proto::reapi::capabilities_client::CapabilitiesClient;
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
-use millpond_server::{Listener, Options, Server};
+use millpond_server::{Listener, Options, Proxies, Server};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -32,6 +32,11 @@ pub struct TestServer {
     pub open: SocketAddr,
     pub pull_only: SocketAddr,
     pub metrics: SocketAddr,
+}
+
+/// On a free port, in plain text.
+fn listener(bounds: Bounds) -> Listener {
+    Listener { socket: bind(), bounds, tls: None, proxies: Proxies::default(), drops_writes: false }
 }
 
 fn bind() -> TcpListener {
@@ -54,10 +59,7 @@ impl TestServer {
             ..CacheOptions::default()
         };
         let cache = Arc::new(Cache::open(cache_options).await.unwrap().0);
-        let listeners = vec![
-            Listener { socket: bind(), bounds: Bounds::OPEN, tls: None },
-            Listener { socket: bind(), bounds: Bounds::PULL_ONLY, tls: None },
-        ];
+        let listeners = vec![listener(Bounds::OPEN), listener(Bounds::PULL_ONLY)];
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
         let server = Server::start(

@@ -51,6 +51,15 @@ use self::writer::{Answer, Command};
 use crate::disk::Disk;
 use crate::{Error, Level, Result};
 
+/// Reads a row and a record of the journal: what a row says is written as it was read.
+#[cfg(fuzzing)]
+pub(crate) fn read_as_everything(data: &[u8]) {
+    if let Some(value) = image::decode(data) {
+        assert_eq!(image::encode(&value), data);
+    }
+    journal::read_as_record(data);
+}
+
 /// The largest content of a [`Target::Inline`], in bytes.
 pub const INLINE_MAX: usize = 64 << 10;
 

@@ -118,7 +118,7 @@ async fn hoard(
 }
 
 /// The most memory that the server ever had, in bytes.
-fn memory(scene: &Scene) -> usize {
+pub(super) fn memory(scene: &Scene) -> usize {
     let text = fs::read_to_string(format!("/proc/{}/status", scene.server.id())).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024

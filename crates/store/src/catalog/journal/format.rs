@@ -140,7 +140,7 @@ impl Change {
         }
     }
 
-    fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+    pub(super) fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
         let mut fields = Fields(payload);
         let change = match kind {
             1 => return image::decode(payload).map(|value| Self::Value(Arc::new(value))),

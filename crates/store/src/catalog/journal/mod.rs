@@ -27,6 +27,16 @@ use self::scan::Scan;
 use crate::disk::{Disk, DiskFile, write_error};
 use crate::{Error, Result};
 
+/// Reads a record whatever its checksum is.
+#[cfg(fuzzing)]
+pub(super) fn read_as_record(data: &[u8]) {
+    if let Some((kind, payload)) = data.split_first() {
+        let _ = format::Change::decode(*kind, payload);
+    }
+    let _ = format::announced(data);
+    let _ = format::decode_record(data, &[0; 16]);
+}
+
 /// The folder of the journal files.
 const FOLDER: &str = "journal";
 /// A journal is rewritten at twice its live rows and this much.

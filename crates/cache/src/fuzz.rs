@@ -1,0 +1,51 @@
+//! What reads bytes of strangers, for the targets in `fuzz/`: compiled for them alone.
+
+use bytes::Bytes;
+
+use crate::closure::{self, References};
+use crate::name::{self, UriForm};
+use crate::{AssetKind, Digest, DigestFunction, Pattern};
+
+/// Messages of trees, artifacts, sources and action results, as a walk reads them.
+pub fn closures(data: &[u8]) {
+    let content = Bytes::copy_from_slice(data);
+    let Ok(digest) = Digest::from_parts(DigestFunction::Sha256, [7; 32], data.len() as u64) else { return };
+    closure::read_everything_as(&digest, &content);
+    // What was kept is read again as it was meant.
+    if let Ok(references) = References::decode(&content) {
+        let again = References::decode(&references.encode());
+        assert!(again.is_ok_and(|again| again == references));
+    }
+}
+
+/// URIs and qualifiers: no two sets of qualifiers share a spelling.
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let parts: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    if name::check_uris(&parts).is_ok() {
+        for uri in &parts {
+            for kind in [AssetKind::Blob, AssetKind::Directory] {
+                let _ = UriForm::of(kind, uri);
+            }
+        }
+    }
+    let pairs: Vec<(String, String)> = parts
+        .iter()
+        .map(|line| line.split_once('=').unwrap_or((line, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if let Ok(spelling) = name::canonical_qualifiers(&pairs) {
+        let turned: Vec<_> = pairs.iter().rev().cloned().collect();
+        assert!(name::canonical_qualifiers(&turned).is_ok_and(|same| same == spelling));
+    }
+}
+
+/// Patterns end, whatever they are matched with, and one that is the text itself matches.
+pub fn patterns(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (pattern, subject) = text.split_once('\n').unwrap_or((text, text));
+    if let Ok(pattern) = Pattern::new(pattern) {
+        let _ = pattern.matches(subject);
+        assert!(pattern.matches(&pattern.to_string()));
+    }
+}

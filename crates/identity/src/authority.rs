@@ -1,0 +1,119 @@
+//! A certification authority of somebody else's, whose word on who its clients are counts: that of a company.
+//!
+//! **Invariant:** what is asked of it is the whole chain, the dates, the purpose and the list of revoked certificates, each
+//! time: nothing is remembered of a certificate that it vouches for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_cache::{Grant, Identity, Pattern};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
+};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error as Unproven, ExpirationPolicy, KeyUsage,
+    OwnedCertRevocationList, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+
+use crate::certificate::{self, Certificate};
+use crate::{Error, Refused};
+
+/// Those of the one cryptographic library that all of Millpond uses.
+static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
+
+/// What an operator says of an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityTerms {
+    /// Its clients are known as this, a colon and the name in their certificate.
+    pub name: String,
+    /// Whose certificates count, by the name in them; all if there is none.
+    pub subjects: Vec<Pattern>,
+    /// What they may do.
+    pub grant: Grant,
+}
+
+/// An authority that vouches for clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Authority {
+    terms: Arc<AuthorityTerms>,
+    anchors: Arc<[TrustAnchor<'static>]>,
+    revoked: Arc<[CertRevocationList<'static>]>,
+}
+
+impl Authority {
+    /// Reads its certificates, and the lists of those that it has revoked.
+    pub(crate) fn read(
+        certificates_pem: &[u8],
+        revoked_pem: &[u8],
+        terms: AuthorityTerms,
+    ) -> Result<Self, Error> {
+        let unreadable = |what: &str, reason: String| Error::Certificates(format!("{what}: {reason}"));
+        let mut anchors = Vec::new();
+        for (found, number) in CertificateDer::pem_slice_iter(certificates_pem).zip(1..) {
+            let what = format!("certificate {number}");
+            let der = found.map_err(|error| unreadable(&what, error.to_string()))?;
+            let anchor = webpki::anchor_from_trusted_cert(&der);
+            anchors.push(anchor.map_err(|error| unreadable(&what, error.to_string()))?.to_owned());
+        }
+        if anchors.is_empty() {
+            return Err(Error::Certificates("there is no certificate in it".into()));
+        }
+        let mut revoked = Vec::new();
+        for (found, number) in CertificateRevocationListDer::pem_slice_iter(revoked_pem).zip(1..) {
+            let what = format!("list {number} of revoked certificates is none of version 2 (RFC 5280)");
+            let der = found.map_err(|error| unreadable(&what, error.to_string()))?;
+            let list = OwnedCertRevocationList::from_der(&der);
+            revoked.push(list.map_err(|error| unreadable(&what, error.to_string()))?.into());
+        }
+        Ok(Self { terms: Arc::new(terms), anchors: anchors.into(), revoked: revoked.into() })
+    }
+
+    /// Whose the certificate is if this authority vouches for it, with the certificates between them, at this time in
+    /// Unix seconds.
+    pub(crate) fn identity(
+        &self,
+        der: &[u8],
+        between: &[CertificateDer<'_>],
+        now: u64,
+    ) -> Result<Arc<Identity>, Refused> {
+        self.verify(der, between, now)?;
+        let Certificate { name, hosts, .. } = certificate::read(der).map_err(|_| Refused::Unknown)?;
+        let AuthorityTerms { name: authority, subjects, grant } = &*self.terms;
+        let meant =
+            |subject: &Pattern| subject.matches(&name) || hosts.iter().any(|host| subject.matches(host));
+        if !subjects.is_empty() && !subjects.iter().any(meant) {
+            return Err(Refused::Unknown);
+        }
+        let name = format!("{authority}:{name}");
+        Ok(Arc::new(Identity { name, grants: vec![grant.clone()], lacks: None }))
+    }
+
+    fn verify(&self, der: &[u8], between: &[CertificateDer<'_>], now: u64) -> Result<(), Refused> {
+        let der = CertificateDer::from(der);
+        let certificate = EndEntityCert::try_from(&der).map_err(|_| Refused::Unknown)?;
+        let lists: Vec<_> = self.revoked.iter().collect();
+        // An authority that gives a list for one of its CAs need not give one for all; a list that is out of date still
+        // says who was revoked, and letting it shut everybody out would be an outage of the operator's own making.
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Allow)
+                .with_expiration_policy(ExpirationPolicy::Ignore)
+                .build()
+        });
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let usage = KeyUsage::client_auth();
+        let verified =
+            certificate.verify_for_usage(ALGORITHMS, &self.anchors, between, time, usage, revocation, None);
+        match verified {
+            Ok(_) => Ok(()),
+            Err(Unproven::CertExpired { not_after, .. }) => {
+                Err(Refused::Expired { since: not_after.as_secs() })
+            }
+            Err(Unproven::CertNotValidYet { .. }) => Err(Refused::NotYetValid),
+            Err(Unproven::CertRevoked) => Err(Refused::Revoked),
+            Err(_) => Err(Refused::Unknown),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The header in which a proxy hands on the certificate that its client showed, in any of the forms that proxies know: PEM
+//! with percent signs (nginx's `$ssl_client_escaped_cert`), DER in base64 (HAProxy's `ssl_c_der,base64`; Traefik, with
+//! commas between those of a chain), or the same between colons (RFC 9440).
+
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+const MALFORMED: &str = "the proxy in front of this cache hands on something that is no certificate: ask its operator to look at it";
+/// Certificates of one chain. Others have two or three.
+const CHAIN_MAX: usize = 8;
+
+/// The client's certificate and what stands behind it, in DER; nothing if the client showed none.
+///
+/// # Errors
+/// Something else than a certificate, with a sentence for the client.
+pub(crate) fn chain(headers: &HeaderMap, header: &HeaderName) -> Result<Vec<Vec<u8>>, &'static str> {
+    let mut values = headers.get_all(header).iter();
+    let Some(value) = values.next() else { return Ok(Vec::new()) };
+    // A client may have sent one itself, which the proxy was to take out.
+    if values.next().is_some() {
+        return Err(MALFORMED);
+    }
+    let text = value.to_str().map_err(|_| MALFORMED)?.trim();
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = percent_decode(text.as_bytes()).decode_utf8().map_err(|_| MALFORMED)?;
+    let chain: Option<Vec<_>> = if text.starts_with("-----BEGIN") {
+        let found = CertificateDer::pem_slice_iter(text.as_bytes());
+        found.take(CHAIN_MAX).map(|found| Some(found.ok()?.to_vec())).collect()
+    } else {
+        let one = |text: &str| BASE64.decode(text.trim().trim_matches(':').as_bytes()).ok();
+        text.split(',').take(CHAIN_MAX).map(one).collect()
+    };
+    chain.filter(|chain| chain.iter().all(|der| !der.is_empty()) && !chain.is_empty()).ok_or(MALFORMED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: HeaderName = HeaderName::from_static("client-cert");
+
+    fn found(values: &[&str]) -> Result<Vec<Vec<u8>>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, value.parse().unwrap());
+        }
+        chain(&headers, &HEADER)
+    }
+
+    #[test]
+    fn every_form_of_proxies_is_read() {
+        let one = vec![b"some DER".to_vec()];
+        let pem = "-----BEGIN%20CERTIFICATE-----%0Ac29tZSBERVI%3D%0A-----END%20CERTIFICATE-----%0A";
+        for text in ["c29tZSBERVI=", ":c29tZSBERVI=:", pem] {
+            assert_eq!(found(&[text]).as_ref(), Ok(&one), "{text}");
+        }
+        assert_eq!(found(&["c29tZSBERVI=,c29tZSBERVI="]).unwrap().len(), 2);
+        assert_eq!(found(&[]), Ok(vec![]));
+        assert_eq!(found(&[""]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused_and_not_taken_for_nobody() {
+        for values in [
+            &["?"][..],
+            &["c29tZSBERVI"],
+            &[","],
+            &["::"],
+            &["-----BEGIN CERTIFICATE-----"],
+            &["-----BEGIN%20CERTIFICATE-----%0A?%0A-----END%20CERTIFICATE-----%0A"],
+            &["c29tZSBERVI=", "c29tZSBERVI="],
+        ] {
+            assert_eq!(found(values), Err(MALFORMED), "{values:?}");
+        }
+    }
+}
