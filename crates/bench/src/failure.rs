@@ -48,6 +48,11 @@ impl Failure {
         Self { code: UNAVAILABLE, message: message.into() }
     }
 
+    /// The server has nothing of the kind.
+    pub(crate) fn not_offered(message: impl Into<String>) -> Self {
+        Self { code: UNIMPLEMENTED, message: message.into() }
+    }
+
     /// The server took too long.
     pub(crate) fn late(message: impl Into<String>) -> Self {
         Self { code: "DEADLINE_EXCEEDED", message: message.into() }
@@ -61,6 +66,11 @@ impl Failure {
     /// Whether the server does not offer the call at all.
     pub(crate) fn is_unimplemented(&self) -> bool {
         self.code == UNIMPLEMENTED
+    }
+
+    /// Whether the server wants to know who asks, or refuses whoever does.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.code, "UNAUTHENTICATED" | "PERMISSION_DENIED")
     }
 
     /// Whether the connection is gone.

@@ -6,6 +6,7 @@
 
 mod artifact;
 mod blob;
+mod credentials;
 mod failure;
 mod measure;
 mod percentiles;
@@ -25,25 +26,27 @@ use std::time::Duration;
 use millpond_proto::reapi::{GetCapabilitiesRequest, ServerCapabilities};
 use prost::Message;
 
+pub use credentials::{CredentialError, Credentials};
 pub use failure::Errors;
 pub use percentiles::Percentiles;
 pub use process::Watched;
 pub use report::{Report, RowReport, ServerCost};
 pub use wire::Target;
 
-use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::rows::Row;
 use crate::run::Pool;
 use crate::setup::{BATCH_BYTES, Setup};
-use crate::wire::{Call, Expect, method};
+use crate::wire::{Call, Expect, Server, method};
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The server.
     pub against: Target,
+    /// What the server is known by and what it is shown.
+    pub credentials: Credentials,
     /// Its instance, empty for the one without a name.
     pub instance: String,
     /// Rows whose names hold one of these words; all if there are none.
@@ -69,10 +72,21 @@ pub enum Error {
     /// There is no process with the number that was given.
     #[error("there is no process {0} on this machine")]
     NoSuchProcess(u32),
+    /// What was given to know the server by, or to show it, cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The server did not take the first call from us.
+    #[error("{url} refuses the first call: {message}")]
+    Refused {
+        /// Scheme, host and port.
+        url: String,
+        /// What the server said.
+        message: String,
+    },
     /// The server did not answer its first call.
     #[error("{url} does not answer: {message}")]
     Unreachable {
-        /// Host and port.
+        /// Scheme, host and port.
         url: String,
         /// What the attempt ended with.
         message: String,
@@ -107,10 +121,12 @@ pub fn run(options: &Options) -> Result<Report, Error> {
 async fn all(options: &Options, rows: Vec<&'static Row>) -> Result<Report, Error> {
     let greeting = GetCapabilitiesRequest { instance_name: options.instance.clone() };
     let greeting = Call::new(method::CAPABILITIES, &greeting, Expect::Done);
-    let (mut pool, answer) =
-        Pool::open(&options.against, options.connections, options.idle, &greeting).await.map_err(
-            |Failure { message, .. }| Error::Unreachable { url: options.against.to_string(), message },
-        )?;
+    let server = Server::new(&options.against, &options.credentials)?;
+    let opened = Pool::open(&server, options.connections, options.idle, &greeting).await;
+    let (mut pool, answer) = opened.map_err(|failure| {
+        let (url, refused, message) = (options.against.to_string(), failure.is_refused(), failure.message);
+        if refused { Error::Refused { url, message } } else { Error::Unreachable { url, message } }
+    })?;
     let batch_bytes = batch_bytes(&answer);
     let mut progress = Progress::new();
     let mut report = Report::new(options);

@@ -1,11 +1,13 @@
 //! What is to be done, all of it encoded before the clock starts.
 
-use crate::wire::Call;
+use crate::wire::{Call, Opening};
 
 /// What is counted and timed as one: mostly one call.
 pub(crate) struct Operation {
     /// Made one after the other.
     pub(crate) calls: Vec<Call>,
+    /// Where the first of them is made.
+    pub(crate) opening: Opening,
     /// How many things it does, such as blobs of a batch.
     pub(crate) units: u64,
     /// How many bytes of content go up or come down.
@@ -18,9 +20,14 @@ impl Operation {
         Self::batch(call, 1, bytes)
     }
 
+    /// Several calls that do one thing.
+    pub(crate) fn calls(calls: Vec<Call>, bytes: u64) -> Self {
+        Self { calls, opening: Opening::Kept, units: 1, bytes }
+    }
+
     /// One call that does several.
     pub(crate) fn batch(call: Call, units: usize, bytes: usize) -> Self {
-        Self { calls: vec![call], units: units as u64, bytes: bytes as u64 }
+        Self { calls: vec![call], opening: Opening::Kept, units: units as u64, bytes: bytes as u64 }
     }
 }
 
@@ -54,7 +61,8 @@ mod tests {
     use super::*;
 
     fn operations(count: usize) -> Vec<Operation> {
-        (0..count).map(|units| Operation { calls: Vec::new(), units: units as u64, bytes: 0 }).collect()
+        let of = |units| Operation { units, ..Operation::calls(Vec::new(), 0) };
+        (0..count).map(|units| of(units as u64)).collect()
     }
 
     fn units(plan: &Plan) -> Vec<u64> {

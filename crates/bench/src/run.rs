@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::failure::{Failure, Failures};
 use crate::plan::{Operation, Plan};
 use crate::progress::Progress;
-use crate::wire::{Call, Connection, Target};
+use crate::wire::{Call, Connection, Server};
 
 /// What came of a plan.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Pool {
     /// Opens them, and makes a call on each, so that none of that is measured; `idle` are never called again. Returns
     /// what the server answered, if it offers that call.
     pub(crate) async fn open(
-        target: &Target,
+        server: &Server,
         count: usize,
         idle: usize,
         greeting: &Call,
@@ -52,7 +52,7 @@ impl Pool {
         let mut connections = Vec::with_capacity(count + idle);
         let mut answer = Vec::new();
         for _ in 0..count + idle {
-            let mut connection = Connection::open(target).await?;
+            let mut connection = Connection::open(server).await?;
             match connection.ask(greeting).await {
                 Ok(messages) => answer = messages,
                 Err(failure) if failure.is_unimplemented() => {}
@@ -102,7 +102,7 @@ async fn work(mut connection: Connection, shared: Arc<Shared>) -> (Connection, O
                 outcome.bytes += operation.bytes;
             }
             Err(failure) => {
-                let hopeless = failure.is_unimplemented() || failure.is_unreachable();
+                let hopeless = failure.is_unimplemented() || failure.is_unreachable() || failure.is_refused();
                 outcome.failures.add(failure);
                 if hopeless {
                     break;
@@ -114,6 +114,7 @@ async fn work(mut connection: Connection, shared: Arc<Shared>) -> (Connection, O
 }
 
 async fn perform(connection: &mut Connection, operation: &Operation) -> Result<(), Failure> {
+    connection.reopen(operation.opening).await?;
     for call in &operation.calls {
         connection.call(call).await?;
     }

@@ -49,7 +49,7 @@ fn push_one(setup: &mut Setup<'_>, project: &Project) -> (Operation, Operation) 
     calls.extend(setup.uploads(&blobs));
     calls.push(Call::new(method::ASSET_PUSH, &request, Expect::Done));
     let bytes = blobs.iter().map(|blob| blob.content.len() as u64).sum();
-    let push = Operation { calls, units: 1, bytes };
+    let push = Operation::calls(calls, bytes);
     (pull_one(setup, &build, &artifact, fetch_call(&request)), push)
 }
 
@@ -64,5 +64,5 @@ fn pull_one(setup: &Setup<'_>, build: &Build, artifact: &Blob, fetch: Option<Cal
     calls.push(Call::new(method::GET_TREE, &tree, Expect::Directories(build.directories)));
     calls.extend(setup.downloads(&build.files));
     let size = |digest: &Digest| u64::try_from(digest.size_bytes).unwrap_or_default();
-    Operation { calls, units: 1, bytes: build.files.iter().chain([&artifact.digest]).map(size).sum() }
+    Operation::calls(calls, build.files.iter().chain([&artifact.digest]).map(size).sum())
 }

@@ -5,6 +5,7 @@ mod actions;
 mod assets;
 mod batches;
 mod builds;
+mod connect;
 mod find_missing;
 mod large;
 mod references;
@@ -14,6 +15,7 @@ mod tree;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::setup::Setup;
+use crate::wire::Opening;
 
 /// What a row's speed is best told in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ enum Kind {
     ReferenceGet,
     BuildPush,
     BuildPull,
+    Connect,
+    Reconnect,
 }
 
 macro_rules! rows {
@@ -89,6 +93,8 @@ rows! {
     "reference-get" ReferenceGet Units "names" 50_000 "GetReference, trees of 100 files"
     "build-push" BuildPush Units "builds" 600 "a build of 200 files, 40 of them new: FindMissingBlobs, uploads, PushBlob"
     "build-pull" BuildPull Units "builds" 600 "a build of 200 files: FetchBlob, GetTree, downloads"
+    "connect" Connect Units "connections" 5000 "a new connection, for FindMissingBlobs of one digest"
+    "reconnect" Reconnect Units "connections" 5000 "the same, with the TLS session of the one before"
 }
 
 impl Row {
@@ -123,6 +129,8 @@ impl Row {
             Kind::ReferenceGet => references::get(setup).await,
             Kind::BuildPush => builds::push(setup).await,
             Kind::BuildPull => builds::pull(setup).await,
+            Kind::Connect => Ok(connect::connect(setup, Opening::Anew)),
+            Kind::Reconnect => Ok(connect::connect(setup, Opening::Resumed)),
         }
     }
 }

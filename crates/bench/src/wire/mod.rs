@@ -5,12 +5,15 @@ mod call;
 mod connection;
 mod expect;
 mod reply;
+mod server;
 mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub(crate) use call::{Call, method};
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Opening};
 pub(crate) use expect::Expect;
+pub(crate) use server::Server;
 pub use target::Target;

@@ -4,7 +4,8 @@ use http::{HeaderMap, Response};
 use millpond_proto::bytestream::{ReadRequest, ReadResponse, WriteResponse};
 use tokio::net::TcpListener;
 
-use super::{Call, Connection, Expect, Target, method};
+use super::{Call, Connection, Expect, Server, Target, method};
+use crate::credentials::Credentials;
 use crate::failure::Failure;
 
 /// How a server answers a call.
@@ -26,9 +27,9 @@ impl Answer {
 }
 
 /// A server that gives one answer on each connection, and then ends it.
-async fn serve(answers: Vec<Answer>) -> Target {
+async fn serve(answers: Vec<Answer>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let target: Target = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         for answer in answers {
             let (stream, _) = listener.accept().await.unwrap();
@@ -58,13 +59,13 @@ async fn serve(answers: Vec<Answer>) -> Target {
             while connection.accept().await.is_some() {}
         }
     });
-    target
+    Server::new(&target, &Credentials::default()).unwrap()
 }
 
 /// What comes of one call.
 async fn call(answer: Answer, expect: Expect) -> Result<(), Failure> {
-    let target = serve(vec![answer]).await;
-    Connection::open(&target)
+    let server = serve(vec![answer]).await;
+    Connection::open(&server)
         .await
         .unwrap()
         .call(&Call::new(method::READ, &ReadRequest::default(), expect))
@@ -77,8 +78,8 @@ fn committed() -> Answer {
 
 #[tokio::test]
 async fn connection_that_the_server_ended_is_made_again() {
-    let target = serve(vec![committed(), committed(), committed()]).await;
-    let mut connection = Connection::open(&target).await.unwrap();
+    let server = serve(vec![committed(), committed(), committed()]).await;
+    let mut connection = Connection::open(&server).await.unwrap();
     let write = Call::new(method::WRITE, &ReadRequest::default(), Expect::Committed(7));
     for _ in 0..3 {
         connection.call(&write).await.unwrap();
@@ -87,8 +88,8 @@ async fn connection_that_the_server_ended_is_made_again() {
 
 #[tokio::test]
 async fn nobody_there_is_unreachable() {
-    let target = serve(vec![committed()]).await;
-    let mut connection = Connection::open(&target).await.unwrap();
+    let server = serve(vec![committed()]).await;
+    let mut connection = Connection::open(&server).await.unwrap();
     let write = Call::new(method::WRITE, &ReadRequest::default(), Expect::Done);
     connection.call(&write).await.unwrap();
     assert!(connection.call(&write).await.unwrap_err().is_unreachable());

@@ -1,10 +1,11 @@
 //! `millpond bench`: measures a server, this one or another.
 
+use std::fs;
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millpond_bench::{Error, Options, Report, Target, Watched};
+use millpond_bench::{CredentialError, Credentials, Error, Options, Report, Target, Watched};
 
 use crate::exit::{Code, Failure};
 use crate::open_files;
@@ -17,7 +18,8 @@ pub(crate) fn after_help() -> String {
         "Rows:\n{rows}\n\
          Examples:\n  \
          millpond bench --against http://127.0.0.1:11001\n  \
-         millpond bench --against http://127.0.0.1:11001 --rows asset,build --pid $(pidof millpond)\n\n\
+         millpond bench --against http://127.0.0.1:11001 --rows asset,build --pid $(pidof millpond)\n  \
+         millpond bench --against grpcs://cache.example.org:11002 --ca-cert ca.crt --token-file token\n\n\
          Exit codes:\n   \
          0  measured, without an error\n   \
          1  nothing was measured\n   \
@@ -32,6 +34,22 @@ pub(crate) struct Flags {
     /// Measure this server, which is filled with some gigabytes of noise
     #[arg(long, value_name = "URL")]
     against: Target,
+
+    /// Take the server's certificate if one of these in PEM vouches for it [default: what this system trusts]
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+
+    /// Show the server this certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+
+    /// The key of --client-cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+
+    /// Show the server the token in this file with each call
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 
     /// Run only rows whose names hold one of these words, as in build,small-read
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
@@ -74,7 +92,7 @@ pub(crate) struct Flags {
 pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
     let json = flags.json;
     open_files::allow_all_that_may_be_had();
-    let report = millpond_bench::run(&flags.into()).map_err(failure)?;
+    let report = millpond_bench::run(&flags.try_into()?).map_err(failure)?;
     print(&report, json).map_err(|error| {
         Failure::new(Code::Failed, format!("the report cannot be printed: {error}"), "look at where it goes")
     })?;
@@ -103,16 +121,37 @@ fn failure(error: Error) -> Failure {
     let (code, hint) = match error {
         Error::NoSuchRow(_) => (Code::Usage, "millpond bench --help names the rows"),
         Error::NoSuchProcess(_) => (Code::Usage, "--pid is for a server on this machine"),
-        Error::Unreachable { .. } => (Code::Failed, "start the server, or name another with --against"),
+        Error::Credentials(CredentialError::NoRoots) => {
+            (Code::Usage, "say with --ca-cert who vouches for the server")
+        }
+        Error::Credentials(CredentialError::Name(_)) => {
+            (Code::Usage, "name the server in --against as its certificate does")
+        }
+        Error::Credentials(_) => (Code::Usage, "millpond bench --help names what each flag takes"),
+        Error::Refused { .. } => (
+            Code::Failed,
+            "show a key that may pull (--client-cert, --client-key), or a token (--token-file)",
+        ),
+        Error::Unreachable { ref url, .. } if url.starts_with("https:") => (
+            Code::Failed,
+            "name the server with --against as its certificate does, and who vouches for that with --ca-cert",
+        ),
+        Error::Unreachable { .. } => {
+            (Code::Failed, "start the server, or name another with --against (grpcs:// if it speaks TLS)")
+        }
         Error::Threads(_) => (Code::Failed, "raise the limit of processes (ulimit -u)"),
     };
     Failure::new(code, error.to_string(), hint)
 }
 
-impl From<Flags> for Options {
-    fn from(flags: Flags) -> Self {
-        Self {
+impl TryFrom<Flags> for Options {
+    type Error = Failure;
+
+    fn try_from(flags: Flags) -> Result<Self, Failure> {
+        let credentials = flags.credentials()?;
+        Ok(Self {
             against: flags.against,
+            credentials,
             instance: flags.instance,
             rows: flags.rows,
             seconds: Duration::from_secs(flags.seconds.into()),
@@ -120,6 +159,43 @@ impl From<Flags> for Options {
             connections: flags.connections as usize,
             idle: flags.idle as usize,
             server: Watched { pid: flags.pid, data: flags.server_data },
-        }
+        })
     }
+}
+
+impl Flags {
+    /// What the files hold.
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        if !self.against.tls()
+            && let Some(flag) = self.flag_of_tls()
+        {
+            let sentence = format!("{flag} is for TLS, and {} is without", self.against);
+            return Err(Failure::new(Code::Usage, sentence, "name a port with TLS, as in grpcs://HOST:PORT"));
+        }
+        let ca_pem = self.ca_cert.as_deref().map(|path| read("--ca-cert", path)).transpose()?;
+        let client_pem = match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => Some((read("--client-cert", cert)?, read("--client-key", key)?)),
+            _ => None,
+        };
+        let token = self.token_file.as_deref().map(|path| read("--token-file", path)).transpose()?;
+        let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        Ok(Credentials { ca_pem, client_pem, token })
+    }
+
+    /// The first of those that say something of TLS, or that nobody else on the network may see.
+    fn flag_of_tls(&self) -> Option<&'static str> {
+        let given = [
+            ("--ca-cert", self.ca_cert.is_some()),
+            ("--client-cert", self.client_cert.is_some()),
+            ("--token-file", self.token_file.is_some() && !self.against.is_on_this_machine()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| {
+        let sentence = format!("{flag}: {} cannot be read: {error}", path.display());
+        Failure::new(Code::Usage, sentence, "name a file that this user may read")
+    })
 }

@@ -1,68 +1,32 @@
 //! Real clients through TLS: keys, tokens and nothing at all, on one port and on two.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::bst::{Auth, Client, Settings, Version};
+use crate::issued::Keys;
 use crate::project::Project;
 use crate::server::Server;
 use crate::tree;
 
-/// A server's keys.
-struct Keys {
-    folder: TempDir,
-}
-
 impl Keys {
-    /// Those of a server that clients reach at 127.0.0.1.
-    fn new() -> Self {
-        let keys = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
-        keys.run(&["keys", "init", "127.0.0.1"]);
-        keys
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("keys")
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_millpond"))
-            .args(arguments)
-            .arg("--keys")
-            .arg(self.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     /// What a client needs to trust the server.
     fn server(&self) -> Auth {
-        Auth::default().with("server-cert", self.path().join("ca.crt"))
+        Auth::default().with("server-cert", self.ca())
     }
 
     /// What somebody has who was issued a key.
     fn of(&self, name: &str) -> Auth {
-        let folder = self.path().join("clients").join(name);
-        self.server()
-            .with("client-key", folder.join("client.key"))
-            .with("client-cert", folder.join("client.crt"))
+        let [cert, key] = self.client(name);
+        self.server().with("client-key", key).with("client-cert", cert)
     }
 
     /// What somebody has who was issued a token.
     fn token(&self, name: &str, rights: &str) -> Auth {
-        let file = self.folder.path().join(name);
-        fs::write(&file, self.run(&["tokens", "issue", name, rights])).unwrap();
-        self.server().with("access-token", file)
-    }
-
-    fn serve(&self) -> Server {
-        Server::start_with(&["--tls", "--keys", self.path().to_str().unwrap()])
+        self.server().with("access-token", self.token_file(name, rights))
     }
 }
 
@@ -129,7 +93,7 @@ fn whoever_may_only_pull_is_told_why_and_still_pulls_with_2_8_1() {
     assert!(said.contains("need a credential"), "{said}");
     let said = build(&keys.of("bob"));
     assert!(said.contains("bob may not push"), "{said}");
-    let empty = keys.folder.path().join("empty");
+    let empty = keys.folder().join("empty");
     fs::write(&empty, "").unwrap();
     let said = build(&keys.server().with("access-token", &empty));
     assert!(said.contains("token"), "{said}");
@@ -163,7 +127,7 @@ fn revoked_key_is_refused_at_once_with_2_8_1() {
 fn authorized_file_and_two_ports_serve_1_6_9() {
     let Some(version) = Version::find("1.6.9") else { return };
     let keys = Keys::new();
-    let folder = keys.folder.path();
+    let folder = keys.folder();
     let make = Command::new("openssl")
         .args(["req", "-new", "-newkey", "rsa:4096", "-x509", "-sha256", "-days", "3650", "-nodes", "-batch"])
         .args(["-subj", "/CN=carol", "-out", "client.crt", "-keyout", "client.key"])

@@ -10,6 +10,7 @@ mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;
 mod bench;
+mod bench_tls;
 #[cfg(feature = "real-clients")]
 mod bst;
 #[cfg(feature = "real-clients")]
@@ -32,6 +33,7 @@ mod config;
 #[cfg(feature = "real-clients")]
 mod content;
 mod hostile;
+mod issued;
 mod issuer;
 mod jwt;
 mod keys;
