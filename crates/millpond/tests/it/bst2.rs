@@ -49,22 +49,6 @@ fn instances_are_apart_with_2_8_1() {
     tree::assert_same(&project.tree("small"), &user.check_out(&project, "small.bst").join("small"));
 }
 
-#[test]
-fn read_only_server_serves_pulls_with_2_8_1() {
-    let Some(version) = Version::find("2.8.1") else { return };
-    let mut server = Server::start();
-    let project = Project::new(version.generation(), "read-only");
-    let client = Client::new(version, server.url(), Settings::pushing());
-    client.succeed(&project, &["build", "small.bst"]);
-    server.stop();
-    server.start_again_with(&["--read-only"]);
-
-    project.take_sources_away();
-    let user = Client::new(version, server.url(), Settings::default());
-    user.pull(&project, &["small.bst"]);
-    tree::assert_same(&project.tree("small"), &user.check_out(&project, "small.bst").join("small"));
-}
-
 /// Names on one server and blobs on another, each of which refuses what belongs on the other.
 #[test]
 fn names_and_blobs_on_two_servers_with_2_8_1() {

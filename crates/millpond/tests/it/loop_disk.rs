@@ -61,7 +61,7 @@ impl Drop for Mounted {
 
 /// A small ext4, mounted, that is the whole world of a server.
 pub(crate) struct SmallDisk {
-    _disk: Mounted,
+    disk: Mounted,
     place: PathBuf,
     _folder: TempDir,
 }
@@ -74,12 +74,18 @@ impl SmallDisk {
         fs::create_dir(&place).map_err(|error| error.to_string())?;
         sparse(&image, bytes)?;
         run("mkfs.ext4", &["-q", text(&image)])?;
-        Ok(Self { _disk: Mounted::new(&image, &place)?, place, _folder: folder })
+        Ok(Self { disk: Mounted::new(&image, &place)?, place, _folder: folder })
     }
 
     /// Where it is mounted.
     pub(crate) fn place(&self) -> &Path {
         &self.place
+    }
+
+    /// The device's major and minor number, as in `7:0`.
+    pub(crate) fn device(&self) -> String {
+        let name = self.disk.device.trim_start_matches("/dev/");
+        fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap().trim().to_owned()
     }
 }
 

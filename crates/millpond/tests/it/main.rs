@@ -26,6 +26,8 @@ mod bst_jwt;
 #[cfg(feature = "real-clients")]
 mod bst_outage;
 #[cfg(feature = "real-clients")]
+mod bst_read_only;
+#[cfg(feature = "real-clients")]
 mod bst_teams;
 #[cfg(feature = "real-clients")]
 mod bst_tls;
@@ -51,6 +53,8 @@ mod roundtrip;
 mod serve;
 mod server;
 mod settings;
+#[cfg(feature = "real-clients")]
+mod slow_disk;
 #[cfg(feature = "real-clients")]
 mod small_volume;
 mod tokens;

@@ -79,7 +79,7 @@ impl Pushed {
         self.trees.push(tree);
     }
 
-    fn new(publish: Publish, root: Digest) -> Self {
+    pub(crate) fn new(publish: Publish, root: Digest) -> Self {
         Self { publish, root, blobs: Vec::new(), inline: Vec::new(), trees: Vec::new() }
     }
 }
