@@ -292,16 +292,17 @@ impl Permit<Push> {
         Permit { instance, client, identity, right: PhantomData }
     }
 
-    /// The name, if the permit covers it.
-    pub(crate) fn publishes(&self, name: Name) -> Result<Allowed> {
+    /// The name, if the permit covers it; else given back, with what to say.
+    pub(crate) fn publishes(&self, name: Name) -> Result<Allowed, (Name, Error)> {
         if self.covers(Rights::Push, &name) {
             return Ok(Allowed(name));
         }
-        Err(Error::Denied(format!(
+        let error = Error::Denied(format!(
             "{} may not push {}: ask the operator of this cache for a grant that covers it",
             self.client.identity,
             short(&name).chars().take(300).collect::<String>()
-        )))
+        ));
+        Err((name, error))
     }
 }
 

@@ -25,7 +25,7 @@ impl Cache {
                 result.len()
             )));
         }
-        let name = permit.publishes(name::action_result(permit.instance(), &action))?;
+        let name = self.inner.to_publish(permit, name::action_result(permit.instance(), &action))?;
         let elsewhere = permit.instance().kind() == InstanceKind::IndexOnly;
         let mut to_store = outputs(&result)?.inline;
         if elsewhere {

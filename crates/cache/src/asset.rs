@@ -118,7 +118,10 @@ impl Cache {
             } else {
                 Subject::Asset { form, kind, digest, references: Arc::clone(&references) }
             };
-            Ok((permit.publishes(name::asset(permit.instance(), kind, uri, &qualifiers))?, subject))
+            Ok((
+                self.inner.to_publish(permit, name::asset(permit.instance(), kind, uri, &qualifiers))?,
+                subject,
+            ))
         });
         let target = match kind {
             AssetKind::Blob => Target::Blob(digest),

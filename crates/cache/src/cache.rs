@@ -9,6 +9,7 @@ use millpond_store::Clock;
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 
+use crate::audit::{AuditKeep, Auditor};
 use crate::bad_records::BadRecords;
 use crate::closure::Walker;
 use crate::counters::Counters;
@@ -48,9 +49,11 @@ pub struct CacheOptions {
     pub replacement: Vec<ReplacementRule>,
     /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
     pub instances: Vec<InstanceOptions>,
+    /// What is kept of who did what.
+    pub audit: AuditKeep,
 }
 
-/// What a server has that nobody configured; the data directory is always to be given.
+/// What a server has that nobody configured, but for the audit log; the data directory is always to be given.
 impl Default for CacheOptions {
     fn default() -> Self {
         Self {
@@ -62,6 +65,7 @@ impl Default for CacheOptions {
             look_ups_waiting: 1000,
             replacement: Vec::new(),
             instances: Vec::new(),
+            audit: AuditKeep::Off,
         }
     }
 }
@@ -134,6 +138,7 @@ pub(crate) struct Inner {
     pub maintenance: Mutex<Option<Maintenance>>,
     pub look_up_time: Duration,
     pub walks: Walks,
+    pub auditor: Option<Arc<Auditor>>,
     /// The most that the data directory may take.
     pub limit_bytes: u64,
     /// About what catalog and journal take.
@@ -227,6 +232,7 @@ impl Cache {
             if let Err(error) = inner.catalog.close() {
                 tracing::error!(%error, "the catalog did not close in order");
             }
+            inner.sync_audit();
         };
         if tokio::task::spawn_blocking(close).await.is_err() {
             tracing::error!("closing the store did not come to its end");

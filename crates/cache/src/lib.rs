@@ -7,6 +7,7 @@ mod access;
 mod action_result;
 mod admin;
 mod asset;
+mod audit;
 mod bad_records;
 mod blobs;
 mod cache;
@@ -32,10 +33,15 @@ mod walks;
 
 pub use access::{Access, Admin, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
+pub use audit::{AuditKeep, write_down_apart};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, Opened};
 pub use error::{Error, OpenError, Result};
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
+pub use millpond_store::audit::{
+    Deed, Entry as AuditEntry, FOLDER as AUDIT_FOLDER, Verified, entries as audit_entries,
+    verify as verify_audit,
+};
 pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Level, now_and_then};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;

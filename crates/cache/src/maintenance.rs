@@ -76,10 +76,21 @@ impl Inner {
             let catalog = self.catalog.figures();
             let bytes = catalog.database_bytes + catalog.journal_bytes;
             self.names_bytes.store(bytes, Ordering::Relaxed);
-            self.blobs.set_other_bytes(bytes + catalog.aside_bytes);
+            self.sync_audit();
+            let audit = self.auditor.as_ref().map_or(0, |auditor| auditor.log.allocated());
+            self.blobs.set_other_bytes(bytes + catalog.aside_bytes + audit);
         }
         if snapshot && let Err(error) = self.blobs.snapshot(self.gate.snapshot_time()) {
             tracing::warn!(%error, "no snapshot of the levels was written");
+        }
+    }
+
+    /// Makes durable what the audit log has.
+    pub(crate) fn sync_audit(&self) {
+        if let Some(auditor) = &self.auditor
+            && let Err(error) = auditor.log.sync()
+        {
+            now_and_then!(error, %error, "the audit log takes nothing in, and so no push is");
         }
     }
 

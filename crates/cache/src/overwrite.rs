@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millpond_proto::{buildstream, reapi};
+use millpond_store::audit::Deed;
 use millpond_store::catalog::{NameKind, NewValue, Promoted, Replaces, State, Target, Value};
 use millpond_store::{Clock, Digest, now_and_then};
 use prost::Message;
@@ -175,10 +176,12 @@ impl Inner {
                     address = &*new.address,
                     "a name keeps the value that it has"
                 );
+                self.note_push(Deed::Kept, new).await?;
                 Ok(None)
             }
             Verdict::Refuse => {
                 self.counters.names_refused.add(1);
+                self.note_push(Deed::Refused, new).await?;
                 let name: String = short(&new.name).chars().take(300).collect();
                 Err(Error::Denied(format!(
                     "{name} was pushed by {} and may not be replaced: its first value stays",

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use millpond_store::audit::Audit;
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
-use millpond_store::catalog::{Catalog, CatalogOptions};
+use millpond_store::catalog::{Catalog, CatalogOptions, Witness};
 use millpond_store::disk::{Disk, RealDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
 
+use crate::audit::Auditor;
 use crate::bad_records::BadRecords;
 use crate::cache::Inner;
 use crate::closure::Walker;
@@ -60,8 +62,11 @@ struct Begun {
 fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, Begun), OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
+    let auditor = auditor(options, &disk).map_err(open_error)?;
+    let witness = auditor.clone().map(|auditor| auditor as Arc<dyn Witness>);
+    let catalog_options = CatalogOptions { witness, ..CatalogOptions::default() };
     let (catalog, catalog_started) =
-        Catalog::open(&options.data, Arc::clone(&disk), &CatalogOptions::default()).map_err(open_error)?;
+        Catalog::open(&options.data, Arc::clone(&disk), &catalog_options).map_err(open_error)?;
     let clock = Arc::new(Clock::start(catalog_started.last_time));
     let counters = Arc::new(Counters::default());
     let remembers = catalog.clone();
@@ -101,12 +106,27 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         counters,
         maintenance: Mutex::default(),
         look_up_time: options.look_up_time,
+        auditor,
         walks: Walks::new(options.look_ups_waiting),
         replacement: ReplacementRules(options.replacement.clone()),
         levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
     Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
+}
+
+/// The audit log, which may take its part of what the store will find to be its limit.
+fn auditor(options: &CacheOptions, disk: &Arc<dyn Disk>) -> millpond_store::Result<Option<Arc<Auditor>>> {
+    let limit = match options.max_size {
+        Some(limit) => limit,
+        None => {
+            let space = disk.space();
+            space.map_err(|error| StoreError::io("asking for the size of the volume", error))?.total / 100
+                * 90
+        }
+    };
+    let Some(bytes) = options.audit.bytes(limit) else { return Ok(None) };
+    Ok(Some(Arc::new(Auditor::new(Audit::open(Arc::clone(disk), bytes)?))))
 }
 
 /// Rows of bad records whose packs are gone say nothing any more.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights};
+use millpond_cache::{
+    AuditKeep, Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights,
+};
 use millpond_identity::ServerKeys;
 use millpond_server::{Listener, Options, Proxies, Quota, Server};
 use tokio::sync::oneshot;
@@ -19,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{self, Given, Settings};
+use crate::config::{self, Given, Keep, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -127,6 +129,11 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         lease: seconds(settings.lease.value),
         look_up_time: seconds(settings.look_up_time.value),
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
+        audit: match &settings.audit {
+            None => AuditKeep::Share,
+            Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,
+            Some(Given { value: Keep::Size(size), .. }) => AuditKeep::Bytes(size.0),
+        },
         replacement: (settings.replacement.iter())
             .map(|rule| ReplacementRule {
                 names: rule.names.value.0.clone(),

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Extensions;
-use millpond_cache::{Access, Admin, Bounds, Cache, Client, Permit, Pull, Push, Result};
+use millpond_cache::{Access, Admin, Bounds, Cache, Client, Error, Permit, Pull, Push, Result};
 
 use crate::quirks::Generation;
 
@@ -63,16 +63,25 @@ impl Caller {
 
     /// A permit to pull from the instance of that name.
     pub(crate) fn pull(&self, cache: &Cache, instance: &str) -> Result<Permit<Pull>> {
-        self.access.pull(cache.instance(instance)?, &self.client)
+        let permit = self.access.pull(cache.instance(instance)?, &self.client);
+        permit.inspect_err(|error| self.note_denied(cache, instance, "pull", error))
     }
 
     /// A permit to push to the instance of that name.
     pub(crate) fn push(&self, cache: &Cache, instance: &str) -> Result<Permit<Push>> {
-        self.access.push(cache.instance(instance)?, &self.client)
+        let permit = self.access.push(cache.instance(instance)?, &self.client);
+        permit.inspect_err(|error| self.note_denied(cache, instance, "push", error))
     }
 
     /// A permit to administer, where an instance matters the one of that name.
     pub(crate) fn admin(&self, cache: &Cache, instance: &str) -> Result<Permit<Admin>> {
-        self.access.admin(cache.instance(instance)?, &self.client)
+        let permit = self.access.admin(cache.instance(instance)?, &self.client);
+        permit.inspect_err(|error| self.note_denied(cache, instance, "admin", error))
+    }
+
+    fn note_denied(&self, cache: &Cache, instance: &str, deed: &str, error: &Error) {
+        if matches!(error, Error::Denied(_)) {
+            cache.note_denied(&self.client, instance, deed);
+        }
     }
 }

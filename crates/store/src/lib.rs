@@ -3,8 +3,9 @@
 //! The store offers mechanism: append, raise, sync, read, commit a row. It knows neither gRPC nor BuildStream nor
 //! what a name means, and it does not know the order in which its calls make a promise: that is the domain's.
 //!
-//! **Invariant:** `blobs` and `catalog` never import each other.
+//! **Invariant:** `audit`, `blobs` and `catalog` never import each other.
 
+pub mod audit;
 pub mod blobs;
 pub mod catalog;
 mod clock;

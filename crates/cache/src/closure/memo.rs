@@ -122,7 +122,7 @@ mod tests {
         assert!(state.bytes <= BYTES_MAX);
         assert!(state.entries.contains_key(&root(0)) && state.entries.contains_key(&root(99)));
         assert!(!state.entries.contains_key(&root(1)));
-        assert_eq!(state.bytes, state.entries.values().map(|entry| entry.bytes).sum());
+        assert_eq!(state.bytes, state.entries.values().map(|entry| entry.bytes).sum::<usize>());
     }
 
     #[test]

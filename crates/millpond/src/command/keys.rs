@@ -1,10 +1,11 @@
 //! `millpond keys`: the CA, the server's certificate and those of clients.
 
 use clap::Subcommand;
-use millpond_cache::Clock;
+use millpond_cache::{Clock, Deed};
 use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue, revoke_certificates};
 use serde_json::json;
 
+use super::audit::write_down;
 use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::listed::Listed;
@@ -85,6 +86,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Issue { name, grant, folder, days, json } => {
             let (keys, grant) = (folder.keys(), grant.grant()?);
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
+            write_down(&keys, Deed::CertificateIssued, &name)?;
             hand_over(&keys, &entry, json)
         }
         Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
@@ -107,6 +109,10 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Renew { name, folder, days, revoke_old, .. } => {
             let (keys, days) = (folder.keys(), days.unwrap_or(issue::CLIENT_DAYS));
             let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
+            write_down(&keys, Deed::CertificateIssued, &name)?;
+            if revoke_old {
+                write_down(&keys, Deed::CertificateRevoked, &name)?;
+            }
             hand_over(&keys, &entry, false)
         }
     }
@@ -115,6 +121,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 fn init(names: &[String], folder: &Folder, days: u32, now: u64) -> Result<(), Failure> {
     let keys = folder.keys();
     let not_after = issue::init(&keys, names, days, now).map_err(failure)?;
+    write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
     let (shown, flag) = (keys.folder().display(), folder.flag());
     print(&format!(
         "made in {shown}:\n  \
@@ -191,6 +198,7 @@ fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
 fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
     let keys = folder.keys();
     let count = revoke_certificates(&keys, name, now).map_err(failure)?;
+    write_down(&keys, Deed::CertificateRevoked, name)?;
     let certificates =
         if count == 1 { "one certificate".to_owned() } else { format!("{count} certificates") };
     let register = Register::load(&keys).map_err(failure)?;
@@ -204,6 +212,7 @@ fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
 fn renew_server(folder: &Folder, names: &[String], days: u32, now: u64) -> Result<(), Failure> {
     let keys = folder.keys();
     let not_after = issue::renew_server(&keys, names, days, now).map_err(failure)?;
+    write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
     print(&format!(
         "made in {}:\n  server.crt, server.key  for {}, valid until {}\nclients need nothing new\n",
         keys.folder().display(),

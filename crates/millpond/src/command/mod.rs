@@ -8,6 +8,7 @@ use crate::config::Flags;
 use crate::exit::{self, Code, Failure};
 
 mod ask;
+mod audit;
 mod bench;
 mod config;
 mod grant;
@@ -15,6 +16,7 @@ mod hand_over;
 mod job;
 mod keys;
 mod listed;
+mod moment;
 mod serve;
 mod status;
 mod tokens;
@@ -45,6 +47,9 @@ enum Command {
     /// Say what a server that runs is, and how it is
     #[command(after_help = exit::help())]
     Status(ask::AskFlags),
+    /// Say who did what, from the audit logs of the data directory and of the directory of keys
+    #[command(after_help = exit::help())]
+    Audit(audit::AuditFlags),
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
@@ -65,6 +70,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
+            Command::Audit(flags) => audit::run(flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),

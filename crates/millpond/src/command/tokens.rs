@@ -4,10 +4,11 @@ use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use millpond_cache::Clock;
+use millpond_cache::{Clock, Deed};
 use millpond_identity::{Keys, Recall, Register, day, is_of_an_issuer, issue, recall, revoke_tokens};
 use serde_json::json;
 
+use super::audit::write_down;
 use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::job::{Job, Service};
@@ -82,10 +83,12 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Revoke { name, folder } if is_of_an_issuer(&name) => {
             recall(&folder.keys(), &name, now).map_err(failure)?;
+            write_down(&folder.keys(), Deed::TokenRevoked, &name)?;
             print(&format!("every token of {name} that was issued until now is revoked\n"))
         }
         Command::Revoke { name, folder } => {
             let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;
+            write_down(&folder.keys(), Deed::TokenRevoked, &name)?;
             let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
             print(&format!("{tokens} of {name} revoked\n"))
         }
@@ -101,15 +104,18 @@ fn issue(
     now: u64,
 ) -> Result<(), Failure> {
     let (token, entry) = issue::token(keys, name, grant.grant()?, days, now).map_err(failure)?;
+    // What cannot be written down is told after the token, which exists.
+    let written = write_down(keys, Deed::TokenIssued, &format!("{name} ({})", entry.id));
     let lines = HandOver::of_token(keys, &entry.grant);
     if json {
-        return print_json(&json!({
+        let printed = print_json(&json!({
             "name": name,
             "id": entry.id,
             "token": token,
             "not_after": entry.expires,
             "url": lines.url(),
         }));
+        return printed.and(written);
     }
     // The token alone goes to standard output, so that `> token` makes the file that clients read.
     let until = entry.expires.map_or("until it is revoked".to_owned(), |end| format!("until {}", day(end)));
@@ -123,7 +129,7 @@ fn issue(
         words(&entry.grant),
         keys.register().display()
     );
-    print(&format!("{token}\n"))
+    print(&format!("{token}\n")).and(written)
 }
 
 fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::audit::Keep;
 use super::header::Header;
 use super::instance::Keeps;
 use super::lists::{Networks, Patterns};
@@ -97,6 +98,8 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     /// Where the server is administered.
     pub(crate) admin: Admin,
+    /// What is kept of who did what.
+    pub(crate) audit: Audit,
     /// What clients may take up.
     pub(crate) limits: Limits,
     /// What single identities may take up, one table for each rule.
@@ -221,6 +224,14 @@ pub(crate) struct Metrics {
 pub(crate) struct Admin {
     /// The socket, or `"off"`.
     pub(crate) socket: Option<Spanned<Socket>>,
+}
+
+/// `[audit]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// How much, or `"off"`.
+    pub(crate) keep: Option<Spanned<Keep>>,
 }
 
 /// `[limits]`
@@ -403,6 +414,7 @@ mod tests {
             ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
+            ("audit", toml::from_str::<Audit>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
             ("quota", toml::from_str::<Quota>(bogus).unwrap_err()),
         ];
@@ -432,21 +444,10 @@ mod tests {
             })
             .collect();
         let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
-        let File {
-            store,
-            listener,
-            instance,
-            identity,
-            issuer,
-            authority,
-            replacement,
-            metrics,
-            admin,
-            limits,
-            ..
-        } = file;
-        assert!(store.data.is_some() && metrics.insecure.is_some() && limits.request_memory.is_some());
-        assert!(admin.socket.is_some() && identity.keys.is_some() && identity.authorized.is_some());
+        let File { store, listener, instance, identity, issuer, authority, replacement, limits, .. } = &file;
+        assert!(store.data.is_some() && file.metrics.insecure.is_some() && limits.request_memory.is_some());
+        assert!(file.admin.socket.is_some() && file.audit.keep.is_some());
+        assert!(identity.keys.is_some() && identity.authorized.is_some());
         assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
         assert_eq!((issuer.len(), authority.len()), (1, 2));
     }

@@ -14,6 +14,7 @@ use crate::exit::{Code, Failure};
 use crate::size::Size;
 use crate::span::Span;
 
+mod audit;
 mod authority;
 mod check;
 mod claims;
@@ -36,6 +37,7 @@ mod rights;
 mod show;
 mod socket;
 
+pub(crate) use audit::Keep;
 pub(crate) use authority::Authority;
 pub(crate) use flags::Flags;
 pub(crate) use header::Header;
@@ -109,6 +111,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Metrics,
     /// Where the server is administered; without it, by a socket in the data directory.
     pub(crate) admin_socket: Option<Given<Socket>>,
+    /// How much of the audit log is kept; without it, a share of the volume.
+    pub(crate) audit: Option<Given<Keep>>,
     /// Sentences about what was said and means nothing.
     pub(crate) warnings: Vec<String>,
 }

@@ -68,6 +68,7 @@ pub(super) const SECTIONS: &[Section] = &[
     REPLACEMENT,
     METRICS,
     ADMIN,
+    AUDIT,
     limits::LIMITS,
     quota::QUOTA,
 ];
@@ -280,6 +281,22 @@ const ADMIN: Section = Section {
                relative path in a file is meant from where that file lies.",
         flag: Some("--admin-socket PATH"),
         variable: "MILLPOND__ADMIN__SOCKET",
+        ..KEY
+    }],
+};
+
+const AUDIT: Section = Section {
+    name: "audit",
+    many: false,
+    text: "Who did what, for `millpond audit`.",
+    another: &[],
+    keys: &[Key {
+        name: "keep",
+        value: "\"1GB\"",
+        default: Some("a hundredth of what the data directory may take, at most 1 GB"),
+        text: "About how much of the audit log is kept in the data directory, as a part of what that may take: the oldest \
+               entries go. At most a tenth of that. Nothing is written down with \"off\".",
+        variable: "MILLPOND__AUDIT__KEEP",
         ..KEY
     }],
 };

@@ -76,6 +76,11 @@ impl Display for Settings {
             Some(socket) => given(to, "socket", socket)?,
             None => unsaid(to, "socket")?,
         }
+        to.write_str("\n[audit]\n")?;
+        match &self.audit {
+            Some(keep) => number(to, "keep", keep)?,
+            None => unsaid(to, "keep")?,
+        }
         to.write_str("\n[limits]\n")?;
         number(to, "connections", &self.connections)?;
         match &self.connections_per_address {

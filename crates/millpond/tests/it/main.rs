@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod admin;
+mod audit;
 mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::cache::{Cache, Entry};
 use super::head::Head;
 use super::journal::Change;
-use super::{Name, NewValue, Replaces, State, UseOf, Value, damage, names};
+use super::{Changed, Name, NewValue, Replaces, State, UseOf, Value, damage, names};
 use crate::{Level, Result};
 
 /// Uses that one journal record holds at most.
@@ -28,6 +28,13 @@ pub(super) enum Request {
     Time(Level),
     Waterline(Level, Vec<UseOf>),
     Opened,
+}
+
+impl Request {
+    /// Whether it may change a name, which the witness must be able to write down.
+    pub(super) fn changes_names(&self) -> bool {
+        matches!(self, Self::Publish(..) | Self::Promote { .. } | Self::Remove { .. })
+    }
 }
 
 /// What a request came to.
@@ -55,6 +62,7 @@ pub(super) struct Batch<'a> {
     head: Head,
     news: Vec<News>,
     log: Vec<(u64, Change)>,
+    changed: Vec<Changed>,
 }
 
 /// A batch that was committed.
@@ -63,13 +71,20 @@ pub(super) struct Committed {
     pub(super) head: Head,
     /// For the journal.
     pub(super) log: Vec<(u64, Change)>,
+    changed: Vec<Changed>,
     news: Vec<News>,
 }
 
 impl<'a> Batch<'a> {
     /// A batch in the transaction that `connection` is in.
     pub(super) fn new(connection: &'a Connection, head: Head) -> Self {
-        Self { connection, head: Head { clean: false, ..head }, news: Vec::new(), log: Vec::new() }
+        Self {
+            connection,
+            head: Head { clean: false, ..head },
+            news: Vec::new(),
+            log: Vec::new(),
+            changed: Vec::new(),
+        }
     }
 
     /// Does what is asked for.
@@ -106,7 +121,7 @@ impl<'a> Batch<'a> {
     /// Writes the head, last in the transaction.
     pub(super) fn finish(self) -> Result<Committed> {
         self.head.write(self.connection)?;
-        Ok(Committed { head: self.head, log: self.log, news: self.news })
+        Ok(Committed { head: self.head, log: self.log, changed: self.changed, news: self.news })
     }
 
     fn log(&mut self, change: Change) {
@@ -123,7 +138,10 @@ impl<'a> Batch<'a> {
         let mut published = Vec::with_capacity(values.len());
         for new in values {
             let value = Arc::new(Value::new(new.clone(), self.head.next_seq()));
+            let before = self.head.names;
             names::apply(self.connection, &mut self.head, &value)?;
+            let replaced = value.is_whole() && self.head.names == before;
+            self.changed.push(Changed::Published { value: Arc::clone(&value), replaced });
             self.log.push((value.seq, Change::Value(Arc::clone(&value))));
             self.news.push(News::Published(Arc::clone(&value)));
             published.push(value);
@@ -149,6 +167,7 @@ impl<'a> Batch<'a> {
             names::has(self.connection, name, seq)? && names::remove(self.connection, &mut self.head, seq)?;
         if removed {
             self.log(Change::Removed(seq));
+            self.changed.push(Changed::Removed { name: name.clone(), seq });
             self.news.push(News::Removed(name.clone(), seq));
         }
         Ok(Outcome::Removed(removed))
@@ -177,8 +196,8 @@ impl Committed {
         self.news.iter().any(|news| matches!(news, News::Removed(..)))
     }
 
-    /// Tells the cache.
-    pub(super) fn publish_to(self, cache: &Cache) {
+    /// Tells the cache, and hands over what is for the witness.
+    pub(super) fn publish_to(self, cache: &Cache) -> Vec<Changed> {
         for news in self.news {
             match news {
                 News::Published(value) => {
@@ -205,5 +224,6 @@ impl Committed {
                 }),
             }
         }
+        self.changed
     }
 }

@@ -30,6 +30,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod value;
+mod witness;
 mod writer;
 
 use std::path::Path;
@@ -43,6 +44,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
 pub use value::{NewValue, Promoted, Replaces, State, Target, UseOf, Value};
+pub use witness::{Changed, Witness};
 
 use self::cache::Entry;
 use self::change::{Outcome, Request};

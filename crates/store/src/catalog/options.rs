@@ -1,5 +1,8 @@
 //! How the catalog is opened, what was found then, and its figures.
 
+use std::sync::Arc;
+
+use super::Witness;
 use crate::Level;
 
 /// How much the catalog may take.
@@ -11,11 +14,13 @@ pub struct CatalogOptions {
     pub cache_bytes: u64,
     /// Bytes at which SQLite's write-ahead log is written back into the database and cut.
     pub wal_bytes: u64,
+    /// Who hears of changes of names.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl Default for CatalogOptions {
     fn default() -> Self {
-        Self { readers: 4, cache_bytes: 32 << 20, wal_bytes: 4 << 20 }
+        Self { readers: 4, cache_bytes: 32 << 20, wal_bytes: 4 << 20, witness: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one thread that changes the catalog. Whoever waits for it shares a transaction and its COMMIT.
 //!
-//! **Invariant:** COMMIT, then journal, then cache, then answer. Once a write or sync failed for another reason than
+//! **Invariant:** COMMIT, then journal, then cache, then the witness, then answer. Once a write or sync failed for another reason than
 //! lack of space nothing is changed any more: what the disk holds then only a restart can tell.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use super::head::Head;
 use super::journal::{File, Journal};
 use super::shared::{Shared, another};
 use super::sqlite::{self, DATABASE, Durability, beside, is_damage, is_fault, sql_error};
-use super::{copy, exchange, rebuild};
+use super::{Witness, copy, exchange, rebuild};
 use crate::{Error, Result};
 
 /// Requests that share one COMMIT at most.
@@ -59,6 +59,7 @@ pub(super) struct Writer {
     checkpoint_after: Instant,
     rewrite_after: Instant,
     rebuild_after: Option<Instant>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Writer {
@@ -76,7 +77,13 @@ impl Writer {
             checkpoint_after: now,
             rewrite_after: now,
             rebuild_after: None,
+            witness: None,
         }
+    }
+
+    /// The same, heard by a witness.
+    pub(super) fn heard_by(self, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self { witness, ..self }
     }
 
     /// Works until it is told to close, or until nobody is left who could ask for anything.
@@ -190,6 +197,9 @@ impl Writer {
     /// Does all of it in one transaction, and tells journal and cache. A damaged database is rebuilt, once.
     pub(super) fn commit(&mut self, requests: &[Request]) -> Result<Vec<Outcome>> {
         self.refuse_if_poisoned()?;
+        if let Some(witness) = self.witness.as_ref().filter(|_| requests.iter().any(Request::changes_names)) {
+            witness.ready()?;
+        }
         let (committed, outcomes) = match self.transact(requests) {
             Err(error) if is_damage(&error) => {
                 tracing::error!(%error, "the catalog is damaged");
@@ -212,7 +222,10 @@ impl Writer {
             self.sync_journal();
         }
         self.show_journal();
-        committed.publish_to(&self.shared.cache);
+        let changed = committed.publish_to(&self.shared.cache);
+        if let Some(witness) = self.witness.as_ref().filter(|_| !changed.is_empty()) {
+            witness.changed(&changed)?;
+        }
         Ok(outcomes)
     }
 
