@@ -159,6 +159,11 @@ impl Access {
         }
     }
 
+    /// Whether somebody who is known was granted something, and may not only do what everybody may.
+    pub fn has_grants(&self) -> bool {
+        matches!(&self.who, Who::Known(identity) if !identity.grants.is_empty())
+    }
+
     /// Whether the call may push something somewhere.
     pub fn may_push(&self) -> bool {
         self.most(|_| true) >= Rights::Push

@@ -1,7 +1,7 @@
 //! A certification authority of somebody else's, whose word on who its clients are counts: that of a company.
 //!
-//! **Invariant:** what is asked of it is the whole chain, the dates, the purpose and the list of revoked certificates, each
-//! time: nothing is remembered of a certificate that it vouches for.
+//! **Invariant:** what is asked of it is the whole chain up to its own certificates, with the dates, the purpose and the lists of
+//! revoked ones, each time: nothing is remembered of a certificate that it vouches for. Its own are taken as they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Authority {
     /// Reads its certificates, and the lists of those that it has revoked.
     pub(crate) fn read(
         certificates_pem: &[u8],
-        revoked_pem: &[u8],
+        revoked_pem: Option<&[u8]>,
         terms: AuthorityTerms,
     ) -> Result<Self, Error> {
         let unreadable = |what: &str, reason: String| Error::Certificates(format!("{what}: {reason}"));
@@ -60,39 +60,64 @@ impl Authority {
             return Err(Error::Certificates("there is no certificate in it".into()));
         }
         let mut revoked = Vec::new();
-        for (found, number) in CertificateRevocationListDer::pem_slice_iter(revoked_pem).zip(1..) {
+        for (found, number) in
+            CertificateRevocationListDer::pem_slice_iter(revoked_pem.unwrap_or_default()).zip(1..)
+        {
             let what = format!("list {number} of revoked certificates is none of version 2 (RFC 5280)");
             let der = found.map_err(|error| unreadable(&what, error.to_string()))?;
             let list = OwnedCertRevocationList::from_der(&der);
             revoked.push(list.map_err(|error| unreadable(&what, error.to_string()))?.into());
         }
+        // A file that was cut off, or is DER, must not let everybody back in.
+        if revoked_pem.is_some() && revoked.is_empty() {
+            let words = "there is no list of revoked certificates in PEM in the file that revoked names";
+            return Err(Error::Certificates(words.into()));
+        }
         Ok(Self { terms: Arc::new(terms), anchors: anchors.into(), revoked: revoked.into() })
     }
 
     /// Whose the certificate is if this authority vouches for it, with the certificates between them, at this time in
-    /// Unix seconds.
+    /// Unix seconds; and the first second in which it is valid.
     pub(crate) fn identity(
         &self,
         der: &[u8],
         between: &[CertificateDer<'_>],
         now: u64,
-    ) -> Result<Arc<Identity>, Refused> {
-        self.verify(der, between, now)?;
-        let Certificate { name, hosts, .. } = certificate::read(der).map_err(|_| Refused::Unknown)?;
+    ) -> Result<(Arc<Identity>, u64), Refused> {
+        if self.revoked.is_empty() {
+            self.verify(der, between, now, None)?;
+        }
+        // One at a time: of several of one issuer's, only the first would be asked.
+        for list in &*self.revoked {
+            self.verify(der, between, now, Some(list))?;
+        }
+        let Certificate { sha256, hosts, not_before, .. } =
+            certificate::read(der).map_err(|_| Refused::Unknown)?;
+        let common_name = certificate::common_name_as_it_is(der).map_err(|_| Refused::Unknown)?;
         let AuthorityTerms { name: authority, subjects, grant } = &*self.terms;
-        let meant =
-            |subject: &Pattern| subject.matches(&name) || hosts.iter().any(|host| subject.matches(host));
+        // Where there are host names, an authority that may issue some alone is held to these, and not to the common name.
+        let meant = |subject: &Pattern| match &common_name {
+            Some(name) if hosts.is_empty() => subject.matches(name),
+            _ => hosts.iter().any(|host| subject.matches(host)),
+        };
         if !subjects.is_empty() && !subjects.iter().any(meant) {
             return Err(Refused::Unknown);
         }
+        let name = common_name.or_else(|| hosts.first().cloned()).unwrap_or_else(|| sha256.to_string());
         let name = format!("{authority}:{name}");
-        Ok(Arc::new(Identity { name, grants: vec![grant.clone()], lacks: None }))
+        Ok((Arc::new(Identity { name, grants: vec![grant.clone()], lacks: None }), not_before))
     }
 
-    fn verify(&self, der: &[u8], between: &[CertificateDer<'_>], now: u64) -> Result<(), Refused> {
+    fn verify(
+        &self,
+        der: &[u8],
+        between: &[CertificateDer<'_>],
+        now: u64,
+        list: Option<&CertRevocationList<'_>>,
+    ) -> Result<(), Refused> {
         let der = CertificateDer::from(der);
         let certificate = EndEntityCert::try_from(&der).map_err(|_| Refused::Unknown)?;
-        let lists: Vec<_> = self.revoked.iter().collect();
+        let lists: Vec<_> = list.into_iter().collect();
         // An authority that gives a list for one of its CAs need not give one for all; a list that is out of date still
         // says who was revoked, and letting it shut everybody out would be an outage of the operator's own making.
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {

@@ -58,6 +58,21 @@ pub(crate) fn read(der: &[u8]) -> Result<Certificate, String> {
     })
 }
 
+/// The subject's common name to the letter; `None` if it has none.
+///
+/// # Errors
+/// One that could be taken for another: with control characters, empty, or longer than X.520 allows.
+pub(crate) fn common_name_as_it_is(der: &[u8]) -> Result<Option<String>, String> {
+    let (_, certificate) = parse_x509_certificate(der).map_err(|error| error.to_string())?;
+    let Some(name) = certificate.subject().iter_common_name().next() else { return Ok(None) };
+    let name = name.as_str().map_err(|error| error.to_string())?;
+    if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().count() > NAME_LENGTH_MAX
+    {
+        return Err("the common name is none that an identity could be called by".into());
+    }
+    Ok(Some(name.to_owned()))
+}
+
 /// What others wrote goes into logs: no control characters, and not without end.
 fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;

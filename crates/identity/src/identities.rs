@@ -69,7 +69,7 @@ impl Identities {
         Ok(Self { certificates, tokens, recalls: register.recalls, authorities: Vec::new() })
     }
 
-    /// Whether a token of an issuer was taken back that says to be from this time in Unix seconds; one that says nothing
+    /// Whether a token of an issuer, or a certificate of an authority, was taken back that says to be from this time in Unix seconds; one that says nothing
     /// counts as old.
     pub(crate) fn is_revoked(&self, name: &str, issued: Option<u64>) -> bool {
         self.recalls.iter().any(|recall| recall.covers(name, issued))
@@ -88,7 +88,12 @@ impl Identities {
         let mut refused = Refused::Unknown;
         for authority in &self.authorities {
             match authority.identity(own, &between, now) {
-                Ok(identity) => return Ok(identity),
+                Ok((identity, issued)) if self.is_revoked(&identity.name, Some(issued)) => {
+                    return Err(Refused::Revoked);
+                }
+                Ok((identity, _)) => return Ok(identity),
+                // Another one might not have been told.
+                Err(Refused::Revoked) => return Err(Refused::Revoked),
                 Err(Refused::Unknown) => {}
                 Err(reason) => refused = reason,
             }
@@ -130,7 +135,7 @@ impl Identities {
     pub fn add_authority(
         &mut self,
         certificates_pem: &[u8],
-        revoked_pem: &[u8],
+        revoked_pem: Option<&[u8]>,
         terms: AuthorityTerms,
     ) -> Result<(), Error> {
         self.authorities.push(Authority::read(certificates_pem, revoked_pem, terms)?);

@@ -260,8 +260,8 @@ impl Sources {
         let mut outcome = Ok(());
         for authority in &self.authorities {
             let added = read(&authority.certificates).and_then(|certificates| {
-                let revoked = authority.revoked.as_ref().map(read).transpose()?.unwrap_or_default();
-                let added = to.add_authority(&certificates, &revoked, terms(authority));
+                let revoked = authority.revoked.as_ref().map(read).transpose()?;
+                let added = to.add_authority(&certificates, revoked.as_deref(), terms(authority));
                 added.map_err(|error| {
                     let sentence = format!("{}: {error}", authority.name.place);
                     Failure::new(Code::Usage, sentence, error.remedy())

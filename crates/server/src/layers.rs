@@ -203,7 +203,8 @@ impl Calls {
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
         let caller = Caller::new(access, peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());
-        let account = self.quotas.account(&caller.client.identity);
+        let granted = Some(&caller.client.identity).filter(|_| caller.access.has_grants());
+        let account = granted.and_then(|identity| self.quotas.account(identity));
         let refusal = self.refusal(method, &caller, account.as_deref());
         let account = account.filter(|_| method.nature() == Nature::Upload);
         let record = Arc::new(Record::new(caller.request, method, peer, account, Arc::clone(&self.metrics)));
@@ -215,7 +216,7 @@ impl Calls {
             generation: caller.generation,
             may_push: caller.access.may_push(),
         });
-        let drops = self.drops(method, &caller);
+        let drops = refusal.is_none() && self.drops(method, &caller);
         request.extensions_mut().insert(caller);
         if let Some(terms) = &terms {
             request.extensions_mut().insert(terms.clone());

@@ -16,8 +16,10 @@ use crate::layers::method::Nature;
 
 const MINUTE: f64 = 60.0;
 const DAY: f64 = 24.0 * 3600.0;
-/// Identities that are remembered. Beyond it, those go first that have taken nothing for long.
+/// Identities that are remembered. Beyond it each new one takes the place of one that has taken little.
 const ACCOUNTS_MAX: usize = 10_000;
+/// Of so many the one goes that has most left.
+const LOOKED_AT: usize = 16;
 
 /// What identities may take up.
 #[derive(Clone, Debug)]
@@ -79,10 +81,11 @@ impl Quotas {
             return Some(Arc::clone(account));
         }
         if accounts.len() >= ACCOUNTS_MAX {
-            accounts.retain(|_, account| !account.is_full());
-        }
-        if accounts.len() >= ACCOUNTS_MAX {
-            accounts.clear();
+            let some = accounts.iter().take(LOOKED_AT);
+            let idlest = some.max_by(|(_, one), (_, other)| one.share_left().total_cmp(&other.share_left()));
+            if let Some(idlest) = idlest.map(|(identity, _)| identity.clone()) {
+                accounts.remove(&idlest);
+            }
         }
         let account = Arc::new(Account::new(quota));
         accounts.insert(identity.to_owned(), Arc::clone(&account));
@@ -120,13 +123,14 @@ impl Account {
         }
     }
 
-    fn is_full(&self) -> bool {
-        let full = |bucket: &Mutex<Bucket>| {
+    /// How much is left of what is least left, 1 being all.
+    fn share_left(&self) -> f64 {
+        let share = |bucket: &Mutex<Bucket>| {
             let mut bucket = locked(bucket);
             bucket.fill(Instant::now());
-            bucket.left >= bucket.holds
+            bucket.left / bucket.holds
         };
-        self.requests.iter().chain(&self.bytes).all(full)
+        self.requests.iter().chain(&self.bytes).map(share).fold(1.0, f64::min)
     }
 }
 

@@ -95,7 +95,8 @@ impl Issuers {
             return Err(Refusal::Revoked.into());
         }
         let identity = Arc::clone(identity);
-        if is_new {
+        // What nothing was granted to is had by anybody from an issuer that serves all the world, and would push out others.
+        if is_new && !identity.grants.is_empty() {
             self.remembered.insert(hash, remembered);
         }
         Ok(identity)

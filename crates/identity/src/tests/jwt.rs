@@ -76,7 +76,8 @@ fn refused(issuers: &Issuers, token: &str, now: u64) -> Refusal {
 #[test]
 fn token_holds_from_a_minute_before_its_time_to_its_grace_if_it_was_shown() {
     let (key, nobody) = (Key::new(), Identities::default());
-    let issuers = issuers(&[key.public(&json!({}))], vec![]);
+    let all = ClaimGrant { claims: vec![("sub".into(), vec![Pattern::new("*").unwrap()])], grant: pull() };
+    let issuers = issuers(&[key.public(&json!({}))], vec![all]);
     let token = key.sign(None, &claims(&json!({ "nbf": NOW })));
     assert_eq!(refused(&issuers, &token, NOW - 61), Refusal::NotYetValid);
     let late = NOW + 300 + 60;

@@ -84,7 +84,9 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Revoke { name, folder } if is_of_an_issuer(&name) => {
             recall(&folder.keys(), &name, now).map_err(failure)?;
             write_down(&folder.keys(), Deed::TokenRevoked, &name)?;
-            print(&format!("every token of {name} that was issued until now is revoked\n"))
+            print(&format!(
+                "every token and certificate of {name} that an issuer or authority has issued until now is revoked\n"
+            ))
         }
         Command::Revoke { name, folder } => {
             let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;

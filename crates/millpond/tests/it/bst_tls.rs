@@ -220,7 +220,7 @@ fn holder_of_a_company_certificate_pushes_with_2_8_1() {
         openssl req $new -subj /CN=builder -keyout builder.key -out builder.csr
         echo extendedKeyUsage=clientAuth > extensions
         openssl x509 -req -days 30 -extfile extensions -in builder.csr -CA corp.crt -CAkey corp.key -CAcreateserial -out builder.crt";
-    let folder = keys.folder.path();
+    let folder = keys.folder();
     let made = Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let configuration = folder.join("millpond.toml");
@@ -252,8 +252,7 @@ fn holder_of_a_company_certificate_pushes_with_2_8_1() {
 /// Long before it is too late, operators read that certificates expire.
 #[test]
 fn what_expires_is_said_ahead_of_time() {
-    let keys = Keys { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
-    keys.run(&["keys", "init", "127.0.0.1", "--days", "10"]);
+    let keys = Keys::with(&["--days", "10"]);
     keys.run(&["keys", "issue", "alice", "--push", "--days", "7"]);
     let server =
         Server::start_with(&["--tls", "--keys", keys.path().to_str().unwrap(), "--metrics", "127.0.0.1:0"]);

@@ -16,8 +16,13 @@ pub(crate) struct Keys {
 impl Keys {
     /// Those of a server that clients reach at 127.0.0.1.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, made with more arguments.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let keys = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
-        keys.run(&["keys", "init", "127.0.0.1"]);
+        keys.run(&[&["keys", "init", "127.0.0.1"], arguments].concat());
         keys
     }
 

@@ -203,12 +203,12 @@ fn proxy_protocol_says_whose_a_connection_is() {
         assert_eq!(scene.push(channel, None, b"by one"), Code::Ok);
     }
     let third = scene.announced(one);
-    assert!(third.is_err() || scene.push(&third.unwrap(), None, b"by one too many") == Code::Unavailable);
+    assert!(third.is_err() || scene.push(&third.unwrap(), None, b"by one too many") != Code::Ok);
     assert_eq!(scene.push(&scene.announced(other).unwrap(), None, b"by another"), Code::Ok);
     scene.server.wait_for("203.0.113.9", 1);
 
     let silent = scene.announced(b"");
-    assert!(silent.is_err() || scene.push(&silent.unwrap(), None, b"without a header") == Code::Unavailable);
+    assert!(silent.is_err() || scene.push(&silent.unwrap(), None, b"without a header") != Code::Ok);
     scene.server.wait_for("has no header of the PROXY protocol", 1);
     // Whoever is no proxy speaks for themselves.
     assert_eq!(scene.push(&scene.channel([127, 0, 0, 2]), None, b"directly"), Code::Ok);

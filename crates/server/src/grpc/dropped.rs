@@ -20,6 +20,7 @@ use tonic::Status;
 use super::answer;
 use super::messages::Messages;
 use super::write_request::WriteRequest;
+use crate::resource_name::parse_write;
 use crate::status;
 
 /// Every method that writes, by its path.
@@ -81,16 +82,27 @@ async fn write(request: Request) -> Response<Body> {
     answer::one(count(Messages::new(request.into_body())).await)
 }
 
-/// Takes a whole stream in, however long, and keeps nothing of it but its length.
+/// Takes a stream in, as long as the blob that it names, and keeps nothing of it but its length.
 async fn count(mut messages: Messages) -> Result<WriteResponse, Status> {
-    let mut committed_size: i64 = 0;
+    let mut size = None;
+    let mut written: i64 = 0;
     while let Some(message) = messages.next().await? {
         let message = WriteRequest::decode(message)?;
+        let size = match size {
+            Some(size) => size,
+            None => {
+                let name = parse_write(&message.resource_name).map_err(|_| status::malformed())?;
+                *size.insert(name.digest.size_i64())
+            }
+        };
         let bytes = i64::try_from(message.data.remaining()).unwrap_or(i64::MAX);
-        committed_size = committed_size.saturating_add(bytes);
+        written = written.saturating_add(bytes);
+        if written > size {
+            return Err(status::malformed());
+        }
         if message.finish_write {
             break;
         }
     }
-    Ok(WriteResponse { committed_size })
+    Ok(WriteResponse { committed_size: written })
 }

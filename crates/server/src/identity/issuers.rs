@@ -136,6 +136,10 @@ impl Source {
             None => {
                 let document = self.client.get(&self.location.below(CONFIGURATION_PATH)).await?;
                 discovered = keys_location(&self.url, &document)?.parse::<Location>()?;
+                // What somebody on this machine serves is no word of an issuer who speaks TLS.
+                if self.location.tls && !discovered.tls {
+                    return Err(format!("{discovered}: its keys must be had by https:// as well"));
+                }
                 &discovered
             }
         };

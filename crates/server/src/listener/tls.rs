@@ -24,6 +24,9 @@ use tokio_rustls::server::TlsStream;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Certificates that a client may show, and all their bytes. Of more than that the first alone counts.
+const CHAIN_MAX: usize = 8;
+const CHAIN_BYTES_MAX: usize = 16 << 10;
 /// What HTTP speaks on it, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -100,7 +103,11 @@ fn certified_key(
 /// The client's certificate in DER, and those behind it; none if it showed none.
 pub(crate) fn client_chain(stream: &TlsStream<TcpStream>) -> Vec<Vec<u8>> {
     let (_, connection) = stream.get_ref();
-    connection.peer_certificates().unwrap_or_default().iter().map(|der| der.to_vec()).collect()
+    let chain = connection.peer_certificates().unwrap_or_default();
+    // Others have two or three; what is kept of each connection is not for its client to choose.
+    let bytes: usize = chain.iter().map(|der| der.len()).sum();
+    let kept = if chain.len() > CHAIN_MAX || bytes > CHAIN_BYTES_MAX { 1 } else { CHAIN_MAX };
+    chain.iter().take(kept).map(|der| der.to_vec()).collect()
 }
 
 #[derive(Debug)]

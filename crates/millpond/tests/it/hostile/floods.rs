@@ -1,6 +1,6 @@
 //! Floods of HTTP/2 frames that cost their sender nearly nothing: made by hand, since no library sends them.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,10 +13,14 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+/// ENHANCE_YOUR_CALM.
+const CALM: u32 = 11;
 
 /// How long each attacker goes on, if it is let.
 const SIEGE: Duration = Duration::from_secs(3);
@@ -45,41 +49,67 @@ fn call() -> Vec<u8> {
     block
 }
 
-/// Sends what comes until the siege is over or the server has ended the connection; true if it did.
-fn besiege(address: &str, mut next: impl FnMut(u32) -> Vec<u8>) -> bool {
+/// What a server has answered.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Why it ended the connection.
+    goaway: Option<u32>,
+    /// How many frames of each kind.
+    frames: [usize; 10],
+}
+
+impl Answers {
+    /// Reads them until the connection ends. Whoever reads nothing would be held up by what is answered.
+    fn read(connection: &TcpStream) -> Self {
+        let mut stream = BufReader::new(connection);
+        let mut answers = Self::default();
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            if stream.read_exact(&mut payload).is_err() {
+                break;
+            }
+            if head[3] == GOAWAY {
+                answers.goaway = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+            }
+            if let Some(count) = answers.frames.get_mut(usize::from(head[3])) {
+                *count += 1;
+            }
+        }
+        answers
+    }
+}
+
+/// Sends what comes until the siege is over or the server has ended the connection.
+fn besiege(address: &str, mut next: impl FnMut(u32) -> Vec<u8>) -> Answers {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_write_timeout(Some(SIEGE)).unwrap();
     connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     connection.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
-    let mut answers = connection.try_clone().unwrap();
-    // Whoever reads nothing would be held up by what is answered.
-    let reader = thread::spawn(move || {
-        let mut taken = [0; 64 << 10];
-        while answers.read(&mut taken).is_ok_and(|bytes| bytes > 0) {}
-    });
+    let answers = connection.try_clone().unwrap();
+    let reader = thread::spawn(move || Answers::read(&answers));
     let end = Instant::now() + SIEGE;
-    let mut ended = false;
     let mut number = 0;
-    while Instant::now() < end && !ended {
+    while Instant::now() < end {
         let batch: Vec<u8> = (0..64)
             .flat_map(|_| {
                 number += 1;
                 next(number)
             })
             .collect();
-        ended = match connection.write_all(&batch) {
-            Ok(()) => false,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
-            Err(_) => true,
-        };
+        match connection.write_all(&batch) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
     }
     let _ = connection.shutdown(std::net::Shutdown::Both);
-    reader.join().unwrap();
-    ended
+    reader.join().unwrap()
 }
 
-/// While it goes on, another client's calls succeed; returns how many attackers were cut off.
-fn flood(next: fn(u32) -> Vec<u8>) -> usize {
+/// While it goes on, another client's calls succeed; returns what each attacker was answered.
+fn flood(next: fn(u32) -> Vec<u8>) -> Vec<Answers> {
     let mut scene = Scene::new();
     let address = scene.server.url().trim_start_matches("http://").to_owned();
     let attackers: Vec<_> = (0..ATTACKERS)
@@ -91,12 +121,24 @@ fn flood(next: fn(u32) -> Vec<u8>) -> usize {
     for _ in 0..3 {
         scene.others_notice_nothing();
     }
-    let cut_off =
-        attackers.into_iter().map(|attacker| attacker.join().unwrap()).filter(|ended| *ended).count();
+    let answers: Vec<_> = attackers.into_iter().map(|attacker| attacker.join().unwrap()).collect();
     scene.others_notice_nothing();
     let most = memory(&scene);
     assert!(most < MEMORY_MAX, "{most} bytes were held");
-    cut_off
+    // Had the frames been wrong, it would have been no flood.
+    let malformed = |answers: &&Answers| answers.goaway.is_some_and(|code| code != CALM && code != 0);
+    assert_eq!(answers.iter().filter(malformed).count(), 0, "{answers:?}");
+    answers
+}
+
+/// How many were told to calm down.
+fn calmed(answers: &[Answers]) -> usize {
+    answers.iter().filter(|answers| answers.goaway == Some(CALM)).count()
+}
+
+/// The fewest frames of a kind that an attacker was answered.
+fn fewest(answers: &[Answers], kind: u8) -> usize {
+    answers.iter().map(|answers| answers.frames[usize::from(kind)]).min().unwrap()
 }
 
 fn odd(number: u32) -> u32 {
@@ -106,27 +148,28 @@ fn odd(number: u32) -> u32 {
 /// CVE-2023-44487.
 #[test]
 fn calls_that_are_begun_and_reset_at_once() {
-    let cut_off = flood(|number| {
+    let answers = flood(|number| {
         let reset = frame(RST_STREAM, 0, odd(number), &8_u32.to_be_bytes());
         [frame(HEADERS, END_HEADERS, odd(number), &call()), reset].concat()
     });
-    assert_eq!(cut_off, ATTACKERS);
+    assert_eq!(calmed(&answers), ATTACKERS, "{answers:?}");
 }
 
-/// Resets that the server itself is brought to send: each stream gets data after its end.
+/// Resets that the server itself is brought to send, for windows that grow by nothing.
 #[test]
 fn calls_that_the_server_is_made_to_reset() {
-    flood(|number| {
+    let answers = flood(|number| {
         let stream = odd(number);
         let begin = frame(HEADERS, END_HEADERS | END_STREAM, stream, &call());
         [begin, frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()
     });
+    assert!(fewest(&answers, RST_STREAM) > 10, "{answers:?}");
 }
 
 /// CVE-2024-27316: a block of headers that does not end.
 #[test]
 fn headers_that_go_on_without_end() {
-    let cut_off = flood(|number| {
+    let answers = flood(|number| {
         let kind = if number == 1 { HEADERS } else { CONTINUATION };
         let mut block = if number == 1 { call() } else { Vec::new() };
         for field in 0..100_u32 {
@@ -137,18 +180,21 @@ fn headers_that_go_on_without_end() {
         }
         frame(kind, 0, 1, &block)
     });
-    assert_eq!(cut_off, ATTACKERS);
+    assert_eq!(calmed(&answers), ATTACKERS, "{answers:?}");
 }
 
 #[test]
 fn settings_without_end() {
     // The largest frame, a setting that means nothing.
-    flood(|number| frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 0x40 | u8::try_from(number % 2).unwrap(), 0]));
+    let answers =
+        flood(|number| frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 0x40 | u8::try_from(number % 2).unwrap(), 0]));
+    assert!(fewest(&answers, SETTINGS) > 100, "{answers:?}");
 }
 
 #[test]
 fn pings_without_end() {
-    flood(|number| frame(PING, 0, 0, &u64::from(number).to_be_bytes()));
+    let answers = flood(|number| frame(PING, 0, 0, &u64::from(number).to_be_bytes()));
+    assert!(fewest(&answers, PING) > 100, "{answers:?}");
 }
 
 /// Frames that bring nothing, to a call that does not end.
