@@ -1,3 +1,5 @@
+//! URIs and qualifiers.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| millpond_cache::fuzz::names(data));

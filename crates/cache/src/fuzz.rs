@@ -9,7 +9,8 @@ use crate::{AssetKind, Digest, DigestFunction, Pattern};
 /// Messages of trees, artifacts, sources and action results, as a walk reads them.
 pub fn closures(data: &[u8]) {
     let content = Bytes::copy_from_slice(data);
-    let Ok(digest) = Digest::from_parts(DigestFunction::Sha256, [7; 32], data.len() as u64) else { return };
+    let length = data.len() as u64;
+    let Some(digest) = Digest::from_parts(DigestFunction::Sha256, [7; 32], length) else { return };
     closure::read_everything_as(&digest, &content);
     // What was kept is read again as it was meant.
     if let Ok(references) = References::decode(&content) {

@@ -13,8 +13,11 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A name, how many operations were made, and the codes of what failed.
+type Row = (String, u64, Vec<String>);
+
 /// The rows' names, what they made, and the codes of what failed.
-fn rows(arguments: &[&str]) -> (Vec<(String, u64, Vec<String>)>, Option<i32>) {
+fn rows(arguments: &[&str]) -> (Vec<Row>, Option<i32>) {
     let output = bench(&[&["--json"], arguments].concat());
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));

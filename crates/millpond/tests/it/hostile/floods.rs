@@ -155,13 +155,13 @@ fn calls_that_are_begun_and_reset_at_once() {
     assert_eq!(calmed(&answers), ATTACKERS, "{answers:?}");
 }
 
-/// Resets that the server itself is brought to send, for windows that grow by nothing.
+/// Resets that the server itself is brought to send, for windows that grow beyond what there is (CVE-2025-8671).
 #[test]
 fn calls_that_the_server_is_made_to_reset() {
     let answers = flood(|number| {
         let stream = odd(number);
         let begin = frame(HEADERS, END_HEADERS | END_STREAM, stream, &call());
-        [begin, frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()
+        [begin, frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())].concat()
     });
     assert!(fewest(&answers, RST_STREAM) > 10, "{answers:?}");
 }
