@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_store::Clock;
+use millpond_store::{Clock, Level};
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 
@@ -15,6 +15,8 @@ use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
+use crate::let_go_names::LetGoNames;
+use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::verify::Verifier;
@@ -27,18 +29,40 @@ const CLOSE_POLL: Duration = Duration::from_millis(20);
 /// How long bad records are tried once more then: those that are forgotten are found again when they are read.
 const CLOSE_BAD_RECORDS: Duration = Duration::from_secs(1);
 
+/// The most that the data directory may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxSize {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many percent of the volume.
+    Percent(u8),
+}
+
+impl MaxSize {
+    /// In bytes, on a volume of so many.
+    pub fn bytes(self, volume: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => volume / 100 * u64::from(percent),
+        }
+    }
+}
+
 /// How a cache is opened.
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
     /// The data directory; made if it is not there.
     pub data: PathBuf,
-    /// The most bytes that everything below the data directory may take. `None`: 90 % of the volume, leaving the
-    /// smaller of 2 GB and 5 % free.
-    pub max_size: Option<u64>,
+    /// The most bytes that everything below the data directory may take. `None`: 90 % of the volume.
+    pub max_size: Option<MaxSize>,
+    /// Bytes that the volume must have left for others. `None`: the smaller of 2 GB and 5 % of it.
+    pub keep_free: Option<u64>,
     /// The largest blob that is taken, in bytes, where that is less than half of what there is room for.
     pub max_blob_size: Option<u64>,
     /// For how long what was looked up stays.
     pub lease: Duration,
+    /// For how long a write that finds no room waits for what is let go.
+    pub room_wait: Duration,
     /// For how long whoever looks something up should wait for it. A look-up walks a tree in tens of milliseconds; a
     /// sick disk may take minutes.
     pub look_up_time: Duration,
@@ -59,8 +83,10 @@ impl Default for CacheOptions {
         Self {
             data: PathBuf::new(),
             max_size: None,
+            keep_free: None,
             max_blob_size: None,
             lease: Duration::from_secs(3 * 3600),
+            room_wait: Duration::from_secs(10),
             look_up_time: Duration::from_secs(30),
             look_ups_waiting: 1000,
             replacement: Vec::new(),
@@ -112,6 +138,26 @@ pub struct Figures {
     pub names_refused: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
+    /// Names that were let go since the start.
+    pub names_let_go: u64,
+    /// Blobs that were let go since the start.
+    pub blobs_let_go: u64,
+    /// Bytes of blobs that were let go since the start.
+    pub bytes_let_go: u64,
+    /// Bytes of packs that were given back to the volume since the start.
+    pub bytes_given_back: u64,
+    /// Bytes of blobs that were moved to another pack for that, since the start.
+    pub bytes_moved: u64,
+    /// Look-ups of names that had been let go, since the start: what more disk would have spared.
+    pub let_go_lookups: u64,
+    /// What was used before this time, in Unix seconds, has been let go; 0 if nothing was yet.
+    pub waterline: u64,
+    /// For how long what is looked up stays, as things are, in seconds.
+    pub lease_seconds: u64,
+    /// For how long it was set to stay, in seconds.
+    pub lease_set_seconds: u64,
+    /// Whether uploads are refused since nothing more may go.
+    pub is_full: bool,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
 }
@@ -135,7 +181,9 @@ pub(crate) struct Inner {
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
-    pub maintenance: Mutex<Option<Maintenance>>,
+    pub maintenance: Mutex<Option<(Maintenance, letting_go::Task)>>,
+    pub letting_go: LettingGo,
+    pub let_go_names: LetGoNames,
     pub look_up_time: Duration,
     pub walks: Walks,
     pub auditor: Option<Arc<Auditor>>,
@@ -172,6 +220,8 @@ impl Cache {
         let blobs = self.inner.blobs.figures();
         let catalog = self.inner.catalog.figures();
         let counters = &self.inner.counters;
+        let letting_go = &self.inner.letting_go;
+        let (lease, set) = self.inner.gate.lease();
         let catalog_poisoned = catalog.poisoned.then(|| "the catalog met a fault of the disk".to_owned());
         Figures {
             limit_bytes: blobs.limit,
@@ -189,6 +239,18 @@ impl Cache {
             names_kept: counters.names_kept.get(),
             names_refused: counters.names_refused.get(),
             bad_records: counters.bad_records.get(),
+            names_let_go: letting_go.names.load(Ordering::Relaxed),
+            blobs_let_go: letting_go.blobs.load(Ordering::Relaxed),
+            bytes_let_go: letting_go.bytes.load(Ordering::Relaxed),
+            bytes_given_back: letting_go.given_back.load(Ordering::Relaxed),
+            bytes_moved: letting_go.moved.load(Ordering::Relaxed),
+            let_go_lookups: self.inner.let_go_names.misses(),
+            waterline: Some(self.inner.blobs.waterline())
+                .filter(|level| *level > Level::ZERO)
+                .map_or(0, Level::to_unix),
+            lease_seconds: lease.as_secs(),
+            lease_set_seconds: set.as_secs(),
+            is_full: letting_go.stuck.load(Ordering::Relaxed),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
     }
@@ -214,7 +276,8 @@ impl Cache {
         // Or whatever is still to be written would wait for it.
         self.inner.catalog.break_off();
         let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(maintenance) = maintenance {
+        if let Some((maintenance, letting_go)) = maintenance {
+            letting_go.stop().await;
             maintenance.stop().await;
         }
         self.inner.verifier.stop();

@@ -1,14 +1,20 @@
 //! The gate: one small lock over what publishing, look-up and letting go must agree on.
 //!
-//! **Invariant:** the waterline never passes a ticket, nor the time at which a use was recorded here. Nothing under
-//! this lock waits, does I/O or allocates by the size of a closure.
+//! **Invariant:** the waterline is moved under this lock alone, never falls, and never passes a ticket, nor the time that
+//! lies one lease and an eighth before now. Nothing under this lock waits, does I/O or allocates by the size of a closure.
+
+mod lease;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millpond_store::catalog::{Name, UseOf, Value};
 use millpond_store::{Clock, Level};
+
+pub(crate) use lease::Leased;
+use lease::Lease;
 
 use crate::{Error, Result};
 
@@ -16,11 +22,12 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Gate {
     clock: Arc<Clock>,
-    lease_seconds: u32,
     state: Mutex<State>,
+    /// An eighth of the lease in force, in seconds.
+    fresh_seconds: AtomicU32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// How many tickets were given at each time.
     tickets: BTreeMap<Level, u32>,
@@ -30,6 +37,10 @@ struct State {
     uses: HashMap<(Name, u64), Level>,
     /// Nobody will ever take the uses.
     without_uses: bool,
+    lease: Lease,
+    /// The time of a start after an unclean stop: what was promised before it lay in memory, and is kept by not letting
+    /// anything go for a lease.
+    held_since: Option<Level>,
 }
 
 /// A publish or look-up in progress: until it is dropped the waterline stays at or below its time.
@@ -37,17 +48,77 @@ struct State {
 pub(crate) struct Ticket {
     gate: Arc<Gate>,
     time: Level,
+    /// What the waterline must not pass: the time, or less.
+    holds: Level,
 }
 
 impl Gate {
     pub(crate) fn new(clock: Arc<Clock>, lease: Duration) -> Arc<Self> {
-        let lease_seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
-        Arc::new(Self { clock, lease_seconds, state: Mutex::default() })
+        let lease = Lease::new(lease);
+        let fresh_seconds = AtomicU32::new(lease.seconds() / 8);
+        let state = State {
+            tickets: BTreeMap::new(),
+            closed: false,
+            uses: HashMap::new(),
+            without_uses: false,
+            lease,
+            held_since: None,
+        };
+        Arc::new(Self { clock, state: Mutex::new(state), fresh_seconds })
     }
 
     /// What was raised at this time or later needs no raising now: the waterline cannot reach it for a lease.
     pub(crate) fn fresh_from(&self) -> Level {
-        self.clock.now().minus(self.lease_seconds / 8)
+        self.clock.now().minus(self.fresh_seconds.load(Ordering::Relaxed))
+    }
+
+    /// Keeps what was promised before an unclean stop: for a lease from now on the waterline stays.
+    pub(crate) fn hold_for_a_lease(&self) {
+        let now = self.clock.now();
+        self.lock().held_since = Some(now);
+    }
+
+    /// Raises the waterline to `target`, or as far as leases and tickets allow, by `set`; `current` reads it. Says what it
+    /// is now.
+    pub(crate) fn raise_waterline(
+        &self,
+        target: Level,
+        current: impl FnOnce() -> Level,
+        set: impl FnOnce(Level),
+    ) -> Leased {
+        let mut state = self.lock();
+        let (now, before) = (self.clock.now(), current());
+        let lease = state.lease.seconds();
+        if state.held_since.is_some_and(|since| now.minus(lease) >= since) {
+            state.held_since = None;
+        }
+        let by_lease = if state.held_since.is_some() { before } else { now.minus(lease + lease / 8) };
+        let by_tickets = state.tickets.keys().next().copied().unwrap_or(now);
+        let waterline = target.min(by_lease).min(by_tickets).max(before);
+        if waterline > before {
+            set(waterline);
+        }
+        Leased { waterline, held_by_lease: by_lease < target && waterline < target }
+    }
+
+    /// Whether the lease was shortened to keep writers going, or given back when they need it no more; at most one step in
+    /// ten seconds. The lease in force, and what was set.
+    pub(crate) fn adjust_lease(&self, writers_wait_for_it: bool) -> (Duration, Duration) {
+        let mut state = self.lock();
+        state.lease.adjust(writers_wait_for_it);
+        self.fresh_seconds.store(state.lease.seconds() / 8, Ordering::Relaxed);
+        state.lease.durations()
+    }
+
+    /// Whether the lease is as short as it may get, and nothing else keeps the waterline down.
+    pub(crate) fn is_lease_at_its_floor(&self) -> bool {
+        let state = self.lock();
+        state.lease.is_at_its_floor() && state.held_since.is_none()
+    }
+
+    /// The lease in force and the one that was set.
+    pub(crate) fn lease(&self) -> (Duration, Duration) {
+        self.lock().lease.durations()
     }
 
     /// Begins a publish or a look-up; `Busy` once the gate is closed.
@@ -59,7 +130,7 @@ impl Gate {
         let time = self.clock.now();
         *state.tickets.entry(time).or_default() += 1;
         drop(state);
-        Ok(Ticket { gate: Arc::clone(self), time })
+        Ok(Ticket { gate: Arc::clone(self), time, holds: time })
     }
 
     /// Gives no tickets any more.
@@ -99,6 +170,13 @@ impl Gate {
         state.uses = HashMap::new();
     }
 
+    /// The level of a value, with a use that the catalog does not have yet.
+    pub(crate) fn level_of(&self, value: &Value) -> Level {
+        let key = (value.name.clone(), value.seq);
+        let used = self.lock().uses.get(&key).copied();
+        value.level().max(used.unwrap_or(Level::ZERO))
+    }
+
     /// All uses, for the catalog. They stay here until [`Gate::uses_committed`].
     pub(crate) fn uses(&self) -> Vec<UseOf> {
         let state = self.lock();
@@ -135,17 +213,36 @@ impl Ticket {
     pub(crate) fn time(&self) -> Level {
         self.time
     }
+
+    /// Keeps the waterline at or below `level` from now on, which may lie before the ticket's time; false if it lies above
+    /// already.
+    pub(crate) fn hold(&mut self, level: Level, waterline: impl FnOnce() -> Level) -> bool {
+        let mut state = self.gate.lock();
+        if waterline() > level {
+            return false;
+        }
+        let holds = self.holds.min(level);
+        *state.tickets.entry(holds).or_default() += 1;
+        state.give_back(self.holds);
+        self.holds = holds;
+        true
+    }
+}
+
+impl State {
+    fn give_back(&mut self, ticket: Level) {
+        if let Some(count) = self.tickets.get_mut(&ticket) {
+            *count -= 1;
+            if *count == 0 {
+                self.tickets.remove(&ticket);
+            }
+        }
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        if let Some(count) = state.tickets.get_mut(&self.time) {
-            *count -= 1;
-            if *count == 0 {
-                state.tickets.remove(&self.time);
-            }
-        }
+        self.gate.lock().give_back(self.holds);
     }
 }
 
@@ -167,5 +264,58 @@ mod tests {
         clock.advance(5);
         assert_eq!(gate.snapshot_time().seconds(), 114);
         assert_eq!(gate.fresh_from().seconds(), 105);
+    }
+
+    fn raise(gate: &Gate, waterline: &mut Level, target: Level) -> Leased {
+        let before = *waterline;
+        gate.raise_waterline(target, || before, |to| *waterline = to)
+    }
+
+    #[test]
+    fn waterline_passes_no_lease_no_ticket_and_never_falls() {
+        let clock = Arc::new(Clock::manual(Level::from_seconds(1000)));
+        let gate = Gate::new(Arc::clone(&clock), Duration::from_secs(80));
+        let mut waterline = Level::from_seconds(5);
+        let leased = raise(&gate, &mut waterline, Level::PINNED);
+        assert!(leased.held_by_lease && waterline.seconds() == 910);
+        let ticket = gate.ticket().unwrap();
+        clock.advance(500);
+        let leased = raise(&gate, &mut waterline, Level::PINNED);
+        assert!(leased.held_by_lease && waterline.seconds() == 1000);
+        drop(ticket);
+        let leased = raise(&gate, &mut waterline, Level::from_seconds(1100));
+        assert!(!leased.held_by_lease && waterline.seconds() == 1100);
+        raise(&gate, &mut waterline, Level::from_seconds(3));
+        assert_eq!(waterline.seconds(), 1100);
+    }
+
+    #[test]
+    fn ticket_holds_what_a_memo_vouches_for_unless_that_is_gone() {
+        let clock = Arc::new(Clock::manual(Level::from_seconds(1000)));
+        let gate = Gate::new(Arc::clone(&clock), Duration::ZERO);
+        let mut ticket = gate.ticket().unwrap();
+        let mut waterline = Level::from_seconds(900);
+        assert!(!ticket.hold(Level::from_seconds(899), || waterline));
+        assert!(ticket.hold(Level::from_seconds(950), || waterline));
+        assert!(ticket.hold(Level::from_seconds(990), || waterline));
+        raise(&gate, &mut waterline, Level::PINNED);
+        assert_eq!(waterline.seconds(), 950);
+        drop(ticket);
+        raise(&gate, &mut waterline, Level::PINNED);
+        assert_eq!(waterline.seconds(), 1000);
+    }
+
+    #[test]
+    fn after_an_unclean_stop_nothing_goes_for_a_lease() {
+        let clock = Arc::new(Clock::manual(Level::from_seconds(1000)));
+        let gate = Gate::new(Arc::clone(&clock), Duration::from_secs(80));
+        gate.hold_for_a_lease();
+        let mut waterline = Level::from_seconds(5);
+        clock.advance(79);
+        assert!(raise(&gate, &mut waterline, Level::PINNED).held_by_lease);
+        assert_eq!(waterline.seconds(), 5);
+        clock.advance(1);
+        raise(&gate, &mut waterline, Level::PINNED);
+        assert_eq!(waterline.seconds(), 990);
     }
 }

@@ -18,6 +18,8 @@ mod error;
 pub mod fuzz;
 mod gate;
 mod instance;
+mod let_go_names;
+mod letting_go;
 mod lookup;
 mod maintenance;
 mod name;
@@ -35,7 +37,7 @@ pub use access::{Access, Admin, Bounds, Client, Grant, Identity, Permit, Pull, P
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};
 pub use blobs::{BlobReader, Creation, Upload};
-pub use cache::{Cache, CacheOptions, Figures, Opened};
+pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use error::{Error, OpenError, Result};
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::audit::{

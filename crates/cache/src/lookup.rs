@@ -55,7 +55,10 @@ impl Inner {
 
     async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
         self.promote(name).await?;
-        let Some(value) = self.catalog.look_up(name).await? else { return Ok(None) };
+        let Some(value) = self.catalog.look_up(name).await? else {
+            self.let_go_names.count_miss(name);
+            return Ok(None);
+        };
         Ok(self.whole_for_the_lease(&value, Patience::Sheds).await?.then_some(value))
     }
 
@@ -68,7 +71,8 @@ impl Inner {
         let name = &value.name;
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket()?;
-        if value.level().max(value.raised_to()) < waterline {
+        if self.gate.level_of(value) < waterline {
+            self.let_go_names.count_let_go();
             return Ok(false);
         }
         let turn = match patience {

@@ -1,4 +1,4 @@
-//! Work in the background: packs synced ahead of need, uses and time written down, levels snapshotted, sizes told.
+//! Work in the background: packs synced ahead of need, uses and time written down, sizes told.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,8 +18,6 @@ const BAD_RECORDS_TIME: Duration = Duration::from_secs(5);
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// Uses, time and the catalog's size are written down each so many sync periods.
 const FLUSH_PERIODS: u32 = 5;
-/// Levels are snapshotted at most each so many sync periods.
-const SNAPSHOT_PERIODS: u32 = 15 * 60;
 
 /// The running work.
 #[derive(Debug)]
@@ -29,8 +27,7 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Starts it. Snapshots begin once the levels are true: after an unclean stop that is when the values touched
-    /// since the last one have been raised again.
+    /// Starts it.
     pub(crate) fn start(inner: Arc<Inner>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(inner, stopped));
@@ -54,14 +51,12 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        let snapshot =
-            period.is_multiple_of(SNAPSHOT_PERIODS) && inner.levels_are_true.load(Ordering::Acquire);
         let flush = period.is_multiple_of(FLUSH_PERIODS);
         if flush {
             inner.flush_uses().await;
         }
         let inner = Arc::clone(&inner);
-        let step = tokio::task::spawn_blocking(move || inner.step(flush, snapshot));
+        let step = tokio::task::spawn_blocking(move || inner.step(flush));
         if let Err(error) = step.await {
             tracing::error!(%error, "a step of the background work failed");
         }
@@ -69,7 +64,7 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
 }
 
 impl Inner {
-    fn step(&self, sizes: bool, snapshot: bool) {
+    fn step(&self, sizes: bool) {
         self.blobs.background_sync();
         if sizes {
             self.bad_records.retry(BAD_RECORDS_TIME);
@@ -79,9 +74,6 @@ impl Inner {
             self.sync_audit();
             let audit = self.auditor.as_ref().map_or(0, |auditor| auditor.log.allocated());
             self.blobs.set_other_bytes(bytes + catalog.aside_bytes + audit);
-        }
-        if snapshot && let Err(error) = self.blobs.snapshot(self.gate.snapshot_time()) {
-            tracing::warn!(%error, "no snapshot of the levels was written");
         }
     }
 

@@ -67,13 +67,20 @@ impl Inner {
     }
 
     async fn publish_in_order(self: Arc<Self>, publication: Publication) -> Result<Published> {
-        let ticket = self.gate.ticket()?;
+        let mut ticket = self.gate.ticket()?;
         let subjects = distinct(&publication.names);
         let at_once = self.walker.walk_at_once(&subjects, ticket.time(), self.gate.fresh_from())?;
-        let walked = match at_once {
+        let mut walked = match at_once {
             Some(walked) => walked,
-            None => self.walk_all(self.walks.turn().await?, subjects, ticket.time()).await?,
+            None => self.walk_all(self.walks.turn().await?, subjects.clone(), ticket.time()).await?,
         };
+        // What an earlier walk raised lies below this ticket, and may have been let go since it was looked at.
+        if walked.is_whole() && !ticket.hold(walked.raised_to, || self.blobs.waterline()) {
+            walked = self.walk_all(self.walks.turn().await?, subjects, ticket.time()).await?;
+            if walked.is_whole() && !ticket.hold(walked.raised_to, || self.blobs.waterline()) {
+                return Err(Error::Busy("what this name needs is being let go: push it again".into()));
+            }
+        }
         if !walked.is_whole() {
             return self.not_whole(publication, walked, ticket.time()).await;
         }

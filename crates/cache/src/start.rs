@@ -17,12 +17,19 @@ use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::instance::Instances;
+use crate::let_go_names::LetGoNames;
+use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::verify::Verifier;
 use crate::walks::Walks;
-use crate::{Cache, CacheOptions, OpenError, Opened};
+use crate::{Cache, CacheOptions, MaxSize, OpenError, Opened};
 
+/// The limit where none was set, in percent of the volume.
+const MAX_SIZE_PERCENT: u8 = 90;
+/// Bytes of the catalog's log at which it is written back: a 128th of the limit, within these.
+const WAL_BYTES_LEAST: u64 = 512 << 10;
+const WAL_BYTES_MOST: u64 = 32 << 20;
 /// Tries to restore the levels after an unclean stop; each follows a check that cures the catalog.
 const RESTORE_TRIES: u32 = 3;
 
@@ -42,8 +49,9 @@ impl Cache {
         let inner = Arc::new(inner);
         forget_what_is_gone(&inner.catalog, &started.blobs.gone).await;
         let maintenance = Maintenance::start(Arc::clone(&inner));
+        let letting_go = letting_go::Task::start(Arc::clone(&inner));
         if let Ok(mut place) = inner.maintenance.lock() {
-            *place = Some(maintenance);
+            *place = Some((maintenance, letting_go));
         }
         if !started.blobs.clean || !started.catalog_clean {
             let inner = Arc::clone(&inner);
@@ -62,9 +70,11 @@ struct Begun {
 fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, Begun), OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
-    let auditor = auditor(options, &disk).map_err(open_error)?;
+    let limit = limit(options, &disk).map_err(open_error)?;
+    let auditor = auditor(options, limit, &disk).map_err(open_error)?;
     let witness = auditor.clone().map(|auditor| auditor as Arc<dyn Witness>);
-    let catalog_options = CatalogOptions { witness, ..CatalogOptions::default() };
+    let wal_bytes = (limit / 128).clamp(WAL_BYTES_LEAST, WAL_BYTES_MOST);
+    let catalog_options = CatalogOptions { witness, wal_bytes, ..CatalogOptions::default() };
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &catalog_options).map_err(open_error)?;
     let clock = Arc::new(Clock::start(catalog_started.last_time));
@@ -77,7 +87,13 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
     let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
     let (blobs, started) = Blobs::open(
         disk,
-        &BlobsOptions { limit: options.max_size, blob_max: options.max_blob_size, ..BlobsOptions::default() },
+        &BlobsOptions {
+            limit: Some(limit),
+            keep_free: options.keep_free,
+            blob_max: options.max_blob_size,
+            room_wait: options.room_wait,
+            ..BlobsOptions::default()
+        },
         Arc::clone(&clock),
         catalog_started.waterline,
         damaged,
@@ -93,6 +109,10 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
     let catalog_figures = catalog.figures();
     let opened = Opened { clean: started.clean && catalog_started.clean, findings };
     let gate = Gate::new(Arc::clone(&clock), options.lease);
+    let clean = started.clean && catalog_started.clean;
+    if !clean {
+        gate.hold_for_a_lease();
+    }
     let inner = Inner {
         walker: Walker::new(blobs.clone()),
         verifier: Verifier::new(blobs.clone()),
@@ -109,22 +129,31 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         auditor,
         walks: Walks::new(options.look_ups_waiting),
         replacement: ReplacementRules(options.replacement.clone()),
-        levels_are_true: AtomicBool::new(started.clean && catalog_started.clean),
+        levels_are_true: AtomicBool::new(clean),
+        letting_go: LettingGo::new(catalog_started.waterline),
+        let_go_names: LetGoNames::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
     Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
 }
 
-/// The audit log, which may take its part of what the store will find to be its limit.
-fn auditor(options: &CacheOptions, disk: &Arc<dyn Disk>) -> millpond_store::Result<Option<Arc<Auditor>>> {
-    let limit = match options.max_size {
-        Some(limit) => limit,
-        None => {
-            let space = disk.space();
-            space.map_err(|error| StoreError::io("asking for the size of the volume", error))?.total / 100
-                * 90
-        }
-    };
+/// The most that the data directory may take, in bytes.
+fn limit(options: &CacheOptions, disk: &Arc<dyn Disk>) -> millpond_store::Result<u64> {
+    let max_size = options.max_size.unwrap_or(MaxSize::Percent(MAX_SIZE_PERCENT));
+    if let MaxSize::Bytes(bytes) = max_size {
+        return Ok(bytes);
+    }
+    let space = disk.space();
+    let volume = space.map_err(|error| StoreError::io("asking for the size of the volume", error))?.total;
+    Ok(max_size.bytes(volume))
+}
+
+/// The audit log, which may take its part of the limit.
+fn auditor(
+    options: &CacheOptions,
+    limit: u64,
+    disk: &Arc<dyn Disk>,
+) -> millpond_store::Result<Option<Arc<Auditor>>> {
     let Some(bytes) = options.audit.bytes(limit) else { return Ok(None) };
     Ok(Some(Arc::new(Auditor::new(Audit::open(Arc::clone(disk), bytes)?))))
 }

@@ -11,6 +11,9 @@ use crate::size::Size;
 /// The least that a store can work with, of which the default takes nine tenths of the file system.
 const FILE_SYSTEM_LEAST: u64 = 9_000_000;
 
+/// A larger limit than this share of the file system is warned of.
+const LIMIT_PERCENT_MOST: u64 = 95;
+
 /// Refuses a data directory that can never be one, before anything is made.
 pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     let Given { value: data, place } = &settings.data;
@@ -97,15 +100,23 @@ impl Room {
         Some(Self { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
     }
 
-    /// What says that a limit is more than there is room for, when `used` bytes of ours are in it already.
-    pub(crate) fn too_little_for(&self, limit: Size, used: Size) -> Option<String> {
-        // As the store does: it leaves that much to others.
-        let left = (self.total / 100 * 5).min(2_000_000_000);
+    /// What says that a limit is more than there is room for, when `used` bytes of ours are in it already and so many are
+    /// to be left to others.
+    pub(crate) fn too_little_for(&self, limit: Size, used: Size, keep_free: Option<Size>) -> Option<String> {
+        // As the store does.
+        let left = keep_free.map_or_else(|| (self.total / 100 * 5).min(2_000_000_000), |size| size.0);
         let most = used.0.saturating_add(self.free.saturating_sub(left));
+        if most >= limit.0 && limit.0 > self.total / 100 * LIMIT_PERCENT_MOST {
+            return Some(format!(
+                "the limit of {limit} is more than {LIMIT_PERCENT_MOST} % of the file system, which has {}: it gets slow \
+                 when it is that full, and logs beside the data find no room; give a smaller --max-size",
+                Size(self.total)
+            ));
+        }
         (most < limit.0).then(|| {
             format!(
-                "the file system has room for {} of the {limit} that may be used, {} being left free: pushes are \
-                 refused beyond that; give a smaller --max-size, or make room",
+                "the file system has room for {} of the {limit} that may be used, {} being left free: what was used \
+                 least recently is let go before that; give a smaller --max-size, or make room",
                 Size(most),
                 Size(left)
             )
@@ -138,9 +149,12 @@ mod tests {
     fn limit_above_what_is_free_is_told_with_figures() {
         let gb = |count: u64| Size(count * 1_000_000_000);
         let room = Room { total: gb(100).0, free: gb(32).0 };
-        assert_eq!(room.too_little_for(gb(30), gb(0)), None);
-        assert_eq!(room.too_little_for(gb(40), gb(10)), None);
-        let said = room.too_little_for(gb(90), gb(10)).unwrap();
+        assert_eq!(room.too_little_for(gb(30), gb(0), None), None);
+        assert_eq!(room.too_little_for(gb(40), gb(10), None), None);
+        assert!(room.too_little_for(gb(40), gb(10), Some(gb(3))).unwrap().contains("3.0 GB being left"));
+        let empty = Room { total: gb(100).0, free: gb(100).0 };
+        assert!(empty.too_little_for(gb(96), gb(0), None).unwrap().contains("more than 95 %"));
+        let said = room.too_little_for(gb(90), gb(10), None).unwrap();
         assert!(
             said.contains("room for 40.0 GB of the 90.0 GB") && said.contains("2.0 GB being left"),
             "{said}"

@@ -124,7 +124,8 @@ async fn serve_from(
 async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     let options = CacheOptions {
         data: settings.data.value.clone(),
-        max_size: settings.max_size.as_ref().map(|size| size.value.0),
+        max_size: settings.max_size.as_ref().map(|limit| limit.value.max_size()),
+        keep_free: settings.keep_free.as_ref().map(|size| size.value.0),
         max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
         lease: seconds(settings.lease.value),
         look_up_time: seconds(settings.look_up_time.value),
@@ -149,6 +150,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
                 kind: instance.keeps.value.0,
             })
             .collect(),
+        ..CacheOptions::default()
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
     for finding in opened.findings {
@@ -205,7 +207,8 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
     let data = absolute(&settings.data.value);
     let (used, limit) = (Size(figures.used_bytes), Size(figures.limit_bytes));
     let room = Room::of(&data);
-    if let Some(warning) = room.and_then(|room| room.too_little_for(limit, used)) {
+    let keep_free = settings.keep_free.as_ref().map(|size| size.value);
+    if let Some(warning) = room.and_then(|room| room.too_little_for(limit, used, keep_free)) {
         tracing::warn!("{warning}");
     }
     let system = rustix::system::uname();

@@ -44,7 +44,7 @@ pub(crate) async fn look_up_many<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millpond_cache::CacheOptions;
+    use millpond_cache::{CacheOptions, MaxSize};
     use std::future::pending;
     use std::time::Duration;
 
@@ -53,7 +53,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let look_up_time = Duration::from_secs(7);
-        let options = CacheOptions { data, max_size: Some(1 << 30), look_up_time, ..CacheOptions::default() };
+        let options = CacheOptions { data, max_size: Some(MaxSize::Bytes(1 << 30)), look_up_time, ..CacheOptions::default() };
         let (cache, _) = Cache::open(options).await.unwrap();
         tokio::time::pause();
         let before = tokio::time::Instant::now();

@@ -84,6 +84,16 @@ struct CacheMetrics {
     names_refused: Counter<u64, AtomicU64>,
     bad_records: Counter<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
+    names_let_go: Counter<u64, AtomicU64>,
+    blobs_let_go: Counter<u64, AtomicU64>,
+    bytes_let_go: Counter<u64, AtomicU64>,
+    let_go_lookups: Counter<u64, AtomicU64>,
+    given_back: Counter<u64, AtomicU64>,
+    compacted: Counter<u64, AtomicU64>,
+    waterline: Gauge<u64, AtomicU64>,
+    lease: Gauge<u64, AtomicU64>,
+    lease_set: Gauge<u64, AtomicU64>,
+    full: Gauge<u64, AtomicU64>,
 }
 
 /// From a tenth of a millisecond to about 100 s.
@@ -205,6 +215,33 @@ impl CacheMetrics {
         let help = "Pushes refused because the name has a value that may not be replaced";
         total("names_refused", help, &self.names_refused);
         total("bad_records", "Bad records found", &self.bad_records);
+        self.register_letting_go(registry);
+    }
+
+    fn register_letting_go(&self, registry: &mut Registry) {
+        let mut total = |name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
+            registry.register(name, help, counter.clone());
+        };
+        total("names_let_go", "Names let go to make room", &self.names_let_go);
+        total("blobs_let_go", "Blobs let go to make room", &self.blobs_let_go);
+        let help = "Look-ups of names that had been let go: what more disk would have spared";
+        total("let_go_lookups", help, &self.let_go_lookups);
+        let mut bytes = |name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
+            registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
+        };
+        bytes("let_go", "Bytes of blobs let go to make room", &self.bytes_let_go);
+        bytes("given_back", "Bytes of packs given back to the volume", &self.given_back);
+        bytes("compacted", "Bytes of blobs moved to another pack to give space back", &self.compacted);
+        let mut seconds = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
+            registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+        };
+        let help = "What was last used before this Unix time has been let go; 0 if nothing was yet";
+        seconds("waterline_timestamp", help, &self.waterline);
+        let help = "For how long what is looked up stays; less than what was set while the volume is too small";
+        seconds("lease", help, &self.lease);
+        seconds("lease_set", "For how long what is looked up should stay", &self.lease_set);
+        let help = "1 while uploads are refused since all that is there is in use";
+        registry.register("full", help, self.full.clone());
     }
 
     fn set(&self, figures: &Figures) {
@@ -224,6 +261,16 @@ impl CacheMetrics {
         set_counter(&self.names_refused, figures.names_refused);
         set_counter(&self.bad_records, figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
+        set_counter(&self.names_let_go, figures.names_let_go);
+        set_counter(&self.blobs_let_go, figures.blobs_let_go);
+        set_counter(&self.bytes_let_go, figures.bytes_let_go);
+        set_counter(&self.let_go_lookups, figures.let_go_lookups);
+        set_counter(&self.given_back, figures.bytes_given_back);
+        set_counter(&self.compacted, figures.bytes_moved);
+        self.waterline.set(figures.waterline);
+        self.lease.set(figures.lease_seconds);
+        self.lease_set.set(figures.lease_set_seconds);
+        self.full.set(u64::from(figures.is_full));
     }
 }
 
@@ -249,6 +296,9 @@ mod tests {
             bad_records: 3,
             lookups_timed_out: 4,
             lookups_shed: 5,
+            bytes_let_go: 6,
+            waterline: 1_700_000_000,
+            lease_seconds: 60,
             poisoned: Some("EIO".into()),
             ..Figures::default()
         };
@@ -268,6 +318,10 @@ mod tests {
             "# TYPE millpond_failed_lookups counter",
             "millpond_lookups_timed_out_total 4",
             "millpond_lookups_shed_total 5",
+            "millpond_let_go_bytes_total 6",
+            "millpond_waterline_timestamp_seconds 1700000000",
+            "millpond_lease_seconds 60",
+            "millpond_full 0",
             concat!("millpond_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             r#"millpond_volume_info{data="/srv/pond"} 1"#,
             "# EOF",

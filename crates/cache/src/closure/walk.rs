@@ -315,7 +315,9 @@ impl Walk<'_> {
     fn tree_by_memo(&mut self, root: &Digest, memo: &mut Memo) -> Result<Vec<Digest>> {
         match memo.whole {
             Some((level, epoch))
-                if epoch == self.found.epoch && (level >= self.to || level >= self.fresh_from) =>
+                if epoch == self.found.epoch
+                    && (level >= self.to || level >= self.fresh_from)
+                    && level >= self.walker.blobs.waterline() =>
             {
                 self.found.raised_to = self.found.raised_to.min(level);
                 self.found.unsynced.merge(&memo.unsynced);

@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::{
     Access, AssetKind, AssetPush, AssetQuery, Bounds, Cache, CacheOptions, Client, Error, FoundAsset,
-    InstanceOptions, Permit, Published, Pull, Push, Result,
+    InstanceOptions, MaxSize, Permit, Published, Pull, Push, Result,
 };
 
 /// A cache with a permit for everything.
@@ -32,7 +32,7 @@ struct Fixture {
 fn options(data: &Path) -> CacheOptions {
     CacheOptions {
         data: data.to_owned(),
-        max_size: Some(256 << 20),
+        max_size: Some(MaxSize::Bytes(256 << 20)),
         instances: vec![InstanceOptions { name: "other".into(), ..InstanceOptions::default() }],
         ..CacheOptions::default()
     }

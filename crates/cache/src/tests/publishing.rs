@@ -173,7 +173,7 @@ async fn push_cannot_multiply_references_by_its_uris() {
 #[tokio::test]
 async fn names_take_no_more_than_their_share_and_those_there_are_served() {
     let data = tempfile::tempdir().unwrap();
-    let small = CacheOptions { max_size: Some(8 << 20), ..options(data.path()) };
+    let small = CacheOptions { max_size: Some(MaxSize::Bytes(8 << 20)), ..options(data.path()) };
     let fixture = Fixture::of(Cache::open(small).await.unwrap().0);
     let blob = fixture.put("x").await.unwrap();
     let uris = |round: usize| (0..100).map(|number| format!("urn:{round}:{number}")).collect();

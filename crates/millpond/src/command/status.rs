@@ -6,6 +6,7 @@ use millpond_proto::admin::{GetStatusRequest, Listener, ServerStatus};
 use serde_json::{Value, json};
 
 use super::ask::AskFlags;
+use super::moment;
 use super::{print, print_json};
 use crate::exit::{Code, Failure};
 use crate::greeting::share;
@@ -51,6 +52,24 @@ fn text(status: &ServerStatus) -> String {
     if volume.pending_names > 0 {
         text += &format!("names that wait for their blobs: {}\n", volume.pending_names);
     }
+    if volume.waterline > 0 {
+        text += &format!(
+            "let go: what was last used before {}; since the start {} names and {} of blobs, {} look-ups came too late\n",
+            moment::written(volume.waterline),
+            volume.names_let_go,
+            Size(volume.bytes_let_go),
+            volume.let_go_lookups,
+        );
+    }
+    if volume.lease_seconds < volume.lease_set_seconds {
+        text += &format!(
+            "the volume is too small for its load: what is looked up stays for {} s, not for {} s\n",
+            volume.lease_seconds, volume.lease_set_seconds
+        );
+    }
+    if volume.full {
+        text += "full: uploads are refused since all that is there is in use\n";
+    }
     if status.read_only {
         text += "read-only: every push is refused\n";
     }
@@ -91,5 +110,12 @@ fn to_json(status: &ServerStatus) -> Value {
         "blobs": volume.blobs,
         "names": volume.names,
         "pending_names": volume.pending_names,
+        "waterline": volume.waterline,
+        "lease_seconds": volume.lease_seconds,
+        "lease_set_seconds": volume.lease_set_seconds,
+        "names_let_go": volume.names_let_go,
+        "bytes_let_go": volume.bytes_let_go,
+        "let_go_lookups": volume.let_go_lookups,
+        "full": volume.full,
     })
 }

@@ -5,10 +5,13 @@ use millpond_cache::{InstanceName, Rights};
 
 use super::{
     Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Listener, MAX_SIZE_LEAST, Place,
-    REQUEST_MEMORY_LEAST, Settings, Socket, usage,
+    Limit, REQUEST_MEMORY_LEAST, Settings, Socket, usage,
 };
 use crate::exit::Failure;
+use crate::span::Span;
 
+/// What is looked up can be promised for so long at most.
+const LEASE_MOST: Span = Span { seconds: 7 * 24 * 3600 };
 /// What to do about something given twice.
 const TAKE_OUT: &str = "take one of the two out";
 /// What stands before the names of users who come by the administration socket.
@@ -22,8 +25,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             "give the path of a directory, or leave it out for millpond-data in the current one",
         ));
     }
-    if let Some(size) = settings.max_size.as_ref().filter(|size| size.value < MAX_SIZE_LEAST) {
-        let (place, size) = (&size.place, size.value);
+    if let Some(Given { value: Limit::Bytes(size), place }) = &settings.max_size
+        && *size < MAX_SIZE_LEAST
+    {
         return Err(usage(
             format!("{place}: a volume of at most {size} ({} bytes) is too small to work", size.0),
             format!("give at least {MAX_SIZE_LEAST}"),
@@ -42,6 +46,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {
         let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
         return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
+    }
+    if settings.lease.value > LEASE_MOST {
+        let sentence = format!("{}: a lease of {} is too long", settings.lease.place, settings.lease.value);
+        return Err(usage(sentence, "give at most 7d: what is to be kept for longer is not looked up again and again"));
     }
     check_limits(settings)?;
     if let Some(Given { value: Socket::At(path), place }) = &settings.admin_socket
@@ -361,10 +369,11 @@ mod tests {
 
     #[test]
     fn sizes_that_cannot_work_are_refused() {
-        let size = |size| Some(Given::by_flag("--max-size", size));
+        let size = |size| Some(Given::by_flag("--max-size", Limit::Bytes(size)));
         let small = Settings { max_size: size(Size(7_999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("7999999"));
         check(&Settings { max_size: size(MAX_SIZE_LEAST), ..small }).unwrap();
+        let size = |size| Some(Given::by_flag("max_cas_blob_size", size));
         let small = Settings { max_cas_blob_size: size(Size(999_999)), ..settings("[::1]:1", false) };
         assert!(check(&small).unwrap_err().to_string().contains("at most 999.9 KB"));
         check(&Settings { max_cas_blob_size: size(BLOB_SIZE_LEAST), ..small }).unwrap();

@@ -107,6 +107,8 @@ pub(super) fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limit;
+    use crate::size::Size;
 
     fn variables(pairs: &[(&str, &str)]) -> Result<Environment, Failure> {
         read(pairs.iter().map(|(name, value)| (name.into(), value.into())))
@@ -125,7 +127,7 @@ mod tests {
         let Environment { read, warnings } = variables(&pairs).unwrap();
         assert!(warnings.is_empty());
         assert_eq!(read.file.store.data.unwrap().get_ref().to_str().unwrap(), pairs[0].1);
-        assert_eq!(read.file.store.max_size.unwrap().get_ref().0, 60_000_000);
+        assert_eq!(*read.file.store.max_size.unwrap().get_ref(), Limit::Bytes(Size(60_000_000)));
         assert_eq!(read.file.listener.len(), 2);
         let [main, empty] = &read.file.instance[..] else { panic!("{:?}", read.file.instance) };
         assert!(main.name.get_ref() == "main" && main.keeps.is_none() && empty.name.get_ref().is_empty());

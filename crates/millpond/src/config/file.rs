@@ -11,6 +11,7 @@ use toml::de::{DeTable, Deserializer};
 use super::audit::Keep;
 use super::header::Header;
 use super::instance::Keeps;
+use super::limit::Limit;
 use super::lists::{Networks, Patterns};
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
@@ -117,7 +118,9 @@ pub(crate) struct Store {
     /// The data directory; a relative one lies beside the configuration file.
     pub(crate) data: Option<Spanned<PathBuf>>,
     /// How much the volume may hold, everything counted: `"500GB"`.
-    pub(crate) max_size: Option<Spanned<Size>>,
+    pub(crate) max_size: Option<Spanned<Limit>>,
+    /// What its file system must have left for others.
+    pub(crate) keep_free: Option<Spanned<Size>>,
     /// The largest blob that is taken.
     pub(crate) max_cas_blob_size: Option<Spanned<Size>>,
     /// How long a client can count on what it was told is there: `"3h"`.
@@ -355,7 +358,7 @@ mod tests {
         let read = parse(Path::new("pond.toml"), text).unwrap();
         let File { store, listener, instance, .. } = &read.file;
         let size = read.given(store.max_size.as_ref().unwrap(), "max_size");
-        assert_eq!(size.value, Size(60_000_000));
+        assert_eq!(size.value, Limit::Bytes(Size(60_000_000)));
         assert_eq!(size.place.to_string(), "pond.toml, line 4, max_size");
         assert_eq!(*store.lease.as_ref().unwrap().get_ref(), Span { seconds: 5400 });
         assert!(*listener[0].insecure.as_ref().unwrap().get_ref());

@@ -8,6 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Deserialize;
 
 use super::instance;
+use super::limit::Limit;
 use super::reference::help;
 use super::socket::Socket;
 use crate::size::Size;
@@ -38,7 +39,7 @@ pub(crate) struct Flags {
 
     /// How much is held, everything counted.
     #[arg(long, value_name = "SIZE", help = help("--max-size"))]
-    pub(crate) max_size: Option<Size>,
+    pub(crate) max_size: Option<Limit>,
 
     /// How long what a client was told is there stays.
     #[arg(long, value_name = "TIME", help = help("--lease"))]

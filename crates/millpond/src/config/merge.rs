@@ -111,8 +111,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("authorized_allow", Allowed(Rights::Push))),
         issuers: layers.tables(|file| &file.issuer).map(Issuer::of).collect(),
         authorities: layers.tables(|file| &file.authority).map(authority).collect(),
-        max_size: (flags.max_size.map(|size| given("--max-size", size)))
+        max_size: (flags.max_size.map(|limit| Given::by_flag("--max-size", limit)))
             .or_else(|| layers.find("max_size", |file| file.store.max_size.as_ref())),
+        keep_free: layers.find("keep_free", |file| file.store.keep_free.as_ref()),
         max_cas_blob_size: layers.find("max_cas_blob_size", |file| file.store.max_cas_blob_size.as_ref()),
         lease: (flags.lease.map(|lease| Given::by_flag("--lease", lease)))
             .or_else(|| layers.find("lease", |file| file.store.lease.as_ref()))
@@ -299,6 +300,7 @@ mod tests {
 
     use super::*;
     use crate::config::{check, environment};
+    use crate::config::Limit;
     use crate::size::Size;
 
     fn flags(arguments: &[&str]) -> Flags {
@@ -344,7 +346,7 @@ mod tests {
         let settings = merge(flags(&[]), &environment, &file);
         assert_eq!(settings.data.value, Path::new("c"));
         assert_eq!(settings.data.place, Place::Variable("MILLPOND__STORE__DATA"));
-        assert_eq!(settings.max_size.unwrap().value, Size(3_000_000_000));
+        assert_eq!(settings.max_size.unwrap().value, Limit::Bytes(Size(3_000_000_000)));
         assert_eq!(settings.lease.place.layer(), "millpond.toml:4");
         assert_eq!(settings.listeners.len(), 2);
         assert_eq!(settings.instances[0].name.value, "z");
@@ -353,7 +355,7 @@ mod tests {
             ["--data=b", "--max-size=2GB", "--listen=127.0.0.1:2", "--instance=y", "--metrics=127.0.0.1:5"];
         let settings = merge(flags(&arguments), &environment, &file);
         assert_eq!(settings.data, Given::by_flag("--data", "b".into()));
-        assert_eq!(settings.max_size, Some(Given::by_flag("--max-size", Size(2_000_000_000))));
+        assert_eq!(settings.max_size, Some(Given::by_flag("--max-size", Limit::Bytes(Size(2_000_000_000)))));
         assert_eq!(settings.lease.value.seconds, 3600);
         assert_eq!(settings.listeners[0].address.port(), 2);
         assert_eq!(settings.instances[0].name, Given::by_flag("--instance", "y".to_owned()));

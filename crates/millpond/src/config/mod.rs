@@ -27,6 +27,7 @@ mod hostile;
 mod instance;
 mod issuer;
 mod keys;
+mod limit;
 mod lists;
 mod merge;
 mod place;
@@ -43,6 +44,7 @@ pub(crate) use flags::Flags;
 pub(crate) use header::Header;
 pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
+pub(crate) use limit::Limit;
 pub(crate) use lists::{Networks, Patterns};
 pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
@@ -60,7 +62,9 @@ pub(crate) struct Settings {
     /// The data directory: the volume.
     pub(crate) data: Given<PathBuf>,
     /// How much the volume may hold, everything counted; without it, nine tenths of the file system.
-    pub(crate) max_size: Option<Given<Size>>,
+    pub(crate) max_size: Option<Given<Limit>>,
+    /// What its file system must have left for others; without it, the smaller of 2 GB and a twentieth.
+    pub(crate) keep_free: Option<Given<Size>>,
     /// The largest blob that is taken, if that is less than half of what there is room for.
     pub(crate) max_cas_blob_size: Option<Given<Size>>,
     /// For how long a client that got an answer can count on the blobs behind it.

@@ -93,11 +93,19 @@ const STORE: Section = Section {
             name: "max_size",
             value: "\"500GB\"",
             default: Some("90 % of the file system, whatever else lies on it"),
-            text: "The most that the directory may take, everything counted, as in 500GB or 64MiB. At least 8 MB. The \
-                   smaller of 2 GB and 5 % of the file system are left free in any case; the start warns of a limit \
-                   that other files leave no room for.",
+            text: "The most that the directory may take, everything counted, as in 500GB or 64MiB, or a share of its \
+                   file system, as in 80%. At least 8 MB. When it is nearly full, what was used least recently is let \
+                   go. The start warns of a limit that other files leave no room for.",
             flag: Some("--max-size SIZE"),
             variable: "MILLPOND__STORE__MAX_SIZE",
+            ..KEY
+        },
+        Key {
+            name: "keep_free",
+            value: "\"2GB\"",
+            default: Some("the smaller of 2 GB and 5 % of the file system"),
+            text: "What is left free on the file system, whatever max_size says.",
+            variable: "MILLPOND__STORE__KEEP_FREE",
             ..KEY
         },
         Key {
@@ -112,8 +120,10 @@ const STORE: Section = Section {
         Key {
             name: "lease",
             value: "\"3h\"",
-            text: "For how long a client can count on what it was told is there, as in 3h or 90m; with 0s it may be \
-                   gone when the client asks for it.",
+            text: "For how long a client can count on what it was told is there, as in 3h or 90m, up to 7d. If what \
+                   is in use leaves no room for what is pushed, it is shortened by halves, down to one minute at \
+                   least, and a warning says so. With 0s nothing is promised: what a client was told is there may be \
+                   gone when it pushes the name or asks for the blob.",
             flag: Some("--lease TIME"),
             variable: "MILLPOND__STORE__LEASE",
             ..KEY

@@ -15,7 +15,11 @@ impl Display for Settings {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("[store]\n")?;
         line(to, "data", &quoted(self.data.value.display()), &self.data.place)?;
-        size(to, "max_size", self.max_size.as_ref())?;
+        match &self.max_size {
+            Some(limit) => number(to, "max_size", limit)?,
+            None => unsaid(to, "max_size")?,
+        }
+        size(to, "keep_free", self.keep_free.as_ref())?;
         size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
         given(to, "lease", &self.lease)?;
         number(to, "read_only", &self.read_only)?;

@@ -35,6 +35,7 @@ mod bst_tls;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
+mod full_volume;
 mod hostile;
 mod issued;
 mod issuer;

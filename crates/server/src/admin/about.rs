@@ -53,6 +53,13 @@ impl About {
                 blobs: figures.blobs,
                 names: figures.names,
                 pending_names: figures.pending_names,
+                waterline: figures.waterline,
+                lease_seconds: figures.lease_seconds,
+                lease_set_seconds: figures.lease_set_seconds,
+                names_let_go: figures.names_let_go,
+                bytes_let_go: figures.bytes_let_go,
+                let_go_lookups: figures.let_go_lookups,
+                full: figures.is_full,
             }),
             poisoned: figures.poisoned.unwrap_or_default(),
         }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions};
+use millpond_cache::{Bounds, Cache, CacheOptions, InstanceOptions, MaxSize};
 use millpond_proto::asset::fetch_client::FetchClient;
 use millpond_proto::asset::push_client::PushClient;
 use millpond_proto::buildstream::reference_storage_client::ReferenceStorageClient;
@@ -52,7 +52,7 @@ impl TestServer {
         let data = tempfile::tempdir().unwrap();
         let cache_options = CacheOptions {
             data: data.path().to_owned(),
-            max_size,
+            max_size: max_size.map(MaxSize::Bytes),
             instances: ["main", "team/a"]
                 .map(|name| InstanceOptions { name: name.into(), ..InstanceOptions::default() })
                 .into(),

@@ -18,7 +18,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use table::{Slot, Table};
 
-use crate::blobs::format::Place;
+use crate::blobs::format::{FooterEntry, Place};
 use crate::{Digest, Level};
 
 const SHARDS: usize = 1024;
@@ -88,6 +88,11 @@ pub(crate) struct Location {
 }
 
 impl Location {
+    /// Bytes that it takes in its pack, its line in the footer included.
+    pub(crate) fn occupied(&self) -> u64 {
+        self.stored.bytes() + FooterEntry::LEN as u64
+    }
+
     /// The byte of the pack at which the record ends.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.place.offset) * 8 + self.stored.bytes()
@@ -262,6 +267,14 @@ impl Index {
         let mut table = self.shard(key).write();
         table.get(key).filter(|slot| slot.location().place == place)?;
         table.remove(key)
+    }
+
+    /// Takes out what lies below `waterline`, shard by shard, and shows what was taken out after the lock.
+    pub(crate) fn drop_below(&self, waterline: Level, mut dropped: impl FnMut(&Entry)) {
+        for shard in self.shards.iter() {
+            let removed = shard.write().remove_where(|entry| entry.level < waterline);
+            removed.iter().for_each(&mut dropped);
+        }
     }
 
     /// Takes out all entries for which `gone` says so; it runs under a shard's lock and must take no lock.

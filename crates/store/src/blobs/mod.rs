@@ -13,6 +13,7 @@ mod encoding;
 pub mod format;
 mod group_sync;
 mod index;
+mod letting_go;
 pub mod pack;
 mod pack_set;
 mod packs;
@@ -31,6 +32,7 @@ pub mod volume;
 
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
+pub use letting_go::Dropped;
 pub use packs::{BlobFigures, Blobs, BlobsOptions};
 pub use reader::BlobReader;
 pub use scan_levels::BytesByAge;

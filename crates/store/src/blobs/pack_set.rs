@@ -27,7 +27,7 @@ const OPEN_MAX: usize = 1024;
 pub(super) struct PackCounters {
     /// The length of the sealed file, 0 while it is not sealed.
     sealed_len: AtomicU64,
-    /// Bytes of records that the index points to.
+    /// Bytes of records that the index points to, with their lines in the footer.
     live: AtomicU64,
     /// Bytes that the books of space have for it.
     counted: AtomicU64,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ use super::pack_set::Standing;
 use super::reader::BlobReader;
 use super::scan_levels::BytesByAge;
 use super::shared::{Raised, Shared};
+use super::space::Reservation;
 use super::start::{Started, start};
 use super::upload::Upload;
 use crate::disk::Disk;
@@ -28,9 +30,12 @@ const SYNCS_AT_A_TIME: usize = 16;
 /// How a store is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlobsOptions {
-    /// Bytes that the data folder may hold in all, at least 8 000 000. `None`: 90 % of the volume. Either way the
-    /// smaller of 2 GB and 5 % of the volume is left free.
+    /// Bytes that the data folder may hold in all, at least 8 000 000. `None`: 90 % of the volume.
     pub limit: Option<u64>,
+    /// Bytes that the volume must have left. `None`: the smaller of 2 GB and 5 % of it.
+    pub keep_free: Option<u64>,
+    /// For how long a write that finds no room waits for it: zero where nobody lets go.
+    pub room_wait: Duration,
     /// The largest blob that is taken, in bytes, where that is less than what the store itself takes.
     pub blob_max: Option<u64>,
     /// [`Blobs::sync`] does not wait for the disk: a power cut may then cost what was promised.
@@ -67,7 +72,7 @@ pub struct BlobFigures {
 /// The blobs of a volume. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Blobs {
@@ -213,10 +218,26 @@ impl Blobs {
     pub async fn put_many(&self, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<()>> {
         let shared = self.shared.clone();
         let count = blobs.len();
-        match self.shared.turns.write(move || Ok(shared.put_many(&blobs))).await {
+        let claim = self.claim_for(&blobs).await;
+        match self.shared.turns.write(move || Ok(shared.put_many(&blobs, claim))).await {
             Ok(results) => results,
             Err(error) => super::appending::repeat_error(&error, count),
         }
+    }
+
+    /// A claim on what these blobs may need; on nothing if there is no room for all of them, and none was made.
+    async fn claim_for(&self, blobs: &[(Digest, Bytes)]) -> Reservation {
+        let most = self.shared.space.blob_max();
+        let needed = |(digest, _): &(Digest, Bytes)| {
+            if digest.size() <= most { occupied(digest.size()) } else { 0 }
+        };
+        let mut claim = self.shared.space.claim();
+        if claim.grow(blobs.iter().map(needed).sum()).is_err() {
+            let missing = blobs.iter().filter(|(digest, _)| !self.contains(digest));
+            // Each is told by itself then, as far as there is room.
+            let _ = claim.grow_patiently(missing.map(needed).sum()).await;
+        }
+        claim
     }
 
     /// Begins an upload. Dropped unfinished, it vanishes.
@@ -254,7 +275,7 @@ impl Blobs {
         BlobFigures {
             limit: shared.space.limits().limit,
             used: shared.space.used(),
-            free: shared.space.free(),
+            free: shared.space.available(),
             live: shared.packs.live(),
             packs_max: shared.space.packs_max(),
             blob_max: shared.space.blob_max(),
@@ -297,8 +318,12 @@ impl Blobs {
 }
 
 impl Shared {
-    /// See [`Blobs::put_many`]. Blocks.
-    pub(super) fn put_many(self: &Arc<Self>, blobs: &[(Digest, Bytes)]) -> Vec<Result<()>> {
+    /// See [`Blobs::put_many`]. `claimed` holds what it may need, or nothing. Blocks.
+    pub(super) fn put_many(
+        self: &Arc<Self>,
+        blobs: &[(Digest, Bytes)],
+        mut claimed: Reservation,
+    ) -> Vec<Result<()>> {
         let mut results: Vec<Result<()>> =
             blobs.iter().map(|(digest, content)| check(digest, content)).collect();
         let mut small = (Vec::new(), Vec::new());
@@ -312,15 +337,19 @@ impl Shared {
                 continue;
             }
             if digest.size() >= self.space.limits().single_from {
-                *result = self.put_single(digest, content);
+                *result = self.put_single(digest, content, &mut claimed);
                 continue;
             }
-            *result = claim.grow(occupied(digest.size()));
-            if result.is_ok() {
-                small.0.push(position);
-                small.1.push((*digest, content.clone()));
+            match claimed.take(occupied(digest.size())) {
+                Ok(taken) => {
+                    claim.join(taken);
+                    small.0.push(position);
+                    small.1.push((*digest, content.clone()));
+                }
+                Err(error) => *result = Err(error),
             }
         }
+        drop(claimed);
         let appended = self.append(&small.1, claim);
         for (position, appended) in small.0.into_iter().zip(appended) {
             if let Some(result) = results.get_mut(position) {
@@ -336,10 +365,14 @@ impl Shared {
         *digest == Digest::EMPTY || self.index.raise(key, self.clock.now(), self.waterline()).is_some()
     }
 
-    fn put_single(self: &Arc<Self>, digest: &Digest, content: &Bytes) -> Result<()> {
+    fn put_single(
+        self: &Arc<Self>,
+        digest: &Digest,
+        content: &Bytes,
+        claimed: &mut Reservation,
+    ) -> Result<()> {
         self.check_size(digest)?;
-        let mut claim = self.space.claim();
-        claim.grow(occupied(digest.size()))?;
+        let claim = claimed.take(occupied(digest.size()))?;
         let mut writer = self.begin_single()?;
         if let Err(error) = writer.write(content) {
             writer.abandon();

@@ -3,6 +3,8 @@
 //!
 //! It knows nothing of what may be let go.
 
+use std::collections::BTreeMap;
+
 use super::index::Index;
 use crate::Level;
 
@@ -32,7 +34,7 @@ pub(crate) fn scan(index: &Index, now: Level, waterline: Level) -> BytesByAge {
         ..BytesByAge::default()
     };
     index.for_each(|entry| {
-        let bytes = entry.location.stored.bytes();
+        let bytes = entry.location.occupied();
         if entry.level < waterline {
             found.below_waterline += bytes;
             return;
@@ -46,6 +48,37 @@ pub(crate) fn scan(index: &Index, now: Level, waterline: Level) -> BytesByAge {
         }
     });
     found
+}
+
+/// Seconds that the first of two counts takes together: about an hour, so that a volume's whole past is few counts.
+const COARSE_SECONDS: u32 = 4096;
+
+/// The lowest level below which at least `bytes` lie, of what is not below `waterline` already; `None` if there is not so
+/// much. Two walks: one finds the hour, one the second in it.
+pub(crate) fn level_above(index: &Index, waterline: Level, bytes: u64) -> Option<Level> {
+    let count = |from: Level, to: Level, seconds: u32| {
+        let mut sums = BTreeMap::<u32, u64>::new();
+        index.for_each(|entry| {
+            if entry.level >= from && entry.level <= to {
+                *sums.entry(entry.level.seconds() / seconds).or_default() += entry.location.occupied();
+            }
+        });
+        sums
+    };
+    let mut left = bytes;
+    // Takes from the lowest until it is enough; which one was it?
+    let mut lowest = |sums: BTreeMap<u32, u64>| {
+        sums.into_iter().find_map(|(bucket, sum)| {
+            let enough = sum >= left;
+            left = if enough { left } else { left - sum };
+            enough.then_some(bucket)
+        })
+    };
+    let hour = lowest(count(waterline, Level::PINNED, COARSE_SECONDS))?;
+    let start = Level::from_seconds(hour.saturating_mul(COARSE_SECONDS));
+    let second = lowest(count(start.max(waterline), start.plus(COARSE_SECONDS - 1), 1));
+    // What was raised between the two walks is not there any more: the hour as a whole then.
+    Some(second.map_or(start.plus(COARSE_SECONDS), |second| Level::from_seconds(second).plus(1)))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Shared {
             Inserted::New => {}
             Inserted::Replaced(old) => self.dead(&old),
         }
-        pack.counters.add_live(location.stored.bytes());
+        pack.counters.add_live(location.occupied());
         // Also a pack that was made while the store was being poisoned, and not seen by the one who did.
         let given_up = pack.is_given_up() || self.poison.check().is_err();
         if given_up && appended.end > pack.synced() {
@@ -139,7 +139,7 @@ impl Shared {
     /// The index does not point to this record any more.
     pub(super) fn dead(&self, location: &Location) {
         if let Some(counters) = self.packs.counters(location.place.pack) {
-            counters.remove_live(location.stored.bytes());
+            counters.remove_live(location.occupied());
         }
     }
 
@@ -213,7 +213,7 @@ impl Shared {
     pub(super) fn count_live(&self) {
         self.index.for_each(|entry| {
             if let Some(counters) = self.packs.counters(entry.location.place.pack) {
-                counters.add_live(entry.location.stored.bytes());
+                counters.add_live(entry.location.occupied());
             }
         });
     }

@@ -1,5 +1,7 @@
 //! How much the volume may hold, and who has a claim on it: limits, reservations, bytes in use.
 //!
+//! Who finds no room waits for it a while, if anybody lets go: see `room.rs`.
+//!
 //! `used` counts what the file system gave to the files (blocks, not lengths), and what is reserved: an upload reserves
 //! by bytes received, never by what its client announces.
 //!
@@ -8,10 +10,14 @@
 //!
 //! It knows neither packs nor the index; it is told what they hold.
 
+mod room;
+
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use room::Room;
 
 use crate::disk::{Disk, DiskSpace};
 use crate::{Error, Result};
@@ -46,8 +52,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// From the limit that was set, or else 90 % of the volume.
-    pub(crate) fn new(given: Option<u64>, volume: DiskSpace) -> Result<Self> {
+    /// From the limit and the bytes to leave free that were set, or else 90 % of the volume, and the smaller of 2 GB and
+    /// 5 % of it.
+    pub(crate) fn new(given: Option<u64>, keep_free: Option<u64>, volume: DiskSpace) -> Result<Self> {
         let share = |percent: u64| volume.total / 100 * percent;
         let limit = given.unwrap_or_else(|| share(90));
         if limit < LIMIT_MIN {
@@ -62,7 +69,7 @@ impl Limits {
             single_from: MIB.min(pack_max / 4),
             for_compaction: 2 * pack_max,
             for_catalog: (limit / 64).clamp(MIB, 64 * MIB),
-            keep_free: share(5).min(2_000_000_000),
+            keep_free: keep_free.unwrap_or_else(|| share(5).min(2_000_000_000)),
         })
     }
 
@@ -78,6 +85,22 @@ struct Free {
     asked: Option<Instant>,
     available: u64,
     since: u64,
+    /// What was reserved since this moment.
+    taken_since: Option<Instant>,
+    taken: u64,
+}
+
+/// How the room of a store is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoomOptions {
+    /// Bytes that the data folder may hold; `None` for 90 % of the volume.
+    pub(crate) limit: Option<u64>,
+    /// Bytes that the volume must have left; `None` for the smaller of 2 GB and 5 % of it.
+    pub(crate) keep_free: Option<u64>,
+    /// The largest blob that is taken, if that is less than what there is room for.
+    pub(crate) blob_max: Option<u64>,
+    /// For how long a write waits for room.
+    pub(crate) wait: Duration,
 }
 
 /// The books of one store.
@@ -91,21 +114,24 @@ pub(crate) struct Space {
     snapshots: AtomicU64,
     reserved: AtomicU64,
     free: Mutex<Free>,
+    room: Room,
 }
 
 impl Space {
-    /// Nothing in use yet; `given` is the limit that was set, `blob_max` what one blob may have if that is less.
-    pub(crate) fn new(disk: Arc<dyn Disk>, given: Option<u64>, blob_max: Option<u64>) -> Result<Self> {
+    /// Nothing in use yet.
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: &RoomOptions) -> Result<Self> {
         let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
+        let free = Free { asked: None, available: 0, since: 0, taken_since: None, taken: 0 };
         Ok(Self {
             disk,
-            limits: Limits::new(given, volume)?,
-            blob_max: blob_max.unwrap_or(u64::MAX),
+            limits: Limits::new(options.limit, options.keep_free, volume)?,
+            blob_max: options.blob_max.unwrap_or(u64::MAX),
             packs: AtomicU64::new(0),
             other: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
-            free: Mutex::new(Free { asked: None, available: 0, since: 0 }),
+            free: Mutex::new(free),
+            room: Room::new(options.wait),
         })
     }
 
@@ -153,14 +179,19 @@ impl Space {
         self.other.store(bytes, Ordering::Relaxed);
     }
 
+    /// What unfinished uploads and writes have claimed.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
     /// What the snapshots occupy.
     pub(crate) fn set_snapshots(&self, bytes: u64) {
         self.snapshots.store(bytes, Ordering::Relaxed);
     }
 
     /// What the file system has left, asked now.
-    pub(crate) fn free(&self) -> u64 {
-        self.ask(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn available(&self) -> u64 {
+        self.ask(&mut self.free())
     }
 
     /// A claim on nothing yet.
@@ -170,7 +201,7 @@ impl Space {
 
     /// The file system said that it is full: ask again before anything else is reserved.
     pub(crate) fn was_full(&self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).asked = None;
+        self.free().asked = None;
     }
 
     fn full(&self) -> Error {
@@ -189,7 +220,7 @@ impl Space {
     }
 
     fn volume_has(&self, bytes: u64) -> bool {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free();
         let stale = free.asked.is_none_or(|asked| asked.elapsed() >= ASK_EACH);
         if stale || free.since >= ASK_EACH_BYTES {
             self.ask(&mut free);
@@ -205,9 +236,13 @@ impl Space {
     /// If the file system does not answer, the last answer stands.
     fn ask(&self, free: &mut Free) -> u64 {
         if let Ok(space) = self.disk.space() {
-            *free = Free { asked: Some(Instant::now()), available: space.available, since: 0 };
+            (free.asked, free.available, free.since) = (Some(Instant::now()), space.available, 0);
         }
         free.available
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,16 +255,56 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Claims so many bytes more.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if there is no room for them now.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
         self.space.reserve(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
+
+    /// The same, but waits for room if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if none was made in time.
+    pub(crate) async fn grow_patiently(&mut self, bytes: u64) -> Result<()> {
+        self.space.wait_for_room(bytes).await?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// A claim on so many bytes: a part of this one if it has as many, else another.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if it has not, and there is no room for them now.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<Self> {
+        let mut taken = self.space.claim();
+        if self.bytes >= bytes {
+            (self.bytes, taken.bytes) = (self.bytes - bytes, bytes);
+        } else {
+            taken.grow(bytes)?;
+        }
+        Ok(taken)
+    }
+
+    /// Takes in another claim.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Gives back what is not needed of it.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.bytes -= more;
+        self.space.reserved.fetch_sub(more, Ordering::Relaxed);
+        self.space.has_room();
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.space.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shrink_to(0);
     }
 }
 
@@ -243,29 +318,29 @@ mod tests {
 
     #[test]
     fn limits_follow_the_table_of_sizes() {
-        let limits = Limits::new(Some(60_000_000), volume(1 << 40)).unwrap();
+        let limits = Limits::new(Some(60_000_000), None, volume(1 << 40)).unwrap();
         assert_eq!((limits.pack_max, limits.single_from, limits.for_compaction), (512 * KIB, 128 * KIB, MIB));
-        let limits = Limits::new(Some(16 << 30), volume(1 << 40)).unwrap();
+        let limits = Limits::new(Some(16 << 30), None, volume(1 << 40)).unwrap();
         assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
-        let limits = Limits::new(Some(64 << 40), volume(1 << 50)).unwrap();
+        let limits = Limits::new(Some(64 << 40), None, volume(1 << 50)).unwrap();
         assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
         assert!(limits.packs(0) > 63 << 40);
-        let limits = Limits::new(Some(8_000_000), volume(1 << 40)).unwrap();
+        let limits = Limits::new(Some(8_000_000), None, volume(1 << 40)).unwrap();
         assert_eq!((limits.pack_max, limits.single_from), (256 * KIB, 64 * KIB));
         assert!(limits.packs(MIB) > 4_000_000);
     }
 
     #[test]
     fn default_limit_works_on_a_volume_of_64_mb() {
-        let limits = Limits::new(None, volume(64_000_000)).unwrap();
+        let limits = Limits::new(None, None, volume(64_000_000)).unwrap();
         assert_eq!((limits.limit, limits.keep_free), (57_600_000, 3_200_000));
-        let limits = Limits::new(None, volume(100_000_000_000_000)).unwrap();
+        let limits = Limits::new(None, None, volume(100_000_000_000_000)).unwrap();
         assert_eq!((limits.limit, limits.keep_free), (90_000_000_000_000, 2_000_000_000));
     }
 
     #[test]
     fn limit_below_the_least_is_refused_with_both_figures() {
-        let error = Limits::new(Some(7_999_999), volume(1 << 40)).unwrap_err().to_string();
+        let error = Limits::new(Some(7_999_999), None, volume(1 << 40)).unwrap_err().to_string();
         assert!(error.contains("7999999") && error.contains("8000000"), "{error}");
     }
 }

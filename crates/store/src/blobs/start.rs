@@ -23,7 +23,7 @@ use super::packs::BlobsOptions;
 use super::poison::Poison;
 use super::shared::Shared;
 use super::snapshot::{self, FILES, Summary, Turn};
-use super::space::Space;
+use super::space::{RoomOptions, Space};
 use super::upkeep::take_clean;
 use super::volume::Volume;
 use crate::disk::{Disk, Entry};
@@ -95,7 +95,13 @@ pub(super) fn start(
     on_damage: Box<dyn Fn(Damage) + Send + Sync>,
 ) -> Result<(Arc<Shared>, Started)> {
     let volume = Volume::open(&*disk, clock.now())?;
-    let space = Arc::new(Space::new(disk.clone(), options.limit, options.blob_max)?);
+    let room = RoomOptions {
+        limit: options.limit,
+        keep_free: options.keep_free,
+        blob_max: options.blob_max,
+        wait: options.room_wait,
+    };
+    let space = Arc::new(Space::new(disk.clone(), &room)?);
     let clean = take_clean(&*disk)?;
     let damage = KnownDamage::new(damaged);
     let found = list_packs(&*disk)?;

@@ -90,7 +90,7 @@ impl Upload {
             let (received, size) = (self.received.saturating_add(len), self.digest.size());
             return Err(Error::Mismatch(format!("{received} bytes came in, {size} were announced")));
         }
-        self.claim.grow(len)?;
+        self.claim.grow_patiently(len).await?;
         self.received += len;
         self.waiting_bytes += len;
         if len > 0 {
@@ -108,7 +108,7 @@ impl Upload {
         if received != size {
             return Err(Error::Mismatch(format!("{received} bytes came in, {size} were announced")));
         }
-        self.claim.grow(occupied(size) - size)?;
+        self.claim.grow_patiently(occupied(size) - size).await?;
         if self.is_large() {
             self.flush().await?;
             let mut streamed = self.streamed().await?;

@@ -27,6 +27,8 @@ pub(super) enum Request {
     ForgetDamage(u32),
     Time(Level),
     Waterline(Level, Vec<UseOf>),
+    /// Values to be forgotten, if they lie below the waterline.
+    LetGo(Vec<(Name, u64)>),
     Opened,
 }
 
@@ -44,6 +46,8 @@ pub(super) enum Outcome {
     /// Nothing: a name has a value whose place may not be taken.
     Occupied,
     Removed(bool),
+    /// So many values were forgotten.
+    LetGo(u64),
     Done,
 }
 
@@ -52,6 +56,8 @@ pub(super) enum Outcome {
 enum News {
     Published(Arc<Value>),
     Removed(Name, u64),
+    /// As removed, but nothing is lost if it comes back: it lies below the waterline.
+    LetGo(Name, u64),
     Raised(UseOf),
 }
 
@@ -113,6 +119,7 @@ impl<'a> Batch<'a> {
                 self.head.waterline = self.head.waterline.max(*waterline);
                 self.log(Change::Waterline(self.head.waterline));
             }
+            Request::LetGo(values) => return self.let_go(values),
             Request::Opened => self.log(Change::Opened),
         }
         Ok(Outcome::Done)
@@ -173,6 +180,18 @@ impl<'a> Batch<'a> {
         Ok(Outcome::Removed(removed))
     }
 
+    fn let_go(&mut self, values: &[(Name, u64)]) -> Result<Outcome> {
+        let mut count = 0;
+        for (name, seq) in values {
+            if names::remove_below(self.connection, &mut self.head, *seq)? {
+                self.log(Change::Removed(*seq));
+                self.news.push(News::LetGo(name.clone(), *seq));
+                count += 1;
+            }
+        }
+        Ok(Outcome::LetGo(count))
+    }
+
     fn uses(&mut self, uses: &[UseOf]) -> Result<()> {
         for portion in uses.chunks(USES_PER_RECORD) {
             let mut raised = Vec::with_capacity(portion.len());
@@ -196,6 +215,11 @@ impl Committed {
         self.news.iter().any(|news| matches!(news, News::Removed(..)))
     }
 
+    /// Whether rows went, so that there may be pages to be given back.
+    pub(super) fn lets_go(&self) -> bool {
+        self.news.iter().any(|news| matches!(news, News::LetGo(..)))
+    }
+
     /// Tells the cache, and hands over what is for the witness.
     pub(super) fn publish_to(self, cache: &Cache) -> Vec<Changed> {
         for news in self.news {
@@ -208,7 +232,7 @@ impl Committed {
                         (false, None) => None,
                     });
                 }
-                News::Removed(name, seq) => cache.change(&name, |entry| {
+                News::Removed(name, seq) | News::LetGo(name, seq) => cache.change(&name, |entry| {
                     let without = |value: Option<Arc<Value>>| value.filter(|value| value.seq != seq);
                     entry.map(|entry| Entry {
                         in_force: without(entry.in_force),

@@ -17,6 +17,7 @@ mod exchange;
 mod head;
 mod image;
 mod journal;
+mod letting_go;
 mod migrations;
 mod name;
 mod names;
@@ -41,6 +42,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, oneshot};
 
+pub use letting_go::Portion;
 pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
 pub use value::{NewValue, Promoted, Replaces, State, Target, UseOf, Value};
@@ -138,7 +140,7 @@ impl Catalog {
         }
         match self.request(Request::Publish(values, replaces)).await? {
             Outcome::Published(values) => Ok(Some(values)),
-            Outcome::Occupied | Outcome::Removed(_) | Outcome::Done => Ok(None),
+            Outcome::Occupied | Outcome::Removed(_) | Outcome::LetGo(_) | Outcome::Done => Ok(None),
         }
     }
 
@@ -158,7 +160,7 @@ impl Catalog {
         Ok(match self.request(promote).await? {
             Outcome::Published(mut values) => values.pop().map_or(Promoted::Gone, Promoted::Whole),
             Outcome::Occupied => Promoted::Occupied,
-            Outcome::Removed(_) | Outcome::Done => Promoted::Gone,
+            Outcome::Removed(_) | Outcome::LetGo(_) | Outcome::Done => Promoted::Gone,
         })
     }
 

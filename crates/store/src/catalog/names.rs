@@ -175,6 +175,56 @@ pub(super) fn remove(connection: &Connection, head: &mut Head, seq: u64) -> Resu
     delete(connection, head, "seq = ?1", [seq.cast_signed()]).map(|deleted| deleted > 0)
 }
 
+/// What is compared with the waterline: the level of a value in force, and of one that waits the time of its push.
+const MATTERS_UNTIL: &str = "CASE pending WHEN 0 THEN level ELSE touched END";
+
+/// Removes the value with this number if it lies below the waterline; false if it does not, or if there is none.
+pub(super) fn remove_below(connection: &Connection, head: &mut Head, seq: u64) -> Result<bool> {
+    let condition = format!("seq = ?1 AND {MATTERS_UNTIL} < ?2");
+    let waterline = head.waterline.seconds();
+    delete(connection, head, &condition, (seq.cast_signed(), waterline)).map(|deleted| deleted > 0)
+}
+
+/// Of the rows with numbers above `after` and up to `end`, those below this waterline.
+pub(super) fn below(
+    connection: &Connection,
+    after: u64,
+    end: u64,
+    waterline: Level,
+) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    let condition = format!("WHERE seq > ?1 AND seq <= ?2 AND {MATTERS_UNTIL} < ?3");
+    let range = (after.cast_signed(), end.cast_signed(), waterline.seconds());
+    read(connection, &condition, range, |value| {
+        values.push(value);
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// Bytes of the rows with numbers above `after` and up to `end`, by what is compared with the waterline.
+pub(super) fn bytes_by_level(
+    connection: &Connection,
+    after: u64,
+    end: u64,
+    mut visit: impl FnMut(Level, u64),
+) -> Result<()> {
+    let failed = |error| sql_error("reading the catalog", error);
+    let mut statement = connection
+        .prepare_cached(&format!(
+            "SELECT {MATTERS_UNTIL}, length(instance) + length(text) + length(qualifiers) + length(content) + \
+             length(refs) + length(pusher) + length(address) FROM name WHERE seq > ?1 AND seq <= ?2"
+        ))
+        .map_err(failed)?;
+    let mut rows = statement.query((after.cast_signed(), end.cast_signed())).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let read = || Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0).cast_unsigned()));
+        let (level, bytes) = read().map_err(failed)?;
+        visit(Level::from_seconds(level), bytes);
+    }
+    Ok(())
+}
+
 fn delete(connection: &Connection, head: &mut Head, condition: &str, params: impl Params) -> Result<u64> {
     let failed = |error| sql_error("removing a row of the catalog", error);
     let mut statement = connection

@@ -21,6 +21,8 @@ use crate::{Error, Result};
 
 /// Requests that share one COMMIT at most.
 const GROUP_MAX: usize = 512;
+/// Pages of the database that are given back at a time.
+const VACUUM_PAGES: u32 = 512;
 /// The journal is synced so often.
 const JOURNAL_SYNC: Duration = Duration::from_secs(5);
 /// What failed for lack of space, or for a reader in the way, is tried again after so long.
@@ -213,6 +215,8 @@ impl Writer {
                 self.poison(error);
             }
         })?;
+        let rows = |head: &Head| head.names + head.pending;
+        self.journal.rows_changed(rows(&self.head), rows(&committed.head));
         self.head = committed.head;
         self.shared.count(&self.head);
         if let Err(error) = self.journal.append(&committed.log) {
@@ -221,12 +225,33 @@ impl Writer {
         if committed.removes() {
             self.sync_journal();
         }
+        if committed.lets_go() {
+            self.give_back_pages();
+        }
         self.show_journal();
         let changed = committed.publish_to(&self.shared.cache);
         if let Some(witness) = self.witness.as_ref().filter(|_| !changed.is_empty()) {
             witness.changed(&changed)?;
         }
         Ok(outcomes)
+    }
+
+    /// Gives pages of the database that nothing is in any more back to the file system, a bounded number of them.
+    fn give_back_pages(&mut self) {
+        let Ok(connection) = self.connection() else { return };
+        let vacuum = || -> rusqlite::Result<()> {
+            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut pages = statement.query(())?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        };
+        if let Err(error) = vacuum().map_err(|error| sql_error("shrinking the catalog", error)) {
+            if is_fault(&error) {
+                self.poison(&error);
+            } else {
+                tracing::warn!(%error, "the catalog could not be made smaller");
+            }
+        }
     }
 
     fn transact(&self, requests: &[Request]) -> Result<(Committed, Vec<Outcome>)> {

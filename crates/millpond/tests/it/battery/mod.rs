@@ -19,7 +19,8 @@ pub(crate) use client::Client;
 pub(crate) use content::Blob;
 pub(crate) use ledger::Ledger;
 #[cfg(feature = "real-clients")]
-pub(crate) use ledger::{Moment, Name};
+pub(crate) use ledger::Moment;
+pub(crate) use ledger::Name;
 pub(crate) use random::Random;
 pub(crate) use verify::Totals;
 pub(crate) use volume::Volume;

@@ -177,6 +177,14 @@ impl Journal {
         Ok(())
     }
 
+    /// The catalog has so many rows now: with fewer of them, less of the newest file is live.
+    pub(super) fn rows_changed(&mut self, before: u64, after: u64) {
+        if after < before {
+            let live = u128::from(self.live) * u128::from(after) / u128::from(before);
+            self.live = u64::try_from(live).unwrap_or(self.live);
+        }
+    }
+
     /// Whether there is something to be synced.
     pub(super) fn is_unsynced(&self) -> bool {
         self.unsynced

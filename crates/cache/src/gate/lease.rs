@@ -1,0 +1,83 @@
+//! The lease in force: what was set, or less while the volume is too small for its load.
+
+use std::time::{Duration, Instant};
+
+use millpond_store::Level;
+
+/// The lease is not shortened below this, or below what was set if that is less.
+const FLOOR_SECONDS: u32 = 60;
+/// It is halved, or doubled again, at most so often.
+const STEP: Duration = Duration::from_secs(10);
+
+/// How far the waterline came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leased {
+    /// Where it is now.
+    pub waterline: Level,
+    /// A lease kept it from where it was to go.
+    pub held_by_lease: bool,
+}
+
+/// The lease.
+#[derive(Debug)]
+pub(super) struct Lease {
+    set: u32,
+    now: u32,
+    changed: Option<Instant>,
+}
+
+impl Lease {
+    pub(super) fn new(set: Duration) -> Self {
+        let set = u32::try_from(set.as_secs()).unwrap_or(u32::MAX);
+        Self { set, now: set, changed: None }
+    }
+
+    /// In force, in seconds.
+    pub(super) fn seconds(&self) -> u32 {
+        self.now
+    }
+
+    /// In force, and as it was set.
+    pub(super) fn durations(&self) -> (Duration, Duration) {
+        (Duration::from_secs(self.now.into()), Duration::from_secs(self.set.into()))
+    }
+
+    pub(super) fn is_at_its_floor(&self) -> bool {
+        self.now <= self.floor()
+    }
+
+    /// A step down if writers wait for it, else up, unless the last one was a moment ago.
+    pub(super) fn adjust(&mut self, down: bool) {
+        let to = if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(self.set) };
+        let wait = self.changed.is_some_and(|changed| changed.elapsed() < STEP);
+        if to != self.now && !wait {
+            self.now = to;
+            self.changed = Some(Instant::now());
+        }
+    }
+
+    fn floor(&self) -> u32 {
+        FLOOR_SECONDS.min(self.set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lease_is_halved_to_its_floor_and_given_back_a_step_at_a_time() {
+        let mut lease = Lease::new(Duration::from_secs(200));
+        lease.adjust(true);
+        lease.adjust(true);
+        assert_eq!(lease.seconds(), 100);
+        let mut step = |down| {
+            lease.changed = None;
+            lease.adjust(down);
+            lease.seconds()
+        };
+        assert_eq!([step(true), step(true), step(false), step(false), step(false)], [60, 60, 120, 200, 200]);
+        assert!(Lease::new(Duration::from_secs(5)).is_at_its_floor());
+        assert!(Lease::new(Duration::ZERO).is_at_its_floor());
+    }
+}

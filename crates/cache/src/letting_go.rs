@@ -1,0 +1,294 @@
+//! Letting go: what was used least recently goes, so that there is room for what comes in.
+//!
+//! One task does it, in this order, and the order is the promise: choose a level by the bytes that are too many; raise the
+//! waterline to it, as far as leases and publishes in progress allow (from here on nothing below is served or there);
+//! commit the waterline with all uses; then drop what lies below from the index; then forget its rows; then give the space
+//! back. A crash after any step leaves whole names, or blobs without a name. The same task writes the snapshots of levels:
+//! **invariant:** none is begun, and no pack goes, while the waterline is above the committed one, since a blob uploaded
+//! anew then stands in the index in the place of one that a crash would need.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use millpond_store::blobs::Dropped;
+use millpond_store::{Error, Level, now_and_then};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::cache::Inner;
+use crate::gate::Leased;
+
+/// A step is done so often when nobody waits for room...
+const PERIOD: Duration = Duration::from_secs(1);
+/// ... and at most so often when somebody does.
+const PERIOD_MIN: Duration = Duration::from_millis(50);
+/// Levels are snapshotted at most so often.
+const SNAPSHOT_PERIOD: Duration = Duration::from_secs(15 * 60);
+/// Portions of rows that a step looks at.
+const PORTIONS: usize = 8;
+/// Packs are given back in so many bounded steps at a time.
+const GIVE_BACK_STEPS: usize = 16;
+/// Names begin to go when they take so much of the limit, in percent; no more are taken in from 15 on.
+const NAMES_HIGH_PERCENT: u64 = 13;
+/// What the rows' own bytes may be of the limit then: journal, log and free pages take twice as much again.
+const NAMES_ROWS_PERCENT: u64 = 4;
+/// Names are weighed at most so often: that reads every row.
+const WEIGH_PERIOD: Duration = Duration::from_secs(10);
+
+/// What letting go has come to, for all to see.
+#[derive(Debug, Default)]
+pub(crate) struct LettingGo {
+    /// Names, blobs and bytes of blobs that were let go since the start.
+    pub names: AtomicU64,
+    pub blobs: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Bytes that were given back to the volume since the start, and of those that were moved for it.
+    pub given_back: AtomicU64,
+    pub moved: AtomicU64,
+    /// Nothing more can go, for now.
+    pub stuck: AtomicBool,
+    /// The waterline in the catalog, in seconds.
+    committed: AtomicU32,
+}
+
+impl LettingGo {
+    pub(crate) fn new(committed: Level) -> Self {
+        Self { committed: AtomicU32::new(committed.seconds()), ..Self::default() }
+    }
+
+    fn committed(&self) -> Level {
+        Level::from_seconds(self.committed.load(Ordering::Acquire))
+    }
+}
+
+/// The running task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Task {
+    pub(crate) fn start(inner: Arc<Inner>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, task: tokio::spawn(run(inner, stopped)) }
+    }
+
+    /// Ends it after the step at hand. Whoever waits for room is refused.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        if self.task.await.is_err() {
+            tracing::error!("letting go had stopped before its time");
+        }
+    }
+}
+
+/// What the task remembers from step to step.
+#[derive(Debug)]
+struct Progress {
+    snapshot_after: Instant,
+    weigh_after: Instant,
+    /// Where the next portion of rows begins, if rows below the waterline may be left.
+    rows_from: Option<u64>,
+}
+
+async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let now = Instant::now();
+    let mut progress =
+        Progress { snapshot_after: now + SNAPSHOT_PERIOD, weigh_after: now, rows_from: Some(0) };
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = inner.blobs.wanting() => tokio::time::sleep(PERIOD_MIN).await,
+            _ = stopped.changed() => break,
+        }
+        inner.let_go_step(&mut progress).await;
+        if inner.blobs.wanted() > 0 {
+            // Also those who began to wait while the step was under way.
+            ticks.reset_after(PERIOD_MIN);
+        }
+    }
+    inner.blobs.end_waiting();
+}
+
+impl Inner {
+    /// One step, of bounded work but for the walk over the index.
+    async fn let_go_step(self: &Arc<Self>, progress: &mut Progress) {
+        let wanted = self.blobs.wanted();
+        let leased = if self.levels_are_true.load(Ordering::Acquire) {
+            self.move_waterline(progress).await
+        } else {
+            None
+        };
+        let held = leased.is_some_and(|leased| leased.held_by_lease);
+        let (lease, set) = self.gate.adjust_lease(held && wanted > 0);
+        if lease < set {
+            now_and_then!(
+                warn,
+                lease = lease.as_secs(),
+                set = set.as_secs(),
+                "the volume is too small for its load: what is looked up stays for less than the lease that was set"
+            );
+        }
+        let dropped = self.commit_and_drop().await;
+        if self.blobs.waterline() != self.letting_go.committed() {
+            return;
+        }
+        self.forget_rows(progress, dropped.blobs > 0).await;
+        let freed = self.give_back(wanted > 0).await;
+        self.blobs.has_room();
+        let stuck = wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
+        self.letting_go.stuck.store(stuck, Ordering::Relaxed);
+        if stuck {
+            now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
+            self.blobs.has_none();
+        }
+        self.snapshot_if_due(progress).await;
+    }
+
+    /// Chooses the waterline and raises it.
+    async fn move_waterline(self: &Arc<Self>, progress: &mut Progress) -> Option<Leased> {
+        let by_names = self.level_of_names(progress).await;
+        let by_blobs = match self.blobs.excess() {
+            0 => None,
+            excess => {
+                let inner = Arc::clone(self);
+                // Less than that may be there: then all may go that no lease keeps.
+                let level = move || inner.blobs.level_above(excess).unwrap_or(Level::PINNED);
+                tokio::task::spawn_blocking(level).await.ok()
+            }
+        };
+        let target = by_names.max(by_blobs)?;
+        let blobs = &self.blobs;
+        Some(self.gate.raise_waterline(target, || blobs.waterline(), |to| blobs.set_waterline(to)))
+    }
+
+    /// The level below which names have to go, if they take too much.
+    async fn level_of_names(self: &Arc<Self>, progress: &mut Progress) -> Option<Level> {
+        let percent = self.limit_bytes / 100;
+        let used = self.names_bytes.load(Ordering::Relaxed);
+        if used <= percent * NAMES_HIGH_PERCENT || progress.weigh_after > Instant::now() {
+            return None;
+        }
+        progress.weigh_after = Instant::now() + WEIGH_PERIOD;
+        let catalog = self.catalog.clone();
+        let weigh = move || catalog.level_above(percent * NAMES_ROWS_PERCENT);
+        match tokio::task::spawn_blocking(weigh).await {
+            Ok(Ok((rows, level))) => {
+                tracing::info!(used, rows, ?level, "names take much of the limit");
+                level
+            }
+            Ok(Err(error)) => {
+                now_and_then!(warn, %error, "names could not be weighed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Commits the waterline if it was raised, and drops what lies below it.
+    async fn commit_and_drop(self: &Arc<Self>) -> Dropped {
+        let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
+        if waterline <= committed {
+            return Dropped::default();
+        }
+        let uses = self.gate.uses();
+        if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
+            if let Error::Poisoned(_) = error {
+                self.gate.keep_no_uses();
+            }
+            now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
+            return Dropped::default();
+        }
+        self.gate.uses_committed(&uses);
+        self.letting_go.committed.store(waterline.seconds(), Ordering::Release);
+        let inner = Arc::clone(self);
+        let dropped =
+            tokio::task::spawn_blocking(move || inner.blobs.drop_below(waterline)).await.unwrap_or_default();
+        self.letting_go.blobs.fetch_add(dropped.blobs, Ordering::Relaxed);
+        self.letting_go.bytes.fetch_add(dropped.bytes, Ordering::Relaxed);
+        let (blobs, bytes) = (dropped.blobs, dropped.bytes);
+        tracing::info!(blobs, bytes, waterline = waterline.to_unix(), "let go of what was used least recently");
+        dropped
+    }
+
+    /// Forgets the rows of names below the waterline, a few portions at a time. `more` says that there may be new ones.
+    async fn forget_rows(&self, progress: &mut Progress, more: bool) {
+        if more {
+            progress.rows_from.get_or_insert(0);
+        }
+        for _ in 0..PORTIONS {
+            let Some(from) = progress.rows_from else { return };
+            match self.catalog.let_go_portion(from, self.letting_go.committed()).await {
+                Ok(portion) => {
+                    self.letting_go.names.fetch_add(portion.forgotten, Ordering::Relaxed);
+                    portion.names.iter().for_each(|name| self.let_go_names.remember(name));
+                    progress.rows_from = portion.next;
+                }
+                Err(error) => {
+                    now_and_then!(warn, %error, "names that were let go stay in the catalog for now");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives space back; says how many bytes.
+    async fn give_back(self: &Arc<Self>, urgent: bool) -> u64 {
+        let mut freed = 0;
+        for _ in 0..GIVE_BACK_STEPS {
+            let inner = Arc::clone(self);
+            let step = tokio::task::spawn_blocking(move || inner.blobs.give_back(urgent)).await;
+            let given = match step {
+                Ok(Ok(given)) => given,
+                Ok(Err(Error::Busy(_) | Error::Poisoned(_))) | Err(_) => return freed,
+                Ok(Err(error)) => {
+                    now_and_then!(warn, %error, "space could not be given back");
+                    return freed;
+                }
+            };
+            freed += given.freed;
+            self.letting_go.given_back.fetch_add(given.freed, Ordering::Relaxed);
+            self.letting_go.moved.fetch_add(given.moved, Ordering::Relaxed);
+            self.forget_damage_of(&given.packs).await;
+            self.blobs.has_room();
+            if !given.more {
+                break;
+            }
+        }
+        freed
+    }
+
+    /// Bad records of packs that are gone say nothing any more.
+    async fn forget_damage_of(&self, packs: &[u32]) {
+        if packs.is_empty() {
+            return;
+        }
+        let catalog = self.catalog.clone();
+        let Ok(Ok(damage)) = tokio::task::spawn_blocking(move || catalog.damage()).await else { return };
+        let gone: std::collections::BTreeSet<u32> =
+            damage.into_iter().map(|(pack, _)| pack).filter(|pack| packs.contains(pack)).collect();
+        for pack in gone {
+            if let Err(error) = self.catalog.forget_damage(pack).await {
+                now_and_then!(warn, %error, pack, "bad records of a pack that is gone stay in the catalog");
+            }
+        }
+    }
+
+    async fn snapshot_if_due(self: &Arc<Self>, progress: &mut Progress) {
+        let due = progress.snapshot_after <= Instant::now() && self.levels_are_true.load(Ordering::Acquire);
+        if !due {
+            return;
+        }
+        progress.snapshot_after = Instant::now() + SNAPSHOT_PERIOD;
+        let inner = Arc::clone(self);
+        let snapshot = move || inner.blobs.snapshot(inner.gate.snapshot_time());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(snapshot).await {
+            tracing::warn!(%error, "no snapshot of the levels was written");
+        }
+    }
+}

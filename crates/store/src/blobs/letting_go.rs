@@ -1,0 +1,69 @@
+//! What letting go asks of the store: how much should go, down to which level, and that what lies below goes.
+//!
+//! **Invariant:** an entry leaves the index only below a waterline that the catalog has. That this is so, and that no
+//! waterline lies above what the catalog has while packs are unlinked, is for the domain to see to.
+
+use super::Blobs;
+use super::scan_levels::level_above;
+use crate::Level;
+
+/// What was taken out of the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes that they took; on the volume they are garbage now.
+    pub bytes: u64,
+}
+
+impl Blobs {
+    /// Bytes of blobs that should be let go, so that there is room for what comes in and for those who wait.
+    pub fn excess(&self) -> u64 {
+        self.shared.space.excess(self.shared.packs.live())
+    }
+
+    /// Bytes that writers wait for now.
+    pub fn wanted(&self) -> u64 {
+        self.shared.space.wanted()
+    }
+
+    /// Returns when a writer begins to wait for room. One caller at a time.
+    pub async fn wanting(&self) {
+        self.shared.space.wanting().await;
+    }
+
+    /// Has those who wait look again whether there is room.
+    pub fn has_room(&self) {
+        self.shared.space.has_room();
+    }
+
+    /// Refuses those who wait: nothing more can go.
+    pub fn has_none(&self) {
+        self.shared.space.has_none();
+    }
+
+    /// Refuses those who wait, and whoever comes: nothing goes any more.
+    pub fn end_waiting(&self) {
+        self.shared.space.end_waiting();
+    }
+
+    /// The lowest level below which at least so many bytes lie that are there; `None` if there are not so many. Walks the
+    /// index twice. Blocks.
+    pub fn level_above(&self, bytes: u64) -> Option<Level> {
+        level_above(&self.shared.index, self.waterline(), bytes)
+    }
+
+    /// Takes out of the index what lies below `committed`, a waterline that the catalog has. Blocks.
+    pub fn drop_below(&self, committed: Level) -> Dropped {
+        let shared = &self.shared;
+        let mut dropped = Dropped::default();
+        shared.index.drop_below(committed, |entry| {
+            shared.dead(&entry.location);
+            dropped.blobs += 1;
+            dropped.bytes += entry.location.occupied();
+        });
+        // The figures by age count what is below the waterline too.
+        *shared.lock(&shared.ages) = None;
+        dropped
+    }
+}

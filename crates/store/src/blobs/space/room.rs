@@ -1,0 +1,169 @@
+//! Waiting for room: who writes and finds none waits a while for what is let go meanwhile.
+//!
+//! Levels have whole seconds, and letting go ends at one of them. So that what one second brought in is never most of
+//! what there is, a store that fills takes in no more than an eighth of its room in a second: that slows down only
+//! stores that are small for their load.
+//!
+//! **Invariant:** nobody waits longer than was set, and nobody at all where nobody lets go.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Space;
+use crate::Result;
+
+/// Pacing begins when this part of the room is taken.
+const PACED_FROM: u64 = 4;
+/// The part of the room that may be taken in a second then.
+const PACED_PART: u64 = 8;
+/// A second.
+const PACE: Duration = Duration::from_secs(1);
+/// Letting go begins when blobs that are there take so many percent of what packs may hold...
+const HIGH_PERCENT: u64 = 87;
+/// ... and goes on down to so many.
+const LOW_PERCENT: u64 = 85;
+
+/// Of [`Room::refused`]: whoever comes is refused too.
+const ENDED: u64 = u64::MAX;
+
+/// Who waits for room.
+#[derive(Debug)]
+pub(super) struct Room {
+    wait: Duration,
+    /// Bytes that are waited for.
+    wanted: AtomicU64,
+    /// Rises when whoever waits is to be refused.
+    refused: AtomicU64,
+    made: Notify,
+    wanting: Notify,
+}
+
+impl Room {
+    pub(super) fn new(wait: Duration) -> Self {
+        let (wanted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { wait, wanted, refused, made: Notify::new(), wanting: Notify::new() }
+    }
+}
+
+/// Counts what one caller waits for.
+struct Wanting<'a> {
+    room: &'a Room,
+    bytes: u64,
+}
+
+impl<'a> Wanting<'a> {
+    fn new(room: &'a Room, bytes: u64) -> Self {
+        room.wanted.fetch_add(bytes, Ordering::Relaxed);
+        room.wanting.notify_one();
+        Self { room, bytes }
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.room.wanted.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Space {
+    /// Reserves so many bytes, now or once there is room for them.
+    pub(super) async fn wait_for_room(&self, bytes: u64) -> Result<()> {
+        let deadline = Instant::now() + self.room.wait;
+        let refused_before = self.room.refused.load(Ordering::Relaxed);
+        let mut wanting = None;
+        loop {
+            let made = self.room.made.notified();
+            tokio::pin!(made);
+            made.as_mut().enable();
+            let pause = self.pause(bytes);
+            let full = match pause {
+                None => match self.reserve(bytes) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => Some(error),
+                },
+                Some(_) => None,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let refused = self.room.refused.load(Ordering::Relaxed);
+            let refused = refused != refused_before || refused == ENDED;
+            match (full, pause) {
+                (Some(error), _) if left.is_zero() || refused => return Err(error),
+                (Some(_), _) => {
+                    if wanting.is_none() {
+                        wanting = Some(Wanting::new(&self.room, bytes));
+                    }
+                    let _ = tokio::time::timeout(left, made).await;
+                }
+                // Pauses end by themselves, and do not count as waiting for room.
+                (None, pause) => tokio::time::sleep(pause.unwrap_or_default()).await,
+            }
+        }
+    }
+
+    /// How long to wait until this second's share is not used up; counts what is to be taken if it is not.
+    fn pause(&self, bytes: u64) -> Option<Duration> {
+        let room = self.packs_max();
+        let taken = self.packs.load(Ordering::Relaxed).saturating_add(self.reserved());
+        if self.room.wait.is_zero() || taken < room / PACED_FROM {
+            return None;
+        }
+        let mut free = self.free();
+        match free.taken_since.map(|since| since.elapsed()) {
+            Some(passed) if passed < PACE && free.taken >= room / PACED_PART => Some(PACE - passed),
+            Some(passed) if passed < PACE => {
+                free.taken += bytes;
+                None
+            }
+            _ => {
+                (free.taken_since, free.taken) = (Some(Instant::now()), bytes);
+                None
+            }
+        }
+    }
+
+    /// There may be room for those who wait.
+    pub(crate) fn has_room(&self) {
+        if self.wanted() > 0 {
+            self.room.made.notify_waiters();
+        }
+    }
+
+    /// There will be no room for those who wait.
+    pub(crate) fn has_none(&self) {
+        self.room.refused.fetch_add(1, Ordering::Relaxed);
+        self.room.made.notify_waiters();
+    }
+
+    /// Nobody lets go any more: from now on nobody waits.
+    pub(crate) fn end_waiting(&self) {
+        self.room.refused.store(ENDED, Ordering::Relaxed);
+        self.room.made.notify_waiters();
+    }
+
+    /// Bytes that are waited for.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.room.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Returns when somebody begins to wait for room.
+    pub(crate) async fn wanting(&self) {
+        self.room.wanting.notified().await;
+    }
+
+    /// How many bytes of blobs that are there, which are `live`, should be let go. What is garbage already is not
+    /// counted: it comes back without.
+    pub(crate) fn excess(&self, live: u64) -> u64 {
+        let (room, wanted) = (self.packs_max(), self.wanted());
+        let taken = live.saturating_add(self.reserved()).saturating_add(wanted);
+        let percent = |percent| room / 100 * percent;
+        let above =
+            if taken > percent(HIGH_PERCENT) { taken.saturating_sub(percent(LOW_PERCENT)) } else { 0 };
+        let short = match wanted {
+            0 => 0,
+            wanted => self.limits.keep_free.saturating_add(wanted).saturating_sub(self.available()),
+        };
+        above.max(short).min(live)
+    }
+}
