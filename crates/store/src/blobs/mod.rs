@@ -8,17 +8,20 @@
 
 mod appending;
 mod blocking;
+mod compaction;
 mod damage;
 mod encoding;
 pub mod format;
 mod group_sync;
 mod index;
 pub mod pack;
+mod pack_files;
 mod pack_set;
 mod packs;
 mod poison;
 mod reader;
 mod reading;
+mod reap;
 mod scan_levels;
 mod shared;
 mod snapshot;
@@ -29,6 +32,7 @@ mod upkeep;
 mod upload;
 pub mod volume;
 
+pub use compaction::GivenBack;
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
 pub use packs::{BlobFigures, Blobs, BlobsOptions};

@@ -13,7 +13,7 @@ use super::blocking::Turns;
 use super::damage::OnDamage;
 use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
-use super::index::{Index, Inserted, Location};
+use super::index::{Index, Inserted, Key, Location};
 use super::pack::Appended;
 use super::pack_set::PackSet;
 use super::poison::{Poison, is_passing};
@@ -200,8 +200,8 @@ impl Shared {
     }
 
     /// The entry of a bad record leaves the index, if it still is this record; then the domain is told.
-    pub(super) fn found_bad(&self, digest: &Digest, location: &Location) {
-        if self.index.remove(self.index.key(digest), location.place).is_none() {
+    pub(super) fn found_bad(&self, key: Key, location: &Location) {
+        if self.index.remove(key, location.place).is_none() {
             return;
         }
         self.dead(location);

@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** packs + reserved <= P, where P is the limit less what compaction, the catalog and the folders need;
 //! the reserve for the catalog lies above P, so that names and rows can still be written when blobs cannot.
+//! **Invariant:** compacting + owed <= what is kept for compaction: a target lies above P until as many bytes of packs
+//! have been given back, also where a reader keeps the file that it replaces.
 //!
 //! It knows neither packs nor the index; it is told what they hold.
 
@@ -90,6 +92,10 @@ pub(crate) struct Space {
     other: AtomicU64,
     snapshots: AtomicU64,
     reserved: AtomicU64,
+    /// Of the target of a compaction under way.
+    compacting: AtomicU64,
+    /// Of targets in force, for which packs have not given back as much yet.
+    owed: AtomicU64,
     free: Mutex<Free>,
 }
 
@@ -105,6 +111,8 @@ impl Space {
             other: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
+            compacting: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             free: Mutex::new(Free { asked: None, available: 0, since: 0 }),
         })
     }
@@ -131,7 +139,7 @@ impl Space {
 
     /// All bytes in use, reservations included.
     pub(crate) fn used(&self) -> u64 {
-        [&self.packs, &self.other, &self.snapshots, &self.reserved]
+        [&self.packs, &self.other, &self.snapshots, &self.reserved, &self.compacting, &self.owed]
             .iter()
             .fold(FOLDERS, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
     }
@@ -146,6 +154,27 @@ impl Space {
                 .packs
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(less)));
         }
+    }
+
+    /// A pack's file of this size is gone, and nobody reads it any more. What is owed is paid first.
+    pub(crate) fn released(&self, bytes: u64) {
+        let mut paid = 0;
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+            paid = owed.min(bytes);
+            Some(owed - paid)
+        });
+        self.packs_change(bytes - paid, 0);
+    }
+
+    /// What a compaction may still take, in bytes.
+    pub(crate) fn for_compaction(&self) -> u64 {
+        let taken = self.owed.load(Ordering::Relaxed).saturating_add(self.compacting.load(Ordering::Relaxed));
+        self.limits.for_compaction.saturating_sub(taken)
+    }
+
+    /// The claim of a compaction's target, on nothing yet.
+    pub(crate) fn target(self: &Arc<Self>) -> TargetClaim {
+        TargetClaim { space: self.clone(), bytes: 0 }
     }
 
     /// What the catalog and its journal occupy.
@@ -230,6 +259,35 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.space.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a compaction's target occupies until it is in force; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TargetClaim {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl TargetClaim {
+    /// It occupies so many bytes by now.
+    pub(crate) fn set(&mut self, bytes: u64) {
+        self.space.compacting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.space.compacting.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
+    /// The target stays, as a pack.
+    pub(crate) fn keep(mut self) {
+        let bytes = self.bytes;
+        self.set(0);
+        self.space.owed.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for TargetClaim {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
