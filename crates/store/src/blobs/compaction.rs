@@ -140,8 +140,11 @@ impl Shared {
         if entries.is_empty() {
             return Ok(Copied { victims, target: None });
         }
+        let live = entries.iter().map(|entry| entry.location.stored.bytes()).sum();
+        let needed = pack_bytes(entries.len(), live);
+        self.space.check_target(needed)?;
         let mut claim = self.space.target();
-        claim.set(pack_bytes(entries.len(), entries.iter().map(|entry| entry.location.stored.bytes()).sum()));
+        claim.set(needed);
         let pack = self.make_pack()?;
         let sealed = self.fill(&pack, &entries).and_then(|copies| {
             if copies.is_empty() {

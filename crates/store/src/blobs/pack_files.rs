@@ -78,8 +78,12 @@ impl PackFiles {
     pub(super) fn remove(&self, id: PackId, forget: impl FnOnce()) -> Option<Weak<PackFile>> {
         let mut state = self.lock();
         forget();
-        self.kept.remove(&id);
-        state.opened.remove(&id)
+        let kept = self.kept.remove(&id);
+        let opened = state.opened.remove(&id);
+        drop(state);
+        // Closing a file that was unlinked takes its time, and nobody should wait for it.
+        drop(kept);
+        opened
     }
 
     /// Its pack was unlinked; what it occupies counts for as long as somebody reads it.

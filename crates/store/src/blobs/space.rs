@@ -172,6 +172,17 @@ impl Space {
         self.limits.for_compaction.saturating_sub(taken)
     }
 
+    /// Whether the volume has room for a compaction's target, for which what is kept free for others may be used: it
+    /// gives more back.
+    pub(crate) fn check_target(&self, bytes: u64) -> Result<()> {
+        match self.disk.space() {
+            Ok(DiskSpace { total, available }) if available < bytes => {
+                Err(Error::NoSpace { used: total.saturating_sub(available), limit: total })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The claim of a compaction's target, on nothing yet.
     pub(crate) fn target(self: &Arc<Self>) -> TargetClaim {
         TargetClaim { space: self.clone(), bytes: 0 }

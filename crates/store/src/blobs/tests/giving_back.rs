@@ -42,15 +42,15 @@ async fn filled(store: &Store) -> (Kept, Vec<Digest>) {
             others.push(one.0);
         }
     }
-    let all: Vec<Digest> = kept.keys().chain(&others).copied().collect();
-    let raised = store.blobs.raise(&all, Level::ZERO);
-    store.blobs.sync(&raised.unsynced).await.unwrap();
+    // On this thread, so that nobody else has a pack open for a moment longer.
     store.blobs.background_sync();
+    let all: Vec<Digest> = kept.keys().chain(&others).copied().collect();
+    assert!(store.blobs.raise(&all, Level::ZERO).unsynced.is_empty());
     (kept, others)
 }
 
 /// Takes what is below the waterline out of the index, as is done once the catalog remembers the waterline.
-fn drop_below(shared: &Shared) {
+pub(super) fn drop_below(shared: &Shared) {
     let waterline = shared.waterline();
     let gone = shared.index.remove_where(|entry| entry.level < waterline);
     gone.iter().for_each(|entry| shared.dead(&entry.location));
@@ -96,9 +96,9 @@ impl Shared {
     }
 
     /// Copies all packs that can be, whatever garbage there is.
-    fn copy_all(&self) -> crate::blobs::compaction::Copied {
+    pub(super) fn copy_all(&self) -> crate::blobs::compaction::Copied {
         let mut packs = self.packs.settled();
-        packs.retain(|(_, counters)| counters.records() > 1);
+        packs.retain(|(_, counters)| counters.records() > 0);
         self.copy(packs).unwrap()
     }
 }
