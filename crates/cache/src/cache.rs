@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_store::{Clock, Level};
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
+use millpond_store::{Clock, Level};
 
 use crate::audit::{AuditKeep, Auditor};
 use crate::bad_records::BadRecords;

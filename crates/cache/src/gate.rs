@@ -13,8 +13,8 @@ use std::time::Duration;
 use millpond_store::catalog::{Name, UseOf, Value};
 use millpond_store::{Clock, Level};
 
-pub(crate) use lease::Leased;
 use lease::Lease;
+pub(crate) use lease::Leased;
 
 use crate::{Error, Result};
 

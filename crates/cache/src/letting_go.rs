@@ -141,7 +141,8 @@ impl Inner {
         self.forget_rows(progress, dropped.blobs > 0).await;
         let freed = self.give_back(wanted > 0).await;
         self.blobs.has_room();
-        let stuck = wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
+        let stuck =
+            wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
         self.letting_go.stuck.store(stuck, Ordering::Relaxed);
         if stuck {
             now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
@@ -212,7 +213,12 @@ impl Inner {
         self.letting_go.blobs.fetch_add(dropped.blobs, Ordering::Relaxed);
         self.letting_go.bytes.fetch_add(dropped.bytes, Ordering::Relaxed);
         let (blobs, bytes) = (dropped.blobs, dropped.bytes);
-        tracing::info!(blobs, bytes, waterline = waterline.to_unix(), "let go of what was used least recently");
+        tracing::info!(
+            blobs,
+            bytes,
+            waterline = waterline.to_unix(),
+            "let go of what was used least recently"
+        );
         dropped
     }
 
@@ -254,7 +260,9 @@ impl Inner {
             freed += given.freed;
             self.letting_go.given_back.fetch_add(given.freed, Ordering::Relaxed);
             self.letting_go.moved.fetch_add(given.moved, Ordering::Relaxed);
-            self.forget_damage_of(&given.packs).await;
+            if given.packs > 0 {
+                self.forget_damage_of_packs_gone().await;
+            }
             self.blobs.has_room();
             if !given.more {
                 break;
@@ -264,14 +272,11 @@ impl Inner {
     }
 
     /// Bad records of packs that are gone say nothing any more.
-    async fn forget_damage_of(&self, packs: &[u32]) {
-        if packs.is_empty() {
-            return;
-        }
+    async fn forget_damage_of_packs_gone(&self) {
         let catalog = self.catalog.clone();
         let Ok(Ok(damage)) = tokio::task::spawn_blocking(move || catalog.damage()).await else { return };
         let gone: std::collections::BTreeSet<u32> =
-            damage.into_iter().map(|(pack, _)| pack).filter(|pack| packs.contains(pack)).collect();
+            damage.into_iter().map(|(pack, _)| pack).filter(|pack| !self.blobs.has_pack(*pack)).collect();
         for pack in gone {
             if let Err(error) = self.catalog.forget_damage(pack).await {
                 now_and_then!(warn, %error, pack, "bad records of a pack that is gone stay in the catalog");

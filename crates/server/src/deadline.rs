@@ -53,7 +53,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let look_up_time = Duration::from_secs(7);
-        let options = CacheOptions { data, max_size: Some(MaxSize::Bytes(1 << 30)), look_up_time, ..CacheOptions::default() };
+        let options = CacheOptions {
+            data,
+            max_size: Some(MaxSize::Bytes(1 << 30)),
+            look_up_time,
+            ..CacheOptions::default()
+        };
         let (cache, _) = Cache::open(options).await.unwrap();
         tokio::time::pause();
         let before = tokio::time::Instant::now();

@@ -237,7 +237,8 @@ impl CacheMetrics {
         };
         let help = "What was last used before this Unix time has been let go; 0 if nothing was yet";
         seconds("waterline_timestamp", help, &self.waterline);
-        let help = "For how long what is looked up stays; less than what was set while the volume is too small";
+        let help =
+            "For how long what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
         seconds("lease_set", "For how long what is looked up should stay", &self.lease_set);
         let help = "1 while uploads are refused since all that is there is in use";

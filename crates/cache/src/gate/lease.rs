@@ -48,7 +48,8 @@ impl Lease {
 
     /// A step down if writers wait for it, else up, unless the last one was a moment ago.
     pub(super) fn adjust(&mut self, down: bool) {
-        let to = if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(self.set) };
+        let to =
+            if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(self.set) };
         let wait = self.changed.is_some_and(|changed| changed.elapsed() < STEP);
         if to != self.now && !wait {
             self.now = to;

@@ -4,8 +4,8 @@
 use millpond_cache::{InstanceName, Rights};
 
 use super::{
-    Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Listener, MAX_SIZE_LEAST, Place,
-    Limit, REQUEST_MEMORY_LEAST, Settings, Socket, usage,
+    Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Limit, Listener, MAX_SIZE_LEAST, Place,
+    REQUEST_MEMORY_LEAST, Settings, Socket, usage,
 };
 use crate::exit::Failure;
 use crate::span::Span;
@@ -49,7 +49,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     }
     if settings.lease.value > LEASE_MOST {
         let sentence = format!("{}: a lease of {} is too long", settings.lease.place, settings.lease.value);
-        return Err(usage(sentence, "give at most 7d: what is to be kept for longer is not looked up again and again"));
+        return Err(usage(
+            sentence,
+            "give at most 7d: what is to be kept for longer is not looked up again and again",
+        ));
     }
     check_limits(settings)?;
     if let Some(Given { value: Socket::At(path), place }) = &settings.admin_socket

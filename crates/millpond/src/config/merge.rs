@@ -299,8 +299,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{check, environment};
     use crate::config::Limit;
+    use crate::config::{check, environment};
     use crate::size::Size;
 
     fn flags(arguments: &[&str]) -> Flags {

@@ -34,7 +34,7 @@ fn figure(server: &Server, name: &str) -> u64 {
 }
 
 /// Blobs of this many bytes together, some small and some large.
-fn blobs(bytes: usize, random: &mut Random) -> Vec<Blob> {
+fn blobs(bytes: u64, random: &mut Random) -> Vec<Blob> {
     let mut left = bytes;
     let mut blobs = Vec::new();
     while left > 0 {
@@ -217,7 +217,10 @@ fn full_of_what_is_in_use_refuses_uploads_and_says_so_and_pulls_go_on() {
             }
         };
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().contains("max-size") && refused.message().contains("18000000"), "{refused}");
+        assert!(
+            refused.message().contains("max-size") && refused.message().contains("18000000"),
+            "{refused}"
+        );
         assert!(is_there(&mut client, "urn:first").await);
     });
     assert!(server.log().contains("the cache is full of what is in use"), "{}", server.log());

@@ -153,7 +153,8 @@ impl Shared {
         Ok(group)
     }
 
-    fn make_pack(&self) -> Result<OpenPack> {
+    /// A new pack, durable, of which the caller makes what it likes.
+    pub(super) fn make_pack(&self) -> Result<OpenPack> {
         let id = self.packs.next_id()?;
         OpenPack::create(self.disk.clone(), &self.keys, id, self.clock.now()).map_err(|error| {
             self.write_failed(&error, false);

@@ -277,6 +277,26 @@ impl Index {
         }
     }
 
+    /// Points the entry to another copy of its record, if it still has this place; level and mark stay.
+    pub(crate) fn relocate(&self, key: Key, from: Place, to: Location) -> bool {
+        let mut table = self.shard(key).write();
+        let old = table.get(key).map(Slot::entry).filter(|entry| entry.location.place == from);
+        if let Some(entry) = old {
+            table.put(&Entry { location: to, ..entry });
+        }
+        old.is_some()
+    }
+
+    /// Takes the entry out if it still has this place and lies below the waterline.
+    pub(crate) fn remove_below(&self, key: Key, place: Place, waterline: Level) -> bool {
+        let mut table = self.shard(key).write();
+        let gone = table
+            .get(key)
+            .map(Slot::entry)
+            .is_some_and(|entry| entry.location.place == place && entry.level < waterline);
+        gone && table.remove(key).is_some()
+    }
+
     /// Takes out all entries for which `gone` says so; it runs under a shard's lock and must take no lock.
     pub(crate) fn remove_where(&self, mut gone: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         self.shards.iter().flat_map(|shard| shard.write().remove_where(&mut gone)).collect()

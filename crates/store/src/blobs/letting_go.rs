@@ -4,6 +4,7 @@
 //! waterline lies above what the catalog has while packs are unlinked, is for the domain to see to.
 
 use super::Blobs;
+use super::format::PackId;
 use super::scan_levels::level_above;
 use crate::Level;
 
@@ -40,6 +41,11 @@ impl Blobs {
     /// Refuses those who wait: nothing more can go.
     pub fn has_none(&self) {
         self.shared.space.has_none();
+    }
+
+    /// Whether there is a pack of this number.
+    pub fn has_pack(&self, pack: u32) -> bool {
+        self.shared.packs.counters(PackId::new(pack)).is_some()
     }
 
     /// Refuses those who wait, and whoever comes: nothing goes any more.

@@ -8,6 +8,7 @@
 
 mod appending;
 mod blocking;
+mod compaction;
 mod damage;
 mod encoding;
 pub mod format;
@@ -15,11 +16,13 @@ mod group_sync;
 mod index;
 mod letting_go;
 pub mod pack;
+mod pack_files;
 mod pack_set;
 mod packs;
 mod poison;
 mod reader;
 mod reading;
+mod reap;
 mod scan_levels;
 mod shared;
 mod snapshot;
@@ -30,6 +33,7 @@ mod upkeep;
 mod upload;
 pub mod volume;
 
+pub use compaction::GivenBack;
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
 pub use letting_go::Dropped;

@@ -1,4 +1,4 @@
-//! Which packs there are, which of them are not durable yet, and their open files.
+//! Which packs there are, and which of them are not durable yet.
 //!
 //! **Invariant:** a pack is among the unsealed from before its first entry is in the index until it is durable as a
 //! whole. So whoever finds an entry first and its pack not among the unsealed afterwards may rely on it, unless the
@@ -6,83 +6,24 @@
 //!
 //! It knows neither blobs nor levels.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod counters;
+mod given_up;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use quick_cache::sync::Cache;
+use given_up::GivenUp;
 
 use super::format::{PackId, PackState, VolumeKeys};
 use super::group_sync::{GroupSync, SyncPoints};
 use super::pack::PackFile;
+use super::pack_files::PackFiles;
 use super::unsealed::Unsealed;
 use crate::disk::Disk;
 use crate::{Error, Result};
 
-/// Packs that are kept open for reading: singles may be many, descriptors are few.
-const OPEN_MAX: usize = 1024;
-
-/// What is known of a pack besides its records.
-#[derive(Debug, Default)]
-pub(super) struct PackCounters {
-    /// The length of the sealed file, 0 while it is not sealed.
-    sealed_len: AtomicU64,
-    /// Bytes of records that the index points to, with their lines in the footer.
-    live: AtomicU64,
-    /// Bytes that the books of space have for it.
-    counted: AtomicU64,
-}
-
-impl PackCounters {
-    /// Of a pack found sealed at start.
-    pub(super) fn sealed(len: u64, allocated: u64) -> Self {
-        let counters = Self::default();
-        counters.set_sealed(len);
-        counters.recount(allocated);
-        counters
-    }
-
-    /// The length of the sealed file; `None` while it is not sealed.
-    pub(super) fn sealed_len(&self) -> Option<u64> {
-        Some(self.sealed_len.load(Ordering::Acquire)).filter(|len| *len > 0)
-    }
-
-    /// It is sealed, with this length.
-    pub(super) fn set_sealed(&self, len: u64) {
-        self.sealed_len.store(len, Ordering::Release);
-    }
-
-    /// Bytes of records that the index points to.
-    pub(super) fn live(&self) -> u64 {
-        self.live.load(Ordering::Relaxed)
-    }
-
-    /// The index points to a record more.
-    pub(super) fn add_live(&self, bytes: u64) {
-        self.live.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// The index points to a record less.
-    pub(super) fn remove_live(&self, bytes: u64) {
-        let less = |live: u64| Some(live.saturating_sub(bytes));
-        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// So many bytes more are counted for it.
-    pub(super) fn add_counted(&self, bytes: u64) {
-        self.counted.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// The bytes that are counted for it.
-    pub(super) fn counted(&self) -> u64 {
-        self.counted.load(Ordering::Relaxed)
-    }
-
-    /// So many bytes are counted for it; returns what were before.
-    pub(super) fn recount(&self, bytes: u64) -> u64 {
-        self.counted.swap(bytes, Ordering::Relaxed)
-    }
-}
+pub(super) use counters::{PackCounters, pack_bytes};
 
 /// A pack that is not sealed, and who syncs it.
 pub(super) type Group = GroupSync<Unsealed>;
@@ -103,8 +44,8 @@ pub(super) enum Standing {
 pub(super) struct PackSet {
     known: RwLock<HashMap<PackId, Arc<PackCounters>>>,
     unsealed: RwLock<HashMap<PackId, Arc<Group>>>,
-    given_up: RwLock<HashSet<PackId>>,
-    readers: Cache<PackId, Arc<PackFile>>,
+    given_up: RwLock<GivenUp>,
+    files: PackFiles,
     last: AtomicU32,
 }
 
@@ -123,7 +64,7 @@ impl PackSet {
             known: RwLock::new(known),
             unsealed: RwLock::default(),
             given_up: RwLock::default(),
-            readers: Cache::new(OPEN_MAX),
+            files: PackFiles::default(),
             last: AtomicU32::new(last.number()),
         }
     }
@@ -144,28 +85,50 @@ impl PackSet {
 
     /// Adds a pack before anything in it is entered in the index.
     pub(super) fn add_unsealed(&self, id: PackId, group: Arc<Group>) {
-        write(&self.known).insert(id, group.target().counters.clone());
+        let counters = group.target().counters.clone();
+        // In this order, or it would pass for a sealed pack that holds nothing in between.
         write(&self.unsealed).insert(id, group);
+        write(&self.known).insert(id, counters);
     }
 
     /// It is sealed and durable as a whole.
     pub(super) fn sealed(&self, id: PackId, reader: Arc<PackFile>) {
-        self.readers.insert(id, reader);
+        self.files.add(id, reader, || true);
         write(&self.unsealed).remove(&id);
+    }
+
+    /// Adds a pack that is sealed and durable, before the index points to anything in it.
+    pub(super) fn add_sealed(&self, id: PackId, counters: Arc<PackCounters>, reader: Arc<PackFile>) {
+        write(&self.known).insert(id, counters);
+        self.files.add(id, reader, || true);
+    }
+
+    /// Its file was unlinked, and the index does not point to it any more. What the file occupies counts as used until
+    /// nobody reads it: see [`PackSet::take_left`].
+    pub(super) fn unlinked(&self, id: PackId, bytes: u64) {
+        self.files.leave(id, bytes, || {
+            write(&self.known).remove(&id);
+        });
+    }
+
+    /// The bytes of unlinked packs that nobody reads any more, each counted once.
+    pub(super) fn take_left(&self) -> u64 {
+        self.files.take_left()
     }
 
     /// It is not to be relied on and its file is going. The index may have pointed to it until now.
     pub(super) fn give_up(&self, id: PackId) {
         // In this order, or it would pass for durable in between.
-        write(&self.given_up).insert(id);
+        write(&self.given_up).add(id);
         self.forget(id);
     }
 
     /// Its file is going, and the index never pointed to it.
     pub(super) fn forget(&self, id: PackId) {
         write(&self.unsealed).remove(&id);
-        write(&self.known).remove(&id);
-        self.readers.remove(&id);
+        self.files.remove(id, || {
+            write(&self.known).remove(&id);
+        });
     }
 
     /// The counters of a pack.
@@ -178,15 +141,26 @@ impl PackSet {
         read(&self.known).len()
     }
 
-    /// Bytes of records that the index points to, in all packs.
+    /// Bytes of records that the index points to, with their lines in the footers, in all packs.
     pub(super) fn live(&self) -> u64 {
-        read(&self.known).values().map(|counters| counters.live()).sum()
+        read(&self.known).values().map(|counters| counters.occupied()).sum()
     }
 
     /// Every sealed pack and its length.
     pub(super) fn sealed_lens(&self) -> Vec<(PackId, u64)> {
         let known = read(&self.known);
         known.iter().filter_map(|(id, counters)| counters.sealed_len().map(|len| (*id, len))).collect()
+    }
+
+    /// Every pack that takes nothing more and of which all that it holds has been entered in the index: those that are
+    /// sealed, and those that a start served as they lay.
+    pub(super) fn settled(&self) -> Vec<(PackId, Arc<PackCounters>)> {
+        let (unsealed, given_up) = (read(&self.unsealed), read(&self.given_up));
+        let known = read(&self.known);
+        let settled = known.iter().filter(|(id, counters)| {
+            !unsealed.contains_key(id) && !given_up.has(**id) && !counters.is_set_aside()
+        });
+        settled.map(|(id, counters)| (*id, counters.clone())).collect()
     }
 
     /// Every pack that is not sealed.
@@ -199,7 +173,7 @@ impl PackSet {
         if let Some(group) = read(&self.unsealed).get(&id) {
             return Standing::Unsealed(group.clone());
         }
-        if read(&self.given_up).contains(&id) { Standing::GivenUp } else { Standing::Durable }
+        if self.is_given_up(&read(&self.given_up), id) { Standing::GivenUp } else { Standing::Durable }
     }
 
     /// Of these packs and ends, found in the index before, those that are not durable.
@@ -208,19 +182,24 @@ impl PackSet {
         let (unsealed, given_up) = (read(&self.unsealed), read(&self.given_up));
         for (pack, end) in found {
             let waits = unsealed.get(pack).is_some_and(|group| group.synced() < *end);
-            if waits || given_up.contains(pack) {
+            if waits || self.is_given_up(&given_up, *pack) {
                 points.add(*pack, *end);
             }
         }
         points
     }
 
+    fn is_given_up(&self, given_up: &GivenUp, id: PackId) -> bool {
+        given_up.has(id) || (given_up.may_have_had(id) && !read(&self.known).contains_key(&id))
+    }
+
     /// A pack's open file, if that takes no system call.
     pub(super) fn reader_at_hand(&self, id: PackId) -> Option<Arc<PackFile>> {
-        if let Some(reader) = self.readers.get(&id) {
+        if let Some(reader) = self.files.kept(id) {
             return Some(reader);
         }
-        read(&self.unsealed).get(&id).map(|group| group.target().reader())
+        let unsealed = read(&self.unsealed).get(&id).map(|group| group.target().reader());
+        unsealed.or_else(|| self.files.opened(id))
     }
 
     /// A pack's open file. [`Error::Missing`] if there is none, by now.
@@ -233,8 +212,7 @@ impl PackSet {
             Err(Error::Missing) => PackFile::open(disk, keys, id, PackState::Open),
             other => other,
         };
-        let reader = Arc::new(opened?);
-        self.readers.insert(id, reader.clone());
-        Ok(reader)
+        let is_there = || read(&self.known).contains_key(&id);
+        self.files.add(id, Arc::new(opened?), is_there).ok_or(Error::Missing)
     }
 }

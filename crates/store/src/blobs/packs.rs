@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::appending::occupied;
+use super::compaction::GivenBack;
 use super::damage::Damage;
 use super::group_sync::SyncPoints;
 use super::pack_set::Standing;
@@ -311,9 +312,29 @@ impl Blobs {
         self.shared.background_sync();
     }
 
+    /// One bounded step of giving space back to the volume: packs that hold nothing any more are unlinked; then, if
+    /// garbage is above a tenth of what packs may hold, or amounts to a pack when it is `urgent`, the packs with the
+    /// least in them are copied into one. To be called by one task alone, on a blocking thread, while the waterline in
+    /// force is the one that the catalog remembers. While the store is being closed, or poisoned, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if the volume has no room for the copy, [`Error::Poisoned`], [`Error::Io`]. What was given
+    /// back before stays so.
+    pub fn give_back(&self, urgent: bool) -> Result<GivenBack> {
+        self.shared.give_back(urgent)
+    }
+
     /// What everything but packs and snapshots occupies below the data folder: catalog, journal.
     pub fn set_other_bytes(&self, bytes: u64) {
         self.shared.space.set_other(bytes);
+    }
+}
+
+#[cfg(test)]
+impl Blobs {
+    /// For tests that look in between two steps.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 

@@ -81,7 +81,7 @@ impl Shared {
     pub(super) fn next_frame(&self, digest: &Digest, frames: &mut Frames) -> Result<Option<Bytes>> {
         frames.reader.next().map_err(|error| match error {
             Error::Damaged(_) => {
-                self.found_bad(digest, &frames.location);
+                self.found_bad(self.index.key(digest), &frames.location);
                 Error::Missing
             }
             other => other,
@@ -122,12 +122,12 @@ impl Shared {
                 .and_then(|pack| act(&pack, &entry));
             match done {
                 Err(Error::Missing) => gone = Some(entry.location),
-                Err(Error::Damaged(_)) => self.found_bad(digest, &entry.location),
+                Err(Error::Damaged(_)) => self.found_bad(self.index.key(digest), &entry.location),
                 other => return other,
             }
         }
         if let Some(location) = gone {
-            self.found_bad(digest, &location);
+            self.found_bad(self.index.key(digest), &location);
         }
         Err(Error::Missing)
     }

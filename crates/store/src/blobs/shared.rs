@@ -13,7 +13,7 @@ use super::blocking::Turns;
 use super::damage::OnDamage;
 use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
-use super::index::{Index, Inserted, Location};
+use super::index::{Index, Inserted, Key, Location};
 use super::pack::Appended;
 use super::pack_set::PackSet;
 use super::poison::{Poison, is_passing};
@@ -124,7 +124,7 @@ impl Shared {
             Inserted::New => {}
             Inserted::Replaced(old) => self.dead(&old),
         }
-        pack.counters.add_live(location.occupied());
+        pack.counters.add_live(location.stored.bytes());
         // Also a pack that was made while the store was being poisoned, and not seen by the one who did.
         let given_up = pack.is_given_up() || self.poison.check().is_err();
         if given_up && appended.end > pack.synced() {
@@ -139,7 +139,7 @@ impl Shared {
     /// The index does not point to this record any more.
     pub(super) fn dead(&self, location: &Location) {
         if let Some(counters) = self.packs.counters(location.place.pack) {
-            counters.remove_live(location.occupied());
+            counters.remove_live(location.stored.bytes());
         }
     }
 
@@ -200,8 +200,8 @@ impl Shared {
     }
 
     /// The entry of a bad record leaves the index, if it still is this record; then the domain is told.
-    pub(super) fn found_bad(&self, digest: &Digest, location: &Location) {
-        if self.index.remove(self.index.key(digest), location.place).is_none() {
+    pub(super) fn found_bad(&self, key: Key, location: &Location) {
+        if self.index.remove(key, location.place).is_none() {
             return;
         }
         self.dead(location);
@@ -213,7 +213,7 @@ impl Shared {
     pub(super) fn count_live(&self) {
         self.index.for_each(|entry| {
             if let Some(counters) = self.packs.counters(entry.location.place.pack) {
-                counters.add_live(entry.location.occupied());
+                counters.add_live(entry.location.stored.bytes());
             }
         });
     }

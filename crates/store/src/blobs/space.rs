@@ -7,6 +7,8 @@
 //!
 //! **Invariant:** packs + reserved <= P, where P is the limit less what compaction, the catalog and the folders need;
 //! the reserve for the catalog lies above P, so that names and rows can still be written when blobs cannot.
+//! **Invariant:** compacting + owed <= what is kept for compaction: a target lies above P until as many bytes of packs
+//! have been given back, also where a reader keeps the file that it replaces.
 //!
 //! It knows neither packs nor the index; it is told what they hold.
 
@@ -113,6 +115,10 @@ pub(crate) struct Space {
     other: AtomicU64,
     snapshots: AtomicU64,
     reserved: AtomicU64,
+    /// Of the target of a compaction under way.
+    compacting: AtomicU64,
+    /// Of targets in force, for which packs have not given back as much yet.
+    owed: AtomicU64,
     free: Mutex<Free>,
     room: Room,
 }
@@ -130,6 +136,8 @@ impl Space {
             other: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
+            compacting: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             free: Mutex::new(free),
             room: Room::new(options.wait),
         })
@@ -157,7 +165,7 @@ impl Space {
 
     /// All bytes in use, reservations included.
     pub(crate) fn used(&self) -> u64 {
-        [&self.packs, &self.other, &self.snapshots, &self.reserved]
+        [&self.packs, &self.other, &self.snapshots, &self.reserved, &self.compacting, &self.owed]
             .iter()
             .fold(FOLDERS, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
     }
@@ -172,6 +180,38 @@ impl Space {
                 .packs
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(less)));
         }
+    }
+
+    /// A pack's file of this size is gone, and nobody reads it any more. What is owed is paid first.
+    pub(crate) fn released(&self, bytes: u64) {
+        let mut paid = 0;
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+            paid = owed.min(bytes);
+            Some(owed - paid)
+        });
+        self.packs_change(bytes - paid, 0);
+    }
+
+    /// What a compaction may still take, in bytes.
+    pub(crate) fn for_compaction(&self) -> u64 {
+        let taken = self.owed.load(Ordering::Relaxed).saturating_add(self.compacting.load(Ordering::Relaxed));
+        self.limits.for_compaction.saturating_sub(taken)
+    }
+
+    /// Whether the volume has room for a compaction's target, for which what is kept free for others may be used: it
+    /// gives more back.
+    pub(crate) fn check_target(&self, bytes: u64) -> Result<()> {
+        match self.disk.space() {
+            Ok(DiskSpace { total, available }) if available < bytes => {
+                Err(Error::NoSpace { used: total.saturating_sub(available), limit: total })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The claim of a compaction's target, on nothing yet.
+    pub(crate) fn target(self: &Arc<Self>) -> TargetClaim {
+        TargetClaim { space: self.clone(), bytes: 0 }
     }
 
     /// What the catalog and its journal occupy.
@@ -305,6 +345,35 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink_to(0);
+    }
+}
+
+/// What a compaction's target occupies until it is in force; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TargetClaim {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl TargetClaim {
+    /// It occupies so many bytes by now.
+    pub(crate) fn set(&mut self, bytes: u64) {
+        self.space.compacting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.space.compacting.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
+    /// The target stays, as a pack.
+    pub(crate) fn keep(mut self) {
+        let bytes = self.bytes;
+        self.set(0);
+        self.space.owed.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for TargetClaim {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -248,12 +248,14 @@ fn sum_up(
     for pack in recovered {
         started.searched += usize::from(pack.searched);
         started.lost_records += pack.lost;
-        started.set_aside.extend(pack.set_aside);
-        if pack.allocated > 0 {
-            known
-                .entry(pack.id)
-                .or_insert_with(|| Arc::new(PackCounters::sealed(pack.sealed_len, pack.allocated)));
+        if let Some(allocated) = pack.allocated {
+            let counters = PackCounters::sealed(pack.sealed_len, allocated);
+            if pack.set_aside.is_some() {
+                counters.set_aside();
+            }
+            known.entry(pack.id).or_insert_with(|| Arc::new(counters));
         }
+        started.set_aside.extend(pack.set_aside);
     }
     (known, started)
 }

@@ -4,6 +4,7 @@
 mod broken_off;
 mod damage;
 mod faults;
+mod giving_back;
 mod model;
 mod power_cut;
 mod restart;

@@ -20,10 +20,20 @@ const USES_PER_RECORD: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) enum Request {
     Publish(Vec<NewValue>, Replaces),
-    Promote { pending: u64, value: Box<NewValue>, replaces: Replaces },
-    Remove { name: Name, seq: u64 },
+    Promote {
+        pending: u64,
+        value: Box<NewValue>,
+        replaces: Replaces,
+    },
+    Remove {
+        name: Name,
+        seq: u64,
+    },
     Uses(Vec<UseOf>),
-    Damage { pack: u32, offset: u32 },
+    Damage {
+        pack: u32,
+        offset: u32,
+    },
     ForgetDamage(u32),
     Time(Level),
     Waterline(Level, Vec<UseOf>),

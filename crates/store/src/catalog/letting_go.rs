@@ -34,7 +34,9 @@ impl Catalog {
         let catalog = self.clone();
         let read = move || {
             catalog.report(catalog.inner.shared.readers.with(|connection| {
-                let Some(end) = names::portion_end(connection, from, ROWS)? else { return Ok((None, Vec::new())) };
+                let Some(end) = names::portion_end(connection, from, ROWS)? else {
+                    return Ok((None, Vec::new()));
+                };
                 names::below(connection, from, end, committed).map(|values| (Some(end), values))
             }))
         };

@@ -186,12 +186,7 @@ pub(super) fn remove_below(connection: &Connection, head: &mut Head, seq: u64) -
 }
 
 /// Of the rows with numbers above `after` and up to `end`, those below this waterline.
-pub(super) fn below(
-    connection: &Connection,
-    after: u64,
-    end: u64,
-    waterline: Level,
-) -> Result<Vec<Value>> {
+pub(super) fn below(connection: &Connection, after: u64, end: u64, waterline: Level) -> Result<Vec<Value>> {
     let mut values = Vec::new();
     let condition = format!("WHERE seq > ?1 AND seq <= ?2 AND {MATTERS_UNTIL} < ?3");
     let range = (after.cast_signed(), end.cast_signed(), waterline.seconds());

@@ -131,8 +131,18 @@ impl State {
         Ok((self.folder(path.parent().unwrap_or(Path::new("")))?, name))
     }
 
+    /// What has no name any more counts until nobody has it open, as file systems do.
     fn used(&self) -> u64 {
-        self.files.values().map(|content| allocated(content.len())).sum()
+        let kept = self.files.values().filter(|content| !content.unlinked || content.handles > 0);
+        kept.map(|content| allocated(content.len())).sum()
+    }
+
+    /// No look-up finds this file any more.
+    fn unlink(&mut self, number: Number) {
+        if let Some(content) = self.files.get_mut(&number) {
+            content.unlinked = true;
+        }
+        self.forget(number);
     }
 
     fn take_failure(&mut self, path: &Path) -> Option<Failure> {
@@ -239,10 +249,14 @@ impl Disk for MemoryDisk {
         let (_, new) = state.parent(to)?;
         let (folder, old) = state.parent(from)?;
         let Some(node) = folder.get(old) else { return Err(not_found()) };
-        if node.is_none() || folder.get(new) == Some(None) {
+        let replaced = folder.get(new);
+        if node.is_none() || replaced == Some(None) {
             return Err(io::ErrorKind::Unsupported.into());
         }
         folder.change(Change::Rename { from: old.to_owned(), to: new.to_owned(), node });
+        if let Some(replaced) = replaced.flatten().filter(|number| Some(*number) != node) {
+            state.unlink(replaced);
+        }
         Ok(())
     }
 
@@ -252,7 +266,7 @@ impl Disk for MemoryDisk {
         match folder.get(name) {
             Some(Some(number)) => {
                 folder.change(Change::Remove { name: name.to_owned() });
-                state.forget(number);
+                state.unlink(number);
                 Ok(())
             }
             Some(None) => Err(io::Error::from(Errno::ISDIR)),

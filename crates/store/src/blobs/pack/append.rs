@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::seal::Ending;
+use super::stored::StoredRecord;
 use super::{Appended, PackFile};
 use crate::blobs::encoding::encode_record;
 use crate::blobs::format::{
-    Encoding, FooterEntry, PackHeader, PackId, PackKind, PackState, Place, VolumeKeys,
+    Encoding, FooterEntry, PackHeader, PackId, PackKind, PackState, Place, RecordHeader, VolumeKeys,
 };
 use crate::disk::{Disk, DiskFile, write_error};
 use crate::{Digest, Error, Level, Result};
@@ -125,11 +126,30 @@ impl OpenPack {
         now: Level,
         encoding: Encoding,
     ) -> Result<Vec<Appended>> {
+        self.append_records(blobs, |(keys, place, sequence), (digest, content), buffer| {
+            encode_record((keys, place, sequence, now), digest, content, encoding, buffer)
+        })
+    }
+
+    /// Appends copies of records of other packs, with the time of writing and the encoding that they had there.
+    ///
+    /// # Errors
+    /// As [`OpenPack::append_batch`].
+    pub fn append_copies(&self, records: &[StoredRecord]) -> Result<Vec<Appended>> {
+        self.append_records(records, |at, record, buffer| record.encode(at, buffer))
+    }
+
+    /// Appends what `encode` makes of each, by one write.
+    fn append_records<T>(
+        &self,
+        records: &[T],
+        encode: impl Fn((&VolumeKeys, Place, u32), &T, &mut Vec<u8>) -> RecordHeader,
+    ) -> Result<Vec<Appended>> {
         let mut state = self.lock();
         self.check_open(&state)?;
         let mut buffer = std::mem::take(&mut state.buffer);
         buffer.clear();
-        let written = self.write_batch(&state, &mut buffer, blobs, now, encoding);
+        let written = self.write_batch(&state, &mut buffer, records, encode);
         let batch_len = buffer.len() as u64;
         buffer.shrink_to(BUFFER_KEPT_MAX);
         state.buffer = buffer;
@@ -148,25 +168,24 @@ impl OpenPack {
         }
     }
 
-    fn write_batch(
+    fn write_batch<T>(
         &self,
         state: &State,
         buffer: &mut Vec<u8>,
-        blobs: &[(Digest, Bytes)],
-        now: Level,
-        encoding: Encoding,
+        records: &[T],
+        encode: impl Fn((&VolumeKeys, Place, u32), &T, &mut Vec<u8>) -> RecordHeader,
     ) -> Result<(Vec<FooterEntry>, Vec<Appended>)> {
         let id = self.id();
-        let mut entries = Vec::with_capacity(blobs.len());
-        let mut appended = Vec::with_capacity(blobs.len());
-        for (digest, content) in blobs {
+        let mut entries = Vec::with_capacity(records.len());
+        let mut appended = Vec::with_capacity(records.len());
+        for record in records {
             let offset = state.appended + buffer.len() as u64;
             let place = Place::at(id, offset)
                 .ok_or_else(|| Error::Busy(format!("pack {id} has no place for more records")))?;
             let sequence = u32::try_from(state.entries.len() + entries.len()).unwrap_or(u32::MAX);
-            let header = encode_record((&self.keys, place, sequence, now), digest, content, encoding, buffer);
-            let (stored, encoding) = (header.stored, header.encoding);
-            entries.push(FooterEntry { digest: *digest, offset: place.offset, stored, time: now, encoding });
+            let RecordHeader { digest, stored, time, encoding, .. } =
+                encode((&self.keys, place, sequence), record, buffer);
+            entries.push(FooterEntry { digest, offset: place.offset, stored, time, encoding });
             appended.push(Appended { place, stored, end: state.appended + buffer.len() as u64 });
         }
         self.file

@@ -9,6 +9,7 @@ mod read;
 mod seal;
 mod search;
 mod single;
+mod stored;
 
 use super::format::Place;
 
@@ -16,6 +17,7 @@ pub use append::{ENTRIES_MAX, OpenPack};
 pub use read::{FrameReader, PackFile};
 pub use search::{Found, Sealed, search_and_seal, search_open, search_sealed};
 pub use single::{Single, SingleWriter};
+pub use stored::StoredRecord;
 
 /// Where an appended record came to lie. It is not durable yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

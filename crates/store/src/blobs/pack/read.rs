@@ -25,13 +25,13 @@ use crate::{Digest, Error, Result};
 #[derive(Debug)]
 pub struct PackFile {
     file: Arc<dyn DiskFile>,
-    keys: VolumeKeys,
+    pub(super) keys: VolumeKeys,
     id: PackId,
 }
 
 /// Why one attempt at reading came to nothing.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// The bytes are not what their checksum says, or the device cannot read them: worth a second look.
     Bad(&'static str),
     /// The record is of another length than the caller thought.
@@ -209,7 +209,7 @@ impl PackFile {
         if header.digest == *digest { Ok(header) } else { Err(Trouble::Bad("it is another blob's")) }
     }
 
-    fn read_exact(&self, offset: u64, len: u64) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn read_exact(&self, offset: u64, len: u64) -> Result<Vec<u8>, Trouble> {
         // Lengths come from checksummed headers; what is longer than the file is refused before it is allocated.
         if len > FRAME_SIZE && offset.saturating_add(len) > self.file.len()? {
             return Err(Trouble::Bad("the file ends within it"));
@@ -222,7 +222,7 @@ impl PackFile {
     }
 
     /// Tries again once, past the page cache, when the bytes were bad.
-    fn twice<T>(&self, attempt: impl Fn() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    pub(super) fn twice<T>(&self, attempt: impl Fn() -> Result<T, Trouble>) -> Result<T, Trouble> {
         match attempt() {
             Err(Trouble::Bad(_)) => {
                 self.file.drop_cache();
@@ -232,7 +232,7 @@ impl PackFile {
         }
     }
 
-    fn error(&self, place: Place, trouble: Trouble) -> Error {
+    pub(super) fn error(&self, place: Place, trouble: Trouble) -> Error {
         let what = match trouble {
             Trouble::Io(error) => return self.io_error(error),
             Trouble::Bad(what) => what,

@@ -1,5 +1,6 @@
 //! Packs over the memory disk: written, read back, sealed, searched.
 
+mod copies;
 mod damage;
 mod faults;
 mod forged;

@@ -21,8 +21,8 @@ pub(super) struct Recovered {
     pub(super) id: PackId,
     /// The length of the sealed file, 0 if it is not sealed.
     pub(super) sealed_len: u64,
-    /// What it occupies, 0 if it is gone.
-    pub(super) allocated: u64,
+    /// What it occupies; `None` if it is gone.
+    pub(super) allocated: Option<u64>,
     pub(super) searched: bool,
     pub(super) lost: u64,
     /// Why nothing of it is served: a sentence for the log.
@@ -64,7 +64,7 @@ fn recover(
     let mut recovered = Recovered {
         id: found.id,
         sealed_len: found.len,
-        allocated: found.allocated,
+        allocated: Some(found.allocated),
         searched: false,
         lost: 0,
         set_aside: None,
@@ -110,7 +110,7 @@ fn read_open(disk: &dyn Disk, keys: &VolumeKeys, recovered: &mut Recovered) -> R
         Ok(sealed) => {
             (recovered.sealed_len, recovered.lost) = (sealed.len, sealed.lost);
             if sealed.len == 0 {
-                recovered.allocated = 0;
+                recovered.allocated = None;
             }
             Ok(sealed.entries)
         }
@@ -133,7 +133,7 @@ fn read_unsealed(
     let found = match search_open(disk, keys, recovered.id) {
         // There was no record in it, and it was removed.
         Err(Error::Missing) => {
-            recovered.allocated = 0;
+            recovered.allocated = None;
             return Ok(Vec::new());
         }
         other => other?,

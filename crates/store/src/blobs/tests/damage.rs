@@ -7,7 +7,7 @@ use super::*;
 use crate::disk::{Call, Effect, Fault, FaultyDisk};
 
 /// Flips a bit of the first occurrence of `bytes` in any pack.
-fn flip_bit_in(disk: &dyn Disk, bytes: &[u8]) {
+pub(super) fn flip_bit_in(disk: &dyn Disk, bytes: &[u8]) {
     for name in packs(disk) {
         let file = disk.open(name.as_ref()).unwrap();
         let mut content = vec![0; usize::try_from(file.len().unwrap()).unwrap()];

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::giving_back::drop_below;
 use super::restart::packs;
 use super::*;
 
@@ -30,6 +31,8 @@ enum Operation {
     Use(u8),
     /// Lets go of what was not used in the last so many minutes.
     LetGo(u8),
+    /// Takes what was let go out of the index, copies all mixed packs into one, and unlinks what holds nothing.
+    GiveBack,
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -48,6 +51,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => one().prop_map(Operation::Damage),
         2 => one().prop_map(Operation::Use),
         1 => (1u8..5).prop_map(Operation::LetGo),
+        2 => Just(Operation::GiveBack),
     ];
     prop::collection::vec(operation, 1..40)
 }
@@ -178,6 +182,12 @@ impl Model {
             Operation::LetGo(minutes) => {
                 self.waterline = self.waterline.max(self.now.minus(u32::from(minutes) * 60));
                 blobs.set_waterline(self.waterline);
+            }
+            Operation::GiveBack => {
+                let shared = blobs.shared();
+                drop_below(shared);
+                shared.switch(shared.copy_all(), &mut GivenBack::default()).unwrap();
+                blobs.give_back(true).unwrap();
             }
         }
     }

@@ -23,7 +23,7 @@ fn remove(disk: &dyn Disk, file: &str) {
 }
 
 /// Whether the blob has at least this level.
-fn has_level(blobs: &Blobs, digest: &Digest, level: Level) -> bool {
+pub(super) fn has_level(blobs: &Blobs, digest: &Digest, level: Level) -> bool {
     let before = blobs.waterline();
     blobs.set_waterline(level);
     let there = blobs.contains(digest);

@@ -5,7 +5,7 @@ fn options_of(limit: u64) -> BlobsOptions {
 }
 
 /// All bytes below the data folder, in blocks, folders included.
-fn disk_usage(disk: &MemoryDisk) -> u64 {
+pub(super) fn disk_usage(disk: &MemoryDisk) -> u64 {
     let space = disk.space().unwrap();
     space.total - space.available + 257 * 4096
 }

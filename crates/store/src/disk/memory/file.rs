@@ -14,6 +14,8 @@ pub(super) struct Content {
     writes: Vec<Write>,
     /// How many have the file open.
     pub(super) handles: u32,
+    /// Whether no look-up finds it any more. A crash image may have it all the same.
+    pub(super) unlinked: bool,
 }
 
 #[derive(Debug)]
@@ -24,7 +26,7 @@ struct Write {
 
 impl Content {
     pub(super) fn durable(bytes: Vec<u8>) -> Self {
-        Self { shown: bytes.clone(), durable: bytes, writes: Vec::new(), handles: 0 }
+        Self { shown: bytes.clone(), durable: bytes, writes: Vec::new(), handles: 0, unlinked: false }
     }
 
     pub(super) fn len(&self) -> u64 {
