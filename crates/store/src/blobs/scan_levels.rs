@@ -83,7 +83,7 @@ pub(crate) fn level_above(index: &Index, waterline: Level, bytes: u64) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::{PackId, Place};
+    use super::super::format::{FooterEntry, PackId, Place};
     use super::super::index::{Location, Stored};
     use super::*;
     use crate::Digest;
@@ -102,10 +102,37 @@ mod tests {
         let kept = Location { place: Place { pack: PackId::new(1), offset: 0 }, stored: Stored::of(8) };
         index.insert(index.key(&Digest::of(b"kept")), kept, Level::PINNED, Level::ZERO);
         let found = scan(&index, now, waterline);
-        assert_eq!(found.below_waterline, 8 << 7);
+        let line = FooterEntry::LEN as u64;
+        assert_eq!(found.below_waterline, (8 << 7) + line);
         assert_eq!((found.blobs, found.lowest), (7, Some(now.minus(39_000_000))));
         let sums: Vec<u64> = found.by_age.iter().map(|(_, bytes)| *bytes).collect();
-        assert_eq!(sums, [8 + 16 + 32, 64, 128, 0, 0, 256, 512]);
+        let lines = [3, 1, 1, 0, 0, 1, 1].map(|count| count * line);
+        let records = [8 + 16 + 32, 64, 128, 0, 0, 256, 512];
+        assert_eq!(sums, std::array::from_fn::<_, 7, _>(|row| records[row] + lines[row]));
         assert_eq!(found.bytes, sums.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn level_above_takes_the_lowest_seconds_until_it_is_enough_and_none_below_the_waterline() {
+        let index = Index::new(&[1; 16]);
+        let each = 1000 + FooterEntry::LEN as u64;
+        let levels = [10, 5_000, 5_000, 5_001, 900_000, u32::MAX];
+        for (number, level) in (1_u32..).zip(levels) {
+            let place = Place { pack: PackId::new(1), offset: number };
+            let location = Location { place, stored: Stored::of(1000) };
+            let key = index.key(&Digest::of(&number.to_le_bytes()));
+            index.insert(key, location, Level::from_seconds(level), Level::ZERO);
+        }
+        let above = |waterline, bytes| {
+            level_above(&index, Level::from_seconds(waterline), bytes).map(Level::seconds)
+        };
+        assert_eq!(above(0, 1), Some(11));
+        assert_eq!(above(0, each), Some(11));
+        assert_eq!(above(0, each + 1), Some(5_001));
+        assert_eq!(above(11, each), Some(5_001));
+        assert_eq!(above(11, 2 * each + 1), Some(5_002));
+        assert_eq!(above(0, 5 * each), Some(900_001));
+        assert_eq!(above(0, 6 * each), Some(u32::MAX));
+        assert_eq!(above(0, 6 * each + 1), None);
     }
 }
