@@ -64,7 +64,7 @@ async fn uses_and_uploads_while_it_was_copied_are_respected() {
     let waterline = store.blobs.waterline();
     let mut upload = store.blobs.create(again.0).await.unwrap();
     upload.write(again.1.clone()).await.unwrap();
-    shared.append(&[again.clone()], shared.space.claim()).pop().unwrap().unwrap();
+    shared.append(std::slice::from_ref(&again), shared.space.claim()).pop().unwrap().unwrap();
     upload.finish().await.unwrap();
     assert_eq!((place(&again.0), store.blobs.waterline()), (before, waterline));
     kept.insert(again.0, (again.1, NOW.plus(500)));
