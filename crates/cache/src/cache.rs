@@ -110,6 +110,8 @@ pub struct Figures {
     pub names_kept: u64,
     /// Pushes that were refused because the name has a value, since the start.
     pub names_refused: u64,
+    /// How often the audit log could not be written or made durable, since the start.
+    pub audit_failures: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
     /// Why nothing is taken in, if so.
@@ -188,6 +190,7 @@ impl Cache {
             lookups_shed: counters.lookups_shed.get(),
             names_kept: counters.names_kept.get(),
             names_refused: counters.names_refused.get(),
+            audit_failures: self.inner.auditor.as_ref().map_or(0, |auditor| auditor.log.failures()),
             bad_records: counters.bad_records.get(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
