@@ -165,6 +165,17 @@ pub(crate) fn blame_the_request(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether an answer with these headers refuses the call, for want of a right or of a credential, and with which words.
+pub(crate) fn refused(headers: &HeaderMap) -> Option<(&'static str, String)> {
+    let status = Status::from_header_map(headers)?;
+    let outcome = match status.code() {
+        Code::PermissionDenied => "denied",
+        Code::Unauthenticated => "not authenticated",
+        _ => return None,
+    };
+    Some((outcome, status.message().to_owned()))
+}
+
 /// What ended a request's body: a status of `layers`, or how the connection broke.
 pub(crate) fn of_body(error: tower::BoxError) -> Status {
     Status::from_error(error)

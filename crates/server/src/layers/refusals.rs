@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
 use millpond_cache::Throttle;
-use tonic::{Code, Status};
 
 use super::record::Record;
+use crate::status;
 
 /// Addresses that have lines of their own at the same time. All others share one.
 const ADDRESSES_MAX: usize = 100;
@@ -42,12 +42,7 @@ impl Refusals {
 
 /// Writes down that a call was refused, if its answer has such headers.
 pub(super) fn tell(headers: &HeaderMap, record: &Record) {
-    let Some(status) = Status::from_header_map(headers) else { return };
-    let outcome = match status.code() {
-        Code::PermissionDenied => "denied",
-        Code::Unauthenticated => "not authenticated",
-        _ => return,
-    };
+    let Some((outcome, words)) = status::refused(headers) else { return };
     let address = record.peer().map(|peer| peer.ip().to_canonical());
     let Some(left_out) = SAID.pass(address) else { return };
     let identity = record.identity();
@@ -57,7 +52,7 @@ pub(super) fn tell(headers: &HeaderMap, record: &Record) {
         identity = (!identity.is_empty()).then_some(identity),
         address = address.map(tracing::field::display),
         method = record.method().name,
-        words = status.message(),
+        words,
         "{outcome}"
     );
 }
