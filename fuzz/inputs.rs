@@ -1,14 +1,14 @@
 //! Inputs for the functions that the fuzz targets call, made by changing seeds at random: so these functions are tried with the
 //! tests of their crates as well, which include this file.
 //!
-//! `MILLPOND_FUZZ_SECONDS` is for how long each is tried; without it, with 2000 inputs.
+//! `MILLPOND_FUZZ_SECONDS` is for how long each is tried; without it, with 1000 inputs.
 
 use std::env;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 /// Inputs, if no time is given.
-const COUNT: u64 = 2000;
+const COUNT: u64 = 1000;
 /// The most bytes of an input.
 const BYTES_MAX: usize = 4096;
 

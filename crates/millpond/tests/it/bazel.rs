@@ -30,16 +30,15 @@ impl Bazel {
         Self { home }
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    /// Whether it ended well, and what it said.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new("bazel")
             .arg(format!("--output_user_root={}", self.home.path().join("root").display()))
             .args(arguments)
             .current_dir(self.home.path().join("workspace"))
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        said
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn build(&self, url: &str) -> (String, Vec<u8>) {
@@ -49,7 +48,8 @@ impl Bazel {
     /// The same with more flags.
     fn build_with(&self, url: &str, flags: &[&str]) -> (String, Vec<u8>) {
         let cache = format!("--remote_cache={}", url.replace("http", "grpc"));
-        let said = self.run(&[&["build", "//:two", &cache], flags].concat());
+        let (done, said) = self.run(&[&["build", "//:two", &cache], flags].concat());
+        assert!(done, "{flags:?}: {said}");
         (said, fs::read(self.home.path().join("workspace/bazel-bin/two.txt")).unwrap())
     }
 }
@@ -98,9 +98,10 @@ fn bazel_pushes_with_a_token_and_pulls_without() {
     fs::write(&path, format!("[identity]\nkeys = \"keys\"\n{listener}")).unwrap();
     let server = Server::start_where_configured(&["--config", path.to_str().unwrap()]);
 
-    // Without a token it builds, and what it built is not kept.
-    let (said, _) = Bazel::new().build(server.url());
-    assert!(!said.contains("remote cache hit"), "{said}");
+    // Without a token it wants to be told that it is to pull alone.
+    let cache = format!("--remote_cache={}", server.url().replace("http", "grpc"));
+    let (done, said) = Bazel::new().run(&["build", "//:two", &cache]);
+    assert!(!done && said.contains("not authorized to write local results"), "{said}");
     let header = format!("--remote_header=Authorization=Bearer {}", token.trim());
     let (said, built) = Bazel::new().build_with(server.url(), &[&header]);
     assert!(!said.contains("remote cache hit"), "{said}");
