@@ -24,6 +24,9 @@ const IDENTITIES_MAX: usize = 1024;
 /// Of what a client sent, in bytes.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
+/// As whom the server does what nobody asked for. What begins like this no key, token, issuer or authority can be called.
+const ITSELF: &str = "local:server";
+
 /// How much the audit log may take of the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditKeep {
@@ -109,7 +112,7 @@ impl Witness for Auditor {
                     ..of(what, &value.name)
                 }
             }
-            Changed::Removed { name, .. } => of(Deed::Removed, name),
+            Changed::Removed { name, .. } => Entry { who: ITSELF.to_owned(), ..of(Deed::Removed, name) },
         }))
     }
 }

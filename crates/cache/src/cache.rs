@@ -136,6 +136,8 @@ pub struct Figures {
     pub names_kept: u64,
     /// Pushes that were refused because the name has a value, since the start.
     pub names_refused: u64,
+    /// How often the audit log could not be written or made durable, since the start.
+    pub audit_failures: u64,
     /// Bad records found since the start.
     pub bad_records: u64,
     /// Names that were let go since the start.
@@ -238,6 +240,7 @@ impl Cache {
             lookups_shed: counters.lookups_shed.get(),
             names_kept: counters.names_kept.get(),
             names_refused: counters.names_refused.get(),
+            audit_failures: self.inner.auditor.as_ref().map_or(0, |auditor| auditor.log.failures()),
             bad_records: counters.bad_records.get(),
             names_let_go: letting_go.names.load(Ordering::Relaxed),
             blobs_let_go: letting_go.blobs.load(Ordering::Relaxed),

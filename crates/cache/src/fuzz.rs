@@ -1,4 +1,4 @@
-//! What reads bytes of strangers, for the targets in `fuzz/`: compiled for them alone.
+//! What reads bytes of strangers, for the targets in `fuzz/` and the tests: compiled for them alone.
 
 use bytes::Bytes;
 
@@ -48,5 +48,60 @@ pub fn patterns(data: &[u8]) {
     if let Ok(pattern) = Pattern::new(pattern) {
         let _ = pattern.matches(subject);
         assert!(pattern.matches(&pattern.to_string()));
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/inputs.rs"]
+mod inputs;
+
+#[cfg(test)]
+mod tests {
+    use super::inputs::try_many;
+    use super::*;
+    use millpond_proto::buildstream::Artifact;
+    use millpond_proto::reapi;
+    use prost::Message as _;
+
+    #[test]
+    fn any_bytes_are_walked_or_refused() {
+        let digest = reapi::Digest { hash: "7".repeat(64).into(), size_bytes: 9 };
+        let file = reapi::FileNode { name: "f".into(), digest: Some(digest.clone()), ..Default::default() };
+        let folder = reapi::DirectoryNode { name: "d".into(), digest: Some(digest.clone()) };
+        let directory =
+            reapi::Directory { files: vec![file], directories: vec![folder], ..Default::default() };
+        let tree = reapi::Tree { root: Some(directory.clone()), children: vec![directory.clone()] };
+        let artifact = Artifact {
+            files: Some(digest.clone()),
+            low_diversity_meta: Some(digest.clone()),
+            ..Default::default()
+        };
+        let result = reapi::ActionResult { stdout_digest: Some(digest), ..Default::default() };
+        let seeds = [
+            directory.encode_to_vec(),
+            tree.encode_to_vec(),
+            artifact.encode_to_vec(),
+            result.encode_to_vec(),
+            b"ref: value\n- [a, {b: 'c'}]\n".to_vec(),
+        ];
+        try_many(&seeds.each_ref().map(Vec::as_slice), closures);
+    }
+
+    #[test]
+    fn any_names_are_taken_apart_or_refused() {
+        try_many(
+            &[
+                b"urn:fdc:buildstream.build:2020:artifact:project/element/key",
+                b"urn:fdc:buildstream.build:2020:source:key\nurn:x",
+                b"a=1\nb=2\na=3",
+                b"%41=%2f\n\xc3\xa4=x\n=",
+            ],
+            names,
+        );
+    }
+
+    #[test]
+    fn any_patterns_end() {
+        try_many(&[b"*a*b*\naaaaabbbbb", b"artifact:p/*", b"**\n", b"x*y\nx/y"], patterns);
     }
 }

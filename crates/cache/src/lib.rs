@@ -14,7 +14,7 @@ mod cache;
 mod closure;
 mod counters;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gate;
 mod instance;
@@ -44,7 +44,7 @@ pub use millpond_store::audit::{
     Deed, Entry as AuditEntry, FOLDER as AUDIT_FOLDER, Verified, entries as audit_entries,
     verify as verify_audit,
 };
-pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Level, now_and_then};
+pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Level, Throttle, now_and_then};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;
 pub use tree::{TreePage, TreeWalk};

@@ -22,6 +22,9 @@ use crate::{Error, Refused};
 /// Those of the one cryptographic library that all of Millpond uses.
 static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
 
+/// What every list in DER begins with, and no text.
+const DER_SEQUENCE: u8 = 0x30;
+
 /// What an operator says of an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityTerms {
@@ -39,41 +42,36 @@ pub(crate) struct Authority {
     terms: Arc<AuthorityTerms>,
     anchors: Arc<[TrustAnchor<'static>]>,
     revoked: Arc<[CertRevocationList<'static>]>,
+    /// The last seconds of its certificates, in Unix seconds.
+    ends: Arc<[u64]>,
 }
 
 impl Authority {
-    /// Reads its certificates, and the lists of those that it has revoked.
+    /// Reads its certificates in PEM, and the lists of those that it has revoked: in PEM, one after the other, or one in DER.
     pub(crate) fn read(
         certificates_pem: &[u8],
-        revoked_pem: Option<&[u8]>,
+        revoked: Option<&[u8]>,
         terms: AuthorityTerms,
     ) -> Result<Self, Error> {
-        let unreadable = |what: &str, reason: String| Error::Certificates(format!("{what}: {reason}"));
-        let mut anchors = Vec::new();
+        let (mut anchors, mut ends) = (Vec::new(), Vec::new());
         for (found, number) in CertificateDer::pem_slice_iter(certificates_pem).zip(1..) {
-            let what = format!("certificate {number}");
-            let der = found.map_err(|error| unreadable(&what, error.to_string()))?;
+            let unreadable = |reason: String| Error::Certificates(format!("certificate {number}: {reason}"));
+            let der = found.map_err(|error| unreadable(error.to_string()))?;
             let anchor = webpki::anchor_from_trusted_cert(&der);
-            anchors.push(anchor.map_err(|error| unreadable(&what, error.to_string()))?.to_owned());
+            anchors.push(anchor.map_err(|error| unreadable(error.to_string()))?.to_owned());
+            ends.push(certificate::read(&der).map_err(unreadable)?.not_after);
         }
         if anchors.is_empty() {
             return Err(Error::Certificates("there is no certificate in it".into()));
         }
-        let mut revoked = Vec::new();
-        for (found, number) in
-            CertificateRevocationListDer::pem_slice_iter(revoked_pem.unwrap_or_default()).zip(1..)
-        {
-            let what = format!("list {number} of revoked certificates is none of version 2 (RFC 5280)");
-            let der = found.map_err(|error| unreadable(&what, error.to_string()))?;
-            let list = OwnedCertRevocationList::from_der(&der);
-            revoked.push(list.map_err(|error| unreadable(&what, error.to_string()))?.into());
-        }
-        // A file that was cut off, or is DER, must not let everybody back in.
-        if revoked_pem.is_some() && revoked.is_empty() {
-            let words = "there is no list of revoked certificates in PEM in the file that revoked names";
-            return Err(Error::Certificates(words.into()));
-        }
-        Ok(Self { terms: Arc::new(terms), anchors: anchors.into(), revoked: revoked.into() })
+        let revoked = revoked.map(lists).transpose()?.unwrap_or_default();
+        let (anchors, revoked, ends) = (anchors.into(), revoked.into(), ends.into());
+        Ok(Self { terms: Arc::new(terms), anchors, revoked, ends })
+    }
+
+    /// Its name, with the last second of each of its certificates in Unix seconds.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.ends.iter().map(|end| (self.terms.name.as_str(), *end))
     }
 
     /// Whose the certificate is if this authority vouches for it, with the certificates between them, at this time in
@@ -141,4 +139,24 @@ impl Authority {
             Err(_) => Err(Refused::Unknown),
         }
     }
+}
+
+/// Lists of revoked certificates: at least one, since a file that was cut off must not let everybody back in.
+fn lists(content: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
+    let read = |der: &[u8], number: usize| {
+        let list = OwnedCertRevocationList::from_der(der);
+        list.map(CertRevocationList::from).map_err(|error| Error::Lists(format!("list {number}: {error}")))
+    };
+    if content.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![read(content, 1)?]);
+    }
+    let mut found = Vec::new();
+    for (der, number) in CertificateRevocationListDer::pem_slice_iter(content).zip(1..) {
+        let der = der.map_err(|error| Error::Lists(format!("list {number}: {error}")))?;
+        found.push(read(&der, number)?);
+    }
+    if found.is_empty() {
+        return Err(Error::Lists("there is no list of revoked certificates in it".into()));
+    }
+    Ok(found)
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// Certificates that were handed over cannot be read.
     #[error("{0}")]
     Certificates(String),
+    /// Lists of revoked certificates that were handed over cannot be read.
+    #[error("{0}")]
+    Lists(String),
     /// A later release wrote the register.
     #[error("{} has format {found}, this release knows formats up to {known}", path.display())]
     NewerFormat {
@@ -58,6 +61,9 @@ impl Error {
             Self::Certificates(_) => {
                 "give certificates in PEM, one after the other, from -----BEGIN CERTIFICATE----- on".into()
             }
+            Self::Lists(_) => "give lists (CRLs) of version 2 as RFC 5280 has them: in PEM, one after the other, from -----BEGIN \
+                               X509 CRL----- on, or one in DER; without any, leave revoked out"
+                .into(),
             Self::NewerFormat { .. } => "run the release of Millpond that wrote it, or a newer one".into(),
             Self::Unwanted { remedy, .. } => remedy.clone(),
             Self::Io { .. } => {

@@ -30,6 +30,8 @@ pub enum Credential {
     Certificate,
     /// A token of ours.
     Token,
+    /// A certificate that an authority issues with.
+    Authority,
 }
 
 /// A credential whose time is nearly over.
@@ -130,15 +132,18 @@ impl Identities {
         Ok(count)
     }
 
-    /// From now on an authority vouches for clients as well, after those that were added before: its certificates, and the
-    /// lists of what it has revoked, in PEM.
+    /// From now on an authority vouches for clients as well, after those that were added before: its certificates in PEM, and
+    /// the lists of what it has revoked, in PEM or one in DER.
+    ///
+    /// # Errors
+    /// [`Error::Certificates`] and [`Error::Lists`]; then it vouches for nobody.
     pub fn add_authority(
         &mut self,
         certificates_pem: &[u8],
-        revoked_pem: Option<&[u8]>,
+        revoked: Option<&[u8]>,
         terms: AuthorityTerms,
     ) -> Result<(), Error> {
-        self.authorities.push(Authority::read(certificates_pem, revoked_pem, terms)?);
+        self.authorities.push(Authority::read(certificates_pem, revoked, terms)?);
         Ok(())
     }
 
@@ -152,9 +157,13 @@ impl Identities {
             let last = last.entry((&holder.identity.name, what)).or_default();
             *last = holder.not_after.max(*last);
         }
+        // Each of an authority's, since each may be the one that its clients need.
+        let authorities = self.authorities.iter().flat_map(Authority::ends);
+        let authorities = authorities.filter(|(_, not_after)| *not_after >= now);
         let until = now.saturating_add(within_seconds);
         let mut soon: Vec<_> = last
             .into_iter()
+            .chain(authorities.map(|(name, not_after)| ((name, Credential::Authority), not_after)))
             .filter(|(_, not_after)| *not_after <= until)
             .map(|((name, what), not_after)| Expiring { name: name.to_owned(), what, not_after })
             .collect();

@@ -8,7 +8,12 @@ use crate::{Error, Keys, Recall, Register, token};
 pub fn revoke_certificates(keys: &Keys, name: &str, now: u64) -> Result<usize, Error> {
     Register::change(keys, |register| {
         let own = register.certificates.iter_mut().filter(|entry| entry.name == name);
-        revoke(own.map(|entry| &mut entry.revoked), now, &format!("certificate of {name}"), "keys")
+        revoke(
+            own.map(|entry| &mut entry.revoked),
+            now,
+            &format!("certificate of {name}"),
+            &keys.command("keys list"),
+        )
     })
 }
 
@@ -22,7 +27,7 @@ pub fn revoke_tokens(keys: &Keys, name_or_id: &str, now: u64) -> Result<usize, E
             .filter(|entry| if by_id { entry.id == name_or_id } else { entry.name == name_or_id });
         let what =
             if by_id { format!("token with the ID {name_or_id}") } else { format!("token of {name_or_id}") };
-        revoke(own.map(|entry| &mut entry.revoked), now, &what, "tokens")
+        revoke(own.map(|entry| &mut entry.revoked), now, &what, &keys.command("tokens list"))
     })
 }
 
@@ -51,7 +56,7 @@ fn revoke<'a>(
     entries: impl Iterator<Item = &'a mut Option<u64>>,
     now: u64,
     what: &str,
-    command: &str,
+    list: &str,
 ) -> Result<usize, Error> {
     let (mut known, mut revoked) = (0, 0);
     for entry in entries {
@@ -61,7 +66,7 @@ fn revoke<'a>(
             revoked += 1;
         }
     }
-    let lists = format!("millpond {command} list names all that there are");
+    let lists = format!("{list} names all that there are");
     match (known, revoked) {
         (0, _) => Err(Error::unwanted(format!("there is no {what}"), lists)),
         (_, 0) => Err(Error::unwanted(format!("every {what} was revoked already"), lists)),

@@ -122,15 +122,16 @@ impl Loaded {
                 millpond_identity::day(not_after)
             );
         }
-        let credentials = self.sources.expiring(now);
-        for Expiring { name, what, not_after } in &credentials {
+        let others = self.credentials.expiring(AHEAD_SECONDS, now);
+        for Expiring { name, what, not_after } in &others {
             let what = match what {
                 Credential::Certificate => "certificate",
                 Credential::Token => "token",
+                Credential::Authority => "authority's own certificate",
             };
             tracing::warn!("the {what} of {name} expires on {}", millpond_identity::day(*not_after));
         }
-        self.credentials.say_expiry(served, credentials.len());
+        self.credentials.say_expiry(served, others.len());
     }
 
     fn renew(&self, tls: &Tls) -> bool {
@@ -263,7 +264,11 @@ impl Sources {
                 let revoked = authority.revoked.as_ref().map(read).transpose()?;
                 let added = to.add_authority(&certificates, revoked.as_deref(), terms(authority));
                 added.map_err(|error| {
-                    let sentence = format!("{}: {error}", authority.name.place);
+                    let given = match (&error, &authority.revoked) {
+                        (millpond_identity::Error::Lists(_), Some(revoked)) => revoked,
+                        _ => &authority.certificates,
+                    };
+                    let sentence = format!("{}: {}: {error}", given.place, given.value.display());
                     Failure::new(Code::Usage, sentence, error.remedy())
                 })
             });
@@ -275,11 +280,6 @@ impl Sources {
     /// Of the server's certificate.
     fn last_second(&self) -> Option<u64> {
         millpond_identity::last_second(&fs::read(&self.certificate).ok()?).ok()
-    }
-
-    /// What of the clients expires soon, as far as it can be read.
-    fn expiring(&self, now: u64) -> Vec<Expiring> {
-        self.issued().map_or_else(|_| Vec::new(), |identities| identities.expiring(AHEAD_SECONDS, now))
     }
 }
 

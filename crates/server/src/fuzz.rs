@@ -1,4 +1,4 @@
-//! What reads bytes of strangers, for the targets in `fuzz/`: compiled for them alone.
+//! What reads bytes of strangers, for the targets in `fuzz/` and the tests: compiled for them alone.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -32,4 +32,55 @@ pub fn proxy_protocol(data: &[u8]) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
     let mut stream = data;
     let _ = runtime.block_on(proxies.client(&mut stream, ([192, 0, 2, 1], 1).into()));
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/inputs.rs"]
+mod inputs;
+
+#[cfg(test)]
+mod tests {
+    use super::inputs::try_many;
+    use super::*;
+
+    #[test]
+    fn any_resource_name_is_a_digest_or_refused() {
+        let hash = "0123456789abcdef".repeat(4);
+        let names = [
+            format!("blobs/{hash}/42"),
+            format!("main/blobs/{hash}/0"),
+            format!("uploads/2b1f0a52-8f0a-4d3f-9d0a-0a4f6e1c2b3d/blobs/{hash}/42"),
+            format!("a/b/uploads/x/compressed-blobs/zstd/{hash}/9223372036854775807/more"),
+            format!("compressed-blobs/zstd/sha256/{hash}/-1"),
+        ];
+        try_many(&names.each_ref().map(String::as_bytes), resource_names);
+    }
+
+    #[test]
+    fn any_header_is_a_credential_or_refused() {
+        try_many(
+            &[
+                b"Bearer mp_01234567_secret",
+                b"Basic dXNlcjptcF8xOjI=",
+                b":c29tZSBERVI=:",
+                b"-----BEGIN%20CERTIFICATE-----%0Ac29tZSBERVI%3D%0A-----END%20CERTIFICATE-----%0A",
+                b"",
+            ],
+            headers,
+        );
+    }
+
+    #[test]
+    fn any_first_bytes_of_a_proxy_are_taken_or_refused() {
+        try_many(
+            &[
+                b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 11001\r\nPRI * HTTP/2.0",
+                b"PROXY UNKNOWN\r\n",
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x12\x67\x2a\xf9PRI",
+                b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x21\xff\xff",
+            ],
+            proxy_protocol,
+        );
+    }
 }

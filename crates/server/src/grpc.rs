@@ -17,6 +17,7 @@ mod reference_storage;
 mod write_request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -60,8 +61,9 @@ struct Service {
     cache: Arc<Cache>,
 }
 
-/// Every service on one router, and the way to change what the health service says.
-pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
+/// Every service on one router, and the way to change what the health service says, which is watched for `longest` at the
+/// most.
+pub(crate) fn router(cache: &Arc<Cache>, longest: Duration) -> (Router, HealthReporter) {
     let service = Arc::new(Service { cache: Arc::clone(cache) });
     /// What comes in is bounded by `layers`, answers where they are made.
     macro_rules! server {
@@ -72,7 +74,8 @@ pub(crate) fn router(cache: &Arc<Cache>) -> (Router, HealthReporter) {
         };
     }
     let reporter = HealthReporter::new();
-    let health = health::UntilNotServing(HealthService::from_health_reporter(reporter.clone()));
+    let health = HealthService::from_health_reporter(reporter.clone());
+    let health = health::UntilNotServing { health, longest };
     let mut routes = Routes::builder();
     routes
         .add_service(server!(ActionCacheServer))
@@ -94,8 +97,9 @@ pub(crate) fn admin_routes(admin: &Arc<Admin>) -> Router {
 }
 
 /// What the administration socket serves: that, and whether the server is well.
-pub(crate) fn admin_router(admin: &Arc<Admin>, health: &HealthReporter) -> Router {
-    let health = health::UntilNotServing(HealthService::from_health_reporter(health.clone()));
+pub(crate) fn admin_router(admin: &Arc<Admin>, health: &HealthReporter, longest: Duration) -> Router {
+    let health = HealthService::from_health_reporter(health.clone());
+    let health = health::UntilNotServing { health, longest };
     let routes = Routes::new(HealthServer::new(health)).into_axum_router();
     routes.merge(admin_routes(admin)).fallback(nothing_here)
 }

@@ -15,12 +15,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderMap;
 use millpond_cache::{Access, Bounds, Clock, Identity};
 use millpond_identity::jwt::{Issuers, NotKnown};
-use millpond_identity::{Identities, Refused, is_token};
+use millpond_identity::{Expiring, Identities, Refused, is_token};
 
 pub(crate) use self::connection::ConnectionIdentity;
 use self::issuers::Source;
 pub use self::issuers::{Location, TrustedIssuer};
-use crate::metrics::ExpiryMetrics;
+use crate::metrics::CredentialMetrics;
 
 /// Whom this server knows. It may become others while it runs, and counts for the next call of every connection.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub struct Credentials {
     identities: RwLock<Arc<Identities>>,
     issuers: Issuers,
     sources: Vec<Arc<Source>>,
-    expiry: ExpiryMetrics,
+    metrics: CredentialMetrics,
 }
 
 /// A call whose token may hold once keys have been fetched.
@@ -46,12 +46,14 @@ impl Credentials {
         let issuers = Issuers::new(trusted.iter().map(|trusted| trusted.issuer.clone()).collect());
         let sources = issuers::sources(trusted)?;
         let identities = RwLock::new(Arc::new(identities));
-        Ok(Self { identities, issuers, sources, expiry: ExpiryMetrics::default() })
+        let metrics = CredentialMetrics::default();
+        sources.iter().for_each(|source| metrics.know_issuer(source.name()));
+        Ok(Self { identities, issuers, sources, metrics })
     }
 
     /// Keeps the keys of issuers fresh, for as long as it is polled.
     pub(crate) async fn follow_issuers(self: Arc<Self>) {
-        let all = self.sources.iter().map(|source| source.follow(&self.issuers));
+        let all = self.sources.iter().map(|source| source.follow(&self.issuers, &self.metrics));
         futures_util::future::join_all(all).await;
     }
 
@@ -60,15 +62,20 @@ impl Credentials {
         *self.identities.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identities);
     }
 
-    /// For the metrics: the last second of the server's certificate in Unix seconds, if there is one, and how many
-    /// credentials of clients expire soon.
-    pub fn say_expiry(&self, certificate: Option<u64>, credentials: usize) {
-        self.expiry.certificate.set(certificate.unwrap_or_default());
-        self.expiry.credentials.set(u64::try_from(credentials).unwrap_or(u64::MAX));
+    /// What is valid at `now` in Unix seconds and not for longer than these seconds; the soonest first.
+    pub fn expiring(&self, within_seconds: u64, now: u64) -> Vec<Expiring> {
+        self.now().expiring(within_seconds, now)
     }
 
-    pub(crate) fn expiry(&self) -> &ExpiryMetrics {
-        &self.expiry
+    /// For the metrics: the last second of the server's certificate in Unix seconds, if there is one, and how many
+    /// others expire soon.
+    pub fn say_expiry(&self, certificate: Option<u64>, others: usize) {
+        self.metrics.certificate.set(certificate.unwrap_or_default());
+        self.metrics.expiring.set(u64::try_from(others).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn metrics(&self) -> &CredentialMetrics {
+        &self.metrics
     }
 
     fn now(&self) -> Arc<Identities> {

@@ -12,6 +12,7 @@ pub(crate) mod method;
 mod pace;
 mod received;
 mod record;
+mod refusals;
 mod sent;
 mod terms;
 
@@ -207,7 +208,7 @@ impl Calls {
         let account = granted.and_then(|identity| self.quotas.account(identity));
         let refusal = self.refusal(method, &caller, account.as_deref());
         let account = account.filter(|_| method.nature() == Nature::Upload);
-        let record = Arc::new(Record::new(caller.request, method, peer, account, Arc::clone(&self.metrics)));
+        let record = Arc::new(Record::new(&caller, method, peer, account, Arc::clone(&self.metrics)));
         let hold = Arc::new(Hold::new(method.takes_many()));
         let terms = self.connection.as_ref().map(|connection| Terms {
             share: Arc::clone(&connection.share),
@@ -262,6 +263,9 @@ impl Future for Call {
         let under_way = self.under_way.take();
         let (mut parts, body) = response.into_parts();
         status::blame_the_request(&mut parts.headers);
+        if let Some(under_way) = &under_way {
+            refusals::tell(&parts.headers, under_way.record());
+        }
         let body = Sent::new(body, under_way, &parts);
         Poll::Ready(Ok(Response::from_parts(parts, body)))
     }

@@ -7,7 +7,7 @@
 mod admin;
 mod caller;
 mod deadline;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grpc;
 mod http;
@@ -131,8 +131,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let counts = Arc::new(Metrics::new(&options.data, credentials.expiry()));
-        let (router, health) = grpc::router(&cache);
+        let counts = Arc::new(Metrics::new(&options.data, credentials.metrics()));
+        let (router, health) = grpc::router(&cache, options.idle);
         let settings = Settings::new(options, stopped);
         let memory = Arc::new(Memory::new(options.request_memory, cache.look_up_time()));
         let quotas = Arc::new(Quotas::new(options.quotas.clone()));
@@ -163,13 +163,13 @@ impl Server {
             let socket = listener::accept::socket(socket)?;
             let (settings, addresses) = (settings.clone(), Arc::clone(&addresses_connected));
             let door = Arc::new(Door { tls, proxies, calls, settings, addresses });
-            tasks.spawn(listener::accept::run(socket, door, Arc::clone(&permits)));
+            tasks.spawn(listener::accept::at_door(socket, door, Arc::clone(&permits)));
         }
         let apart = |router, bounds| {
             Calls::new(router, bounds, Arc::default(), Arc::new(Metrics::default()), Arc::clone(&memory))
         };
         if let Some(socket) = admin {
-            let calls = apart(grpc::admin_router(&administration, &health), Bounds::ADMIN_ONLY);
+            let calls = apart(grpc::admin_router(&administration, &health, options.idle), Bounds::ADMIN_ONLY);
             tasks.spawn(listener::local::run(listener::local::socket(socket)?, calls, settings.clone()));
         }
         if let Some(socket) = metrics {
@@ -179,7 +179,7 @@ impl Server {
             let socket = listener::accept::socket(socket)?;
             let (settings, addresses) = (settings.clone(), Addresses::new(usize::MAX));
             let door = Door { tls: None, proxies: Proxies::default(), calls, settings, addresses };
-            tasks.spawn(listener::accept::run(socket, Arc::new(door), permits));
+            tasks.spawn(listener::accept::at_door(socket, Arc::new(door), permits));
         }
         tasks.spawn(follow_issuers(credentials, settings.stopped.clone()));
         tasks.spawn(async move {

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** no label has a value that a client chose.
 
+mod credentials;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millpond_cache::Figures;
@@ -14,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use self::credentials::CredentialMetrics;
 use crate::layers::method::Method;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,15 +59,6 @@ pub(crate) struct Metrics {
     cache: CacheMetrics,
 }
 
-/// What is known of when credentials expire, for those who have to renew them.
-#[derive(Debug, Default)]
-pub(crate) struct ExpiryMetrics {
-    /// The last second of the server's certificate, in Unix seconds; 0 if it presents none.
-    pub(crate) certificate: Gauge<u64, AtomicU64>,
-    /// Credentials of clients that expire soon.
-    pub(crate) credentials: Gauge<u64, AtomicU64>,
-}
-
 /// What the cache counts itself, put in when it is asked for.
 #[derive(Debug, Default)]
 struct CacheMetrics {
@@ -82,6 +76,7 @@ struct CacheMetrics {
     lookups_shed: Counter<u64, AtomicU64>,
     names_kept: Counter<u64, AtomicU64>,
     names_refused: Counter<u64, AtomicU64>,
+    audit_failures: Counter<u64, AtomicU64>,
     bad_records: Counter<u64, AtomicU64>,
     poisoned: Gauge<u64, AtomicU64>,
     names_let_go: Counter<u64, AtomicU64>,
@@ -103,13 +98,13 @@ fn seconds() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new("", &ExpiryMetrics::default())
+        Self::new("", &CredentialMetrics::default())
     }
 }
 
 impl Metrics {
     /// Of a server that keeps everything in `data`.
-    pub(crate) fn new(data: &str, expiry: &ExpiryMetrics) -> Self {
+    pub(crate) fn new(data: &str, credentials: &CredentialMetrics) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("millpond"),
             calls: Family::default(),
@@ -131,7 +126,7 @@ impl Metrics {
         let volume = Info::new([("data", data.to_owned())]);
         registry.register("volume", "The data directory", volume);
         metrics.register();
-        expiry.register(&mut metrics.registry);
+        credentials.register(&mut metrics.registry);
         metrics.cache.register(&mut metrics.registry);
         metrics
     }
@@ -174,16 +169,6 @@ impl Metrics {
     }
 }
 
-impl ExpiryMetrics {
-    fn register(&self, registry: &mut Registry) {
-        let help = "When the certificate of this server expires, in Unix time; 0 without TLS";
-        let (name, unit) = ("certificate_expiry_timestamp", Unit::Seconds);
-        registry.register_with_unit(name, help, unit, self.certificate.clone());
-        let help = "Certificates and tokens of clients that expire within 30 days; the log names them";
-        registry.register("credentials_expiring", help, self.credentials.clone());
-    }
-}
-
 impl CacheMetrics {
     fn register(&self, registry: &mut Registry) {
         let mut bytes = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
@@ -214,6 +199,8 @@ impl CacheMetrics {
         total("names_kept", help, &self.names_kept);
         let help = "Pushes refused because the name has a value that may not be replaced";
         total("names_refused", help, &self.names_refused);
+        let help = "Times that the audit log could not be written or made durable";
+        total("audit_failures", help, &self.audit_failures);
         total("bad_records", "Bad records found", &self.bad_records);
         self.register_letting_go(registry);
     }
@@ -260,6 +247,7 @@ impl CacheMetrics {
         set_counter(&self.lookups_shed, figures.lookups_shed);
         set_counter(&self.names_kept, figures.names_kept);
         set_counter(&self.names_refused, figures.names_refused);
+        set_counter(&self.audit_failures, figures.audit_failures);
         set_counter(&self.bad_records, figures.bad_records);
         self.poisoned.set(u64::from(figures.poisoned.is_some()));
         set_counter(&self.names_let_go, figures.names_let_go);
@@ -286,10 +274,13 @@ mod tests {
 
     #[test]
     fn everything_registered_is_rendered() {
-        let expiry = ExpiryMetrics::default();
-        let metrics = Metrics::new("/srv/pond", &expiry);
-        expiry.certificate.set(1_800_000_000);
-        expiry.credentials.set(2);
+        let credentials = CredentialMetrics::default();
+        let metrics = Metrics::new("/srv/pond", &credentials);
+        credentials.certificate.set(1_800_000_000);
+        credentials.expiring.set(2);
+        credentials.know_issuer("github");
+        credentials.set_keys("gitlab", 3);
+        credentials.count_failed_fetch("gitlab");
         metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
         metrics.received.inc_by(7);
         let figures = Figures {
@@ -300,6 +291,7 @@ mod tests {
             bytes_let_go: 6,
             waterline: 1_700_000_000,
             lease_seconds: 60,
+            audit_failures: 6,
             poisoned: Some("EIO".into()),
             ..Figures::default()
         };
@@ -310,6 +302,10 @@ mod tests {
             "millpond_received_bytes_total 7",
             "millpond_certificate_expiry_timestamp_seconds 1800000000",
             "millpond_credentials_expiring 2",
+            r#"millpond_issuer_keys{issuer="gitlab"} 3"#,
+            r#"millpond_issuer_key_fetches_failed_total{issuer="gitlab"} 1"#,
+            r#"millpond_issuer_key_fetches_failed_total{issuer="github"} 0"#,
+            "millpond_audit_failures_total 6",
             "millpond_used_bytes 42",
             "millpond_poisoned 1",
             "# TYPE millpond_bad_records counter",

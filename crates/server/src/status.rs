@@ -4,8 +4,8 @@
 //! | --- | --- | --- | --- |
 //! | `NotFound` | NOT_FOUND | | what is not there |
 //! | `Incomplete` | FAILED_PRECONDITION | info | how many blobs are missing, the first few, what to do |
-//! | `Denied` | PERMISSION_DENIED | info | what to do |
-//! | `Unauthenticated` | UNAUTHENTICATED | info | what is wrong with the credential, or which to show |
+//! | `Denied` | PERMISSION_DENIED | info, by `layers` | what to do |
+//! | `Unauthenticated` | UNAUTHENTICATED | info, by `layers` | what is wrong with the credential, or which to show |
 //! | `Invalid` | INVALID_ARGUMENT | debug | what is wrong, what to do |
 //! | `OutOfRange` | OUT_OF_RANGE | | where the blob ends |
 //! | `NoSpace`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
@@ -165,6 +165,17 @@ pub(crate) fn blame_the_request(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether an answer with these headers refuses the call, for want of a right or of a credential, and with which words.
+pub(crate) fn refused(headers: &HeaderMap) -> Option<(&'static str, String)> {
+    let status = Status::from_header_map(headers)?;
+    let outcome = match status.code() {
+        Code::PermissionDenied => "denied",
+        Code::Unauthenticated => "not authenticated",
+        _ => return None,
+    };
+    Some((outcome, status.message().to_owned()))
+}
+
 /// What ended a request's body: a status of `layers`, or how the connection broke.
 pub(crate) fn of_body(error: tower::BoxError) -> Status {
     Status::from_error(error)
@@ -223,14 +234,9 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
             tracing::info!(%request, words, "a name was refused");
             Code::FailedPrecondition
         }
-        Error::Denied(_) => {
-            now_and_then!(info, %request, words, "denied");
-            Code::PermissionDenied
-        }
-        Error::Unauthenticated(_) => {
-            now_and_then!(info, %request, words, "not authenticated");
-            Code::Unauthenticated
-        }
+        // The log has these from `layers`, with who and from where.
+        Error::Denied(_) => Code::PermissionDenied,
+        Error::Unauthenticated(_) => Code::Unauthenticated,
         Error::Invalid(_) => {
             tracing::debug!(%request, words, "bad input");
             Code::InvalidArgument

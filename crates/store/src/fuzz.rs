@@ -1,4 +1,4 @@
-//! What reads bytes of a volume, for the targets in `fuzz/`: compiled for them alone.
+//! What reads bytes of a volume, for the targets in `fuzz/` and the tests: compiled for them alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,4 +57,24 @@ fn damaged_pack(data: &[u8]) -> Result<()> {
 /// What lies in rows of the catalog and in its journal: what is read is written as it was.
 pub fn rows(data: &[u8]) {
     crate::catalog::read_as_everything(data);
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/inputs.rs"]
+mod inputs;
+
+#[cfg(test)]
+mod tests {
+    use super::inputs::try_many;
+    use super::*;
+
+    #[test]
+    fn any_damage_of_a_pack_is_found_or_harmless() {
+        try_many(&[b"\0\0\0\x01\x01", b"\x40\0\0\xff\x08\x80\x01\0\0\xff", b""], packs);
+    }
+
+    #[test]
+    fn any_bytes_are_rows_or_refused() {
+        try_many(&[&[0; 64], &[0xff; 64], b"\x01\0\0\0\x01", b"artifact:p/e/k\0\x01"], rows);
+    }
 }

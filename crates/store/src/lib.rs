@@ -12,7 +12,7 @@ mod clock;
 mod digest;
 pub mod disk;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod level;
 mod random;

@@ -29,6 +29,12 @@ impl Throttle {
         self.pass_at(Instant::now())
     }
 
+    /// Whether the next line would be let through.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.next.is_none_or(|next| next <= Instant::now())
+    }
+
     fn pass_at(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.next.is_some_and(|next| now < next) {

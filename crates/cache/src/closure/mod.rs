@@ -130,7 +130,7 @@ fn unpack_digest(entry: &[u8; 40]) -> Option<Digest> {
 }
 
 /// Reads a message as each of those that it may be.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn read_everything_as(digest: &Digest, content: &Bytes) {
     let _ = artifact::of_artifact(*digest, content.clone());
     let _ = artifact::of_source(*digest, content.clone());

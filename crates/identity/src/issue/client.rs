@@ -15,7 +15,9 @@ pub fn client(keys: &Keys, name: &str, grant: Grant, days: u32, now: u64) -> Res
             return Err(Error::unwanted(
                 format!("{name} has a certificate already"),
                 format!(
-                    "millpond keys renew {name} makes a new one for the same client, millpond keys revoke {name} takes it back"
+                    "{} makes a new one for the same client, {} takes it back",
+                    keys.command(&format!("keys renew {name}")),
+                    keys.command(&format!("keys revoke {name}"))
                 ),
             ));
         }
@@ -43,7 +45,10 @@ pub fn renew_client(
         let Some(grant) = own.last().map(|entry| entry.grant.clone()) else {
             return Err(Error::unwanted(
                 format!("{name} has no certificate that could be renewed"),
-                "millpond keys list names all that there are, millpond keys issue makes the first of a client",
+                format!(
+                    "{} names all that there are, millpond keys issue makes the first of a client",
+                    keys.command("keys list")
+                ),
             ));
         };
         if revoke_old {

@@ -18,7 +18,10 @@ pub fn init(keys: &Keys, names: &[String], days: u32, now: u64) -> Result<u64, E
     if let Some(there) = paths.iter().find(|path| path.exists()) {
         return Err(Error::unwanted(
             format!("{} is there already, and has been left as it is", there.display()),
-            "millpond keys renew server makes a new certificate for the server; --keys DIR names another directory",
+            format!(
+                "{} makes a new certificate for the server; --keys DIR names another directory",
+                keys.command("keys renew server")
+            ),
         ));
     }
     let not_after = after(now, days);

@@ -51,7 +51,10 @@ impl Authority {
         if let Some(missing) = [&path, &key_path].into_iter().find(|path| !path.exists()) {
             return Err(Error::unwanted(
                 format!("{} is not there, which certificates are issued with", missing.display()),
-                "millpond keys init NAME makes it, NAME being the host name of this server",
+                format!(
+                    "{} makes it, NAME being the host name of this server",
+                    keys.command("keys init NAME")
+                ),
             ));
         }
         let malformed = |error: String| Error::malformed(&path, error);

@@ -20,7 +20,7 @@ pub fn token(
         if register.tokens.iter().any(|entry| entry.name == name && entry.revoked.is_none()) {
             return Err(Error::unwanted(
                 format!("{name} has a token already"),
-                format!("give another name, or millpond tokens revoke {name} first"),
+                format!("give another name, or {} first", keys.command(&format!("tokens revoke {name}"))),
             ));
         }
         loop {

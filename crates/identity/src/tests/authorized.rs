@@ -7,7 +7,7 @@ use super::*;
 use crate::{Identities, Refused, Register};
 
 /// A certificate that signed itself and may sign others, as BuildStream 1's documentation makes them; valid for 10 days.
-fn self_signed(common_name: Option<&str>) -> (Vec<u8>, String) {
+pub(super) fn self_signed(common_name: Option<&str>) -> (Vec<u8>, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.remove(DnType::CommonName);

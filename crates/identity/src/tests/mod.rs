@@ -1,3 +1,4 @@
+mod authority;
 mod authorized;
 mod files;
 mod identities;

@@ -120,21 +120,31 @@ fn search(flags: &AuditFlags) -> Result<(), Failure> {
     let [data, keys] = flags.place.folders()?;
     let now = Clock::unix_seconds();
     let bounds = (flags.since.map(|since| since.at(now)), flags.until.map(|until| until.at(now)));
+    // What can be read is told, whatever else cannot.
+    let mut outcome = Ok(());
     let mut others = Vec::new();
     for found in audit_entries(&keys).map_err(|error| unreadable(&keys, &error))? {
-        others.extend(found.map_err(|error| unreadable(&keys, &error))?);
+        match found {
+            Ok(found) => others.extend(found),
+            Err(error) => outcome = outcome.and(Err(unreadable(&keys, &error))),
+        }
     }
     let mut others = others.into_iter().peekable();
     let tell = |entry: &AuditEntry| if flags.matches(entry, bounds) { flags.print(entry) } else { Ok(()) };
     for found in audit_entries(&data).map_err(|error| unreadable(&data, &error))? {
-        for entry in found.map_err(|error| unreadable(&data, &error))? {
+        let found = found.unwrap_or_else(|error| {
+            outcome = std::mem::replace(&mut outcome, Ok(())).and(Err(unreadable(&data, &error)));
+            Vec::new()
+        });
+        for entry in found {
             while let Some(other) = others.next_if(|other| other.time <= entry.time) {
                 tell(&other)?;
             }
             tell(&entry)?;
         }
     }
-    others.try_for_each(|other| tell(&other))
+    others.try_for_each(|other| tell(&other))?;
+    outcome
 }
 
 impl AuditFlags {

@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use super::print;
 use crate::config::{Flags, Settings, commented_file};
+use crate::credentials::Loaded;
 use crate::exit::{self, Code, Failure};
 
 /// What is done with the configuration.
@@ -22,7 +23,8 @@ pub(crate) enum Command {
         #[arg(long, requires = "file")]
         force: bool,
     },
-    /// Judge a file and the environment as `serve` would, without touching anything
+    /// Judge a file and the environment, and what they name of certificates and keys, as `serve` would, without
+    /// touching anything
     #[command(after_help = exit::help())]
     Check {
         /// The file; without it, the environment alone
@@ -48,7 +50,9 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 
 fn check(file: Option<PathBuf>) -> Result<(), Failure> {
     let what = file.as_ref().map_or("the environment".to_owned(), |file| file.display().to_string());
-    load(Flags { config: file, ..Flags::default() })?;
+    let settings = load(Flags { config: file, ..Flags::default() })?;
+    // Whatever a start reads before it makes anything: certificates, keys, who is known and who vouches for them.
+    Loaded::read(&settings)?;
     print(&format!("{what} is in order\n"))
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use millpond_cache::{Grant, Pattern, Rights};
 use millpond_identity::{Error, Keys};
 
+use crate::config::PUSH_PORT;
 use crate::exit::{Code, Failure};
 use crate::names;
 
@@ -20,14 +21,21 @@ pub(super) struct Folder {
 impl Folder {
     /// It, with an absolute path.
     pub(super) fn keys(&self) -> Keys {
-        Keys::at(&std::path::absolute(&self.keys).unwrap_or_else(|_| self.keys.clone()))
+        let flag = if self.keys == Path::new("millpond-keys") {
+            String::new()
+        } else {
+            format!("--keys {}", self.keys.display())
+        };
+        Keys::at(&std::path::absolute(&self.keys).unwrap_or_else(|_| self.keys.clone())).found_by(flag)
     }
+}
 
-    /// The flag that names it, with a space before it, where it must be given.
-    pub(super) fn flag(&self) -> String {
-        let default = self.keys == Path::new("millpond-keys");
-        if default { String::new() } else { format!(" --keys {}", self.keys.display()) }
-    }
+/// The port that clients are told of.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct PortFlag {
+    /// The port of the server that stands in what is printed to be pasted
+    #[arg(long, default_value_t = PUSH_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
 }
 
 /// How something is listed.

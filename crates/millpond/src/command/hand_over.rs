@@ -6,42 +6,41 @@ use std::net::Ipv6Addr;
 use millpond_cache::{Grant, Pattern, Rights};
 use millpond_identity::{Keys, ServerKeys};
 
-/// The port for those who have a credential, by the convention of BuildStream.
-const PORT: u16 = 11002;
-
 /// Lines to paste for a client with a certificate or a token.
 #[derive(Debug)]
 pub(super) struct HandOver<'a> {
     keys: &'a Keys,
     grant: &'a Grant,
+    /// Of the server.
+    port: u16,
     /// Whose certificate; `None` for a token.
     certificate: Option<&'a str>,
 }
 
 impl<'a> HandOver<'a> {
     /// For the certificate of this name.
-    pub(super) fn of_certificate(keys: &'a Keys, grant: &'a Grant, name: &'a str) -> Self {
-        Self { keys, grant, certificate: Some(name) }
+    pub(super) fn of_certificate(keys: &'a Keys, grant: &'a Grant, port: u16, name: &'a str) -> Self {
+        Self { keys, grant, port, certificate: Some(name) }
     }
 
     /// For a token.
-    pub(super) fn of_token(keys: &'a Keys, grant: &'a Grant) -> Self {
-        Self { keys, grant, certificate: None }
+    pub(super) fn of_token(keys: &'a Keys, grant: &'a Grant, port: u16) -> Self {
+        Self { keys, grant, port, certificate: None }
     }
 
     /// Where the server is, by the first name of its certificate.
     pub(super) fn url(&self) -> String {
-        Self::url_of(self.keys)
+        Self::url_of(self.keys, self.port)
     }
 
-    /// Where the server is that has these keys.
-    pub(super) fn url_of(keys: &Keys) -> String {
+    /// Where the server is that has these keys, at this port.
+    pub(super) fn url_of(keys: &Keys, port: u16) -> String {
         let names = ServerKeys::load(keys.folder()).map_or(Vec::new(), |server| server.names);
         let host = names.into_iter().find(|name| !name.starts_with('*')).unwrap_or("HOST".into());
         if host.parse::<Ipv6Addr>().is_ok() {
-            format!("https://[{host}]:{PORT}")
+            format!("https://[{host}]:{port}")
         } else {
-            format!("https://{host}:{PORT}")
+            format!("https://{host}:{port}")
         }
     }
 

@@ -6,7 +6,7 @@ use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue
 use serde_json::json;
 
 use super::audit::write_down;
-use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
+use super::grant::{Folder, GrantFlags, ListFlags, PortFlag, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::listed::Listed;
 use super::{print, print_json};
@@ -37,6 +37,8 @@ pub(crate) enum Command {
         grant: GrantFlags,
         #[command(flatten)]
         folder: Folder,
+        #[command(flatten)]
+        port: PortFlag,
         /// Days that it is valid
         #[arg(long, default_value_t = issue::CLIENT_DAYS, value_parser = days())]
         days: u32,
@@ -64,6 +66,8 @@ pub(crate) enum Command {
         server_name: Vec<String>,
         #[command(flatten)]
         folder: Folder,
+        #[command(flatten)]
+        port: PortFlag,
         /// Days that it is valid [default: 365, for the server 825]
         #[arg(long, value_parser = days())]
         days: Option<u32>,
@@ -83,15 +87,15 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::unix_seconds();
     match command {
         Command::Init { name, folder, days, .. } => init(&name, &folder, days, now),
-        Command::Issue { name, grant, folder, days, json } => {
+        Command::Issue { name, grant, folder, port, days, json } => {
             let (keys, grant) = (folder.keys(), grant.grant()?);
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
-            hand_over(&keys, &entry, json)
+            hand_over(&keys, &entry, port, json)
         }
         Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
         Command::Revoke { name, folder } => revoke(&name, &folder, now),
-        Command::Renew { name, server_name, folder, days, revoke_old } if name == "server" => {
+        Command::Renew { name, server_name, folder, days, revoke_old, .. } if name == "server" => {
             if revoke_old {
                 return Err(Failure::new(
                     Code::Usage,
@@ -106,14 +110,14 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             format!("{} would be names of the server, and {name} is a client", server_name.join(" ")),
             "give one client at a time",
         )),
-        Command::Renew { name, folder, days, revoke_old, .. } => {
+        Command::Renew { name, folder, port, days, revoke_old, .. } => {
             let (keys, days) = (folder.keys(), days.unwrap_or(issue::CLIENT_DAYS));
             let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             if revoke_old {
                 write_down(&keys, Deed::CertificateRevoked, &name)?;
             }
-            hand_over(&keys, &entry, false)
+            hand_over(&keys, &entry, port, false)
         }
     }
 }
@@ -122,17 +126,19 @@ fn init(names: &[String], folder: &Folder, days: u32, now: u64) -> Result<(), Fa
     let keys = folder.keys();
     let not_after = issue::init(&keys, names, days, now).map_err(failure)?;
     write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
-    let (shown, flag) = (keys.folder().display(), folder.flag());
+    let shown = keys.folder().display();
     print(&format!(
         "made in {shown}:\n  \
          ca.crt, ca.key          what clients know the server by, and certificates are issued with\n  \
          server.crt, server.key  for {}, valid until {}\n\
          keep ca.key to yourself; ca.crt is for every client\n\
          next, for each client one of these:\n  \
-         millpond keys issue NAME --push{flag}\n  \
-         millpond tokens issue NAME --push{flag} > token\n",
+         {}\n  \
+         {} > token\n",
         server_names(&keys)?,
-        day(not_after)
+        day(not_after),
+        keys.command("keys issue NAME --push"),
+        keys.command("tokens issue NAME --push")
     ))
 }
 
@@ -140,9 +146,9 @@ fn server_names(keys: &Keys) -> Result<String, Failure> {
     Ok(ServerKeys::load(keys.folder()).map_err(failure)?.names.join(", "))
 }
 
-fn hand_over(keys: &Keys, entry: &CertificateEntry, json: bool) -> Result<(), Failure> {
+fn hand_over(keys: &Keys, entry: &CertificateEntry, port: PortFlag, json: bool) -> Result<(), Failure> {
     let CertificateEntry { name, grant, not_after, .. } = entry;
-    let lines = HandOver::of_certificate(keys, grant, name);
+    let lines = HandOver::of_certificate(keys, grant, port.port, name);
     let (certificate, key, ca) =
         (keys.client_certificate(name), keys.client_key(name), keys.ca_certificate());
     if json {
@@ -204,7 +210,8 @@ fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
     let register = Register::load(&keys).map_err(failure)?;
     let token = register.tokens.iter().any(|token| token.name == name && token.revoked.is_none());
     let token = token.then(|| {
-        format!("its token stays valid: millpond tokens revoke {name}{} takes that back\n", folder.flag())
+        let revoke = keys.command(&format!("tokens revoke {name}"));
+        format!("its token stays valid: {revoke} takes that back\n")
     });
     print(&format!("{certificates} of {name} revoked\n{}", token.unwrap_or_default()))
 }

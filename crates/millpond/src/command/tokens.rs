@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use millpond_cache::{Clock, Deed};
-use millpond_identity::{Keys, Recall, Register, day, is_of_an_issuer, issue, recall, revoke_tokens};
+use millpond_identity::{
+    Keys, Recall, Register, TokenEntry, day, is_of_an_issuer, issue, recall, revoke_tokens,
+};
 use serde_json::json;
 
 use super::audit::write_down;
-use super::grant::{Folder, GrantFlags, ListFlags, failure, must_be_there, words};
+use super::grant::{Folder, GrantFlags, ListFlags, PortFlag, failure, must_be_there, words};
 use super::hand_over::HandOver;
 use super::job::{Job, Service};
 use super::keys::days;
@@ -29,6 +31,8 @@ pub(crate) enum Command {
         grant: GrantFlags,
         #[command(flatten)]
         folder: Folder,
+        #[command(flatten)]
+        port: PortFlag,
         /// Days that it is valid
         #[arg(long, default_value_t = issue::CLIENT_DAYS, value_parser = days(), conflicts_with = "no_expiry")]
         days: u32,
@@ -72,9 +76,11 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::unix_seconds();
     match command {
-        Command::Issue { name, grant, folder, days, no_expiry, json } => {
+        Command::Issue { name, grant, folder, port, days, no_expiry, json } => {
             let days = (!no_expiry).then_some(days);
-            issue(&name, grant, &folder.keys(), days, json, now)
+            let (token, entry) =
+                issue::token(&folder.keys(), &name, grant.grant()?, days, now).map_err(failure)?;
+            hand_over(&folder.keys(), &token, &entry, port, json)
         }
         Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
         Command::Job { service, config, issuer, keys } => {
@@ -97,18 +103,17 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn issue(
-    name: &str,
-    grant: GrantFlags,
+fn hand_over(
     keys: &Keys,
-    days: Option<u32>,
+    token: &str,
+    entry: &TokenEntry,
+    port: PortFlag,
     json: bool,
-    now: u64,
 ) -> Result<(), Failure> {
-    let (token, entry) = issue::token(keys, name, grant.grant()?, days, now).map_err(failure)?;
+    let name = &entry.name;
     // What cannot be written down is told after the token, which exists.
     let written = write_down(keys, Deed::TokenIssued, &format!("{name} ({})", entry.id));
-    let lines = HandOver::of_token(keys, &entry.grant);
+    let lines = HandOver::of_token(keys, &entry.grant, port.port);
     if json {
         let printed = print_json(&json!({
             "name": name,

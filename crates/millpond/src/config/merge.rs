@@ -17,7 +17,7 @@ use crate::span::Span;
 /// The port that BuildStream caches are found on.
 const PORT: u16 = 11001;
 /// The one that is for pushing, where there are two.
-const PUSH_PORT: u16 = 11002;
+pub(crate) const PUSH_PORT: u16 = 11002;
 /// The port that Prometheus exporters of instrumented programs are given.
 const METRICS_PORT: u16 = 9464;
 

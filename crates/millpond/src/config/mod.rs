@@ -46,6 +46,7 @@ pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
 pub(crate) use limit::Limit;
 pub(crate) use lists::{Networks, Patterns};
+pub(crate) use merge::PUSH_PORT;
 pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;

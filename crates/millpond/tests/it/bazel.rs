@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::issued::Keys;
 use crate::server::{Server, skip};
 
 /// The second rule's input is the first one's output, which is never the same twice.
@@ -29,21 +30,26 @@ impl Bazel {
         Self { home }
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    /// Whether it ended well, and what it said.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new("bazel")
             .arg(format!("--output_user_root={}", self.home.path().join("root").display()))
             .args(arguments)
             .current_dir(self.home.path().join("workspace"))
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        said
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn build(&self, url: &str) -> (String, Vec<u8>) {
-        let cache = format!("--remote_cache={}", url.replace("http://", "grpc://"));
-        let said = self.run(&["build", "//:two", &cache]);
+        self.build_with(url, &[])
+    }
+
+    /// The same with more flags.
+    fn build_with(&self, url: &str, flags: &[&str]) -> (String, Vec<u8>) {
+        let cache = format!("--remote_cache={}", url.replace("http", "grpc"));
+        let (done, said) = self.run(&[&["build", "//:two", &cache], flags].concat());
+        assert!(done, "{flags:?}: {said}");
         (said, fs::read(self.home.path().join("workspace/bazel-bin/two.txt")).unwrap())
     }
 }
@@ -75,6 +81,31 @@ fn bazel_takes_from_the_cache_what_another_built() {
     let (said, built) = Bazel::new().build(server.url());
     assert!(!said.contains("remote cache hit"), "{said}");
     let (said, taken) = Bazel::new().build(server.url());
+    assert!(said.contains("2 remote cache hit"), "{said}");
+    assert_eq!(taken, built);
+}
+
+/// What one uploads with a token, the other takes without any. Debian's Bazel ends when it is to speak TLS.
+#[test]
+fn bazel_pushes_with_a_token_and_pulls_without() {
+    if !is_installed() {
+        return skip("bazel_pushes_with_a_token_and_pulls_without: there is no Bazel here");
+    }
+    let keys = Keys::new();
+    let token = keys.run(&["tokens", "issue", "ci", "--push"]);
+    let path = keys.folder().join("millpond.toml");
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nanonymous = \"pull\"\n";
+    fs::write(&path, format!("[identity]\nkeys = \"keys\"\n{listener}")).unwrap();
+    let server = Server::start_where_configured(&["--config", path.to_str().unwrap()]);
+
+    // Without a token it wants to be told that it is to pull alone.
+    let cache = format!("--remote_cache={}", server.url().replace("http", "grpc"));
+    let (done, said) = Bazel::new().run(&["build", "//:two", &cache]);
+    assert!(!done && said.contains("not authorized to write local results"), "{said}");
+    let header = format!("--remote_header=Authorization=Bearer {}", token.trim());
+    let (said, built) = Bazel::new().build_with(server.url(), &[&header]);
+    assert!(!said.contains("remote cache hit"), "{said}");
+    let (said, taken) = Bazel::new().build_with(server.url(), &["--noremote_upload_local_results"]);
     assert!(said.contains("2 remote cache hit"), "{said}");
     assert_eq!(taken, built);
 }

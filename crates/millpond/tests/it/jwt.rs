@@ -2,7 +2,6 @@
 //! keys change, when the issuer is away and when a token's time is over.
 
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
+use crate::issued::Keys;
 use crate::issuer::{AUDIENCE, Issuer, Key, now};
 use crate::server::Server;
 use crate::tokens;
@@ -25,7 +25,7 @@ const GRANTS: &str = "[[issuer.grant]]\nclaims = { project_path = \"team/*\", re
 
 /// A server that takes the tokens of an issuer.
 struct Pond {
-    folder: TempDir,
+    keys: Keys,
     server: Server,
     runtime: Runtime,
 }
@@ -37,15 +37,15 @@ impl Pond {
     }
 
     fn with(issuer: &Issuer, more: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("millpond.toml");
+        let keys = Keys::new();
+        let path = keys.folder().join("millpond.toml");
         let text = format!(
             "[identity]\nkeys = \"keys\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nanonymous = \"pull\"\n{}",
             issuer.configuration(more, GRANTS)
         );
         fs::write(&path, text).unwrap();
         let server = Server::start_where_configured(&["--config", path.to_str().unwrap()]);
-        Self { folder, server, runtime: Runtime::new().unwrap() }
+        Self { keys, server, runtime: Runtime::new().unwrap() }
     }
 
     fn push(&self, token: &str) -> Result<(), Status> {
@@ -74,17 +74,6 @@ impl Pond {
             let signature = token.rsplit('.').next().unwrap();
             assert!(signature.len() < 10 || !status.message().contains(signature), "{status}");
         }
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_millpond"))
-            .args(arguments)
-            .args(["--keys", "keys"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Tries again until it holds, as long as a server has patience.
@@ -322,7 +311,7 @@ fn revoked_is_what_was_issued_until_then_on_a_server_that_runs() {
     let other = key.sign(&but(issuer.claims(), json!({ "sub": "project_path:team/other" })));
     pond.push(&token).unwrap();
     pond.push(&other).unwrap();
-    let said = pond.run(&["tokens", "revoke", "gitlab:project_path:team/app:*"]);
+    let said = pond.keys.run(&["tokens", "revoke", "gitlab:project_path:team/app:*"]);
     assert!(said.contains("issued until now is revoked"), "{said}");
     pond.until("it is refused", || pond.push(&token).is_err());
     pond.assert_refused(&token, "revoked");
@@ -331,7 +320,9 @@ fn revoked_is_what_was_issued_until_then_on_a_server_that_runs() {
     pond.assert_refused(&key.sign(&but(issuer.claims(), json!({ "job_id": 1 }))), "revoked");
     pond.assert_refused(&key.sign(&but(issuer.claims(), json!({ "iat": null }))), "revoked");
     assert!(
-        pond.run(&["tokens", "list"]).contains("gitlab:project_path:team/app:*  revoked if issued until")
+        pond.keys
+            .run(&["tokens", "list"])
+            .contains("gitlab:project_path:team/app:*  revoked if issued until")
     );
 }
 

@@ -72,8 +72,21 @@ fn init_makes_what_openssl_accepts_and_replaces_nothing() {
     contains_all(&refused(folder.path(), "keys init https://a --keys other"), &["\"https://a\" is neither"]);
     contains_all(
         &done(folder.path(), "keys init a --keys other"),
-        &["millpond keys issue NAME --push --keys other"],
+        &[
+            "millpond keys issue NAME --push --keys other",
+            "millpond tokens issue NAME --push --keys other > token",
+        ],
     );
+    done(folder.path(), "keys issue ci --push --keys other");
+    for (arguments, hint) in [
+        ("keys issue ci --push --keys other", "keys revoke ci --keys other"),
+        ("keys renew nobody --keys other", "keys list --keys other"),
+        ("keys revoke nobody --keys other", "keys list --keys other"),
+        ("tokens revoke nobody --keys other", "tokens list --keys other"),
+        ("keys init b --keys other", "keys renew server --keys other"),
+    ] {
+        contains_all(&refused(folder.path(), arguments), &[hint]);
+    }
 }
 
 #[test]
@@ -103,6 +116,8 @@ fn issued_certificate_comes_with_what_to_paste() {
         &["already", "keys renew ci", "keys revoke ci"],
     );
     contains_all(&refused(folder.path(), "keys issue ../ci --pull"), &["no name for a client"]);
+    let printed = done(folder.path(), "keys issue other --pull --port 443");
+    contains_all(&printed, &["url: https://cache.example.org:443\n"]);
     let (code, _, complaint) = said(folder.path(), "keys issue other");
     assert!(code == 2 && complaint.contains("--pull|--push|--admin"), "{complaint}");
 }

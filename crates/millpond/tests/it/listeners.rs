@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use millpond_proto::bytestream::WriteRequest;
 use millpond_proto::bytestream::byte_stream_client::ByteStreamClient;
 use millpond_proto::reapi;
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -25,6 +23,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request};
 use tower::service_fn;
 
+use crate::battery::{Blob, digest_of};
+use crate::company::Company;
 use crate::server::Server;
 
 const HEADER: &str = "x-client-cert";
@@ -32,6 +32,7 @@ const HEADER: &str = "x-client-cert";
 /// A configured server, and a company with an authority of its own.
 struct Scene {
     folder: TempDir,
+    corp: Company,
     runtime: Runtime,
     server: Server,
 }
@@ -39,7 +40,7 @@ struct Scene {
 impl Scene {
     fn new(listener: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        company(folder.path());
+        let corp = company(folder.path());
         let configuration = format!(
             "[limits]\nconnections_per_address = 2\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\n\
@@ -49,7 +50,7 @@ impl Scene {
         let path = folder.path().join("millpond.toml");
         fs::write(&path, configuration).unwrap();
         let server = Server::start_where_configured(&["--config", path.to_str().unwrap()]);
-        Self { folder, runtime: Runtime::new().unwrap(), server }
+        Self { folder, corp, runtime: Runtime::new().unwrap(), server }
     }
 
     /// The header in which a proxy hands on the certificate of this name.
@@ -82,13 +83,7 @@ impl Scene {
 
     /// What a push of a blob comes to.
     fn push(&self, channel: &Channel, certificate: Option<&str>, data: &'static [u8]) -> Code {
-        let blob = reapi::batch_update_blobs_request::Request {
-            digest: Some(digest(data)),
-            data: Bytes::from_static(data),
-            ..Default::default()
-        };
-        let mut request =
-            Request::new(reapi::BatchUpdateBlobsRequest { requests: vec![blob], ..Default::default() });
+        let mut request = Request::new(Blob::new(data).update());
         if let Some(certificate) = certificate {
             request.metadata_mut().insert(HEADER, certificate.parse().unwrap());
         }
@@ -99,63 +94,24 @@ impl Scene {
 
     fn is_missing(&self, channel: &Channel, data: &'static [u8]) -> bool {
         let request =
-            reapi::FindMissingBlobsRequest { blob_digests: vec![digest(data)], ..Default::default() };
+            reapi::FindMissingBlobsRequest { blob_digests: vec![digest_of(data)], ..Default::default() };
         let mut client = ContentAddressableStorageClient::new(channel.clone());
         let answer = self.runtime.block_on(client.find_missing_blobs(request)).unwrap();
         !answer.into_inner().missing_blob_digests.is_empty()
     }
 }
 
-fn digest(data: &[u8]) -> reapi::Digest {
-    let hash = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    reapi::Digest { hash: hash.into(), size_bytes: data.len() as i64 }
-}
-
-/// An authority as companies make them, by openssl: `ci` and `ci-b` are in order, `other` is somebody else, `gone` was revoked, `late` has
-/// expired, `stranger` signed itself.
-fn company(folder: &Path) {
-    let script = r#"
-set -eu
-cat > ca.cnf <<END
-[ca]
-default_ca = own
-[own]
-database = index.txt
-serial = serial
-crlnumber = crlnumber
-crl_extensions = list
-new_certs_dir = .
-certificate = corp.crt
-private_key = corp.key
-default_md = sha256
-default_crl_days = 30
-policy = any
-[any]
-commonName = supplied
-[list]
-authorityKeyIdentifier = keyid
-[client]
-extendedKeyUsage = clientAuth
-END
-touch index.txt
-echo 01 > serial
-echo 01 > crlnumber
-new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-openssl req -x509 $new -days 30 -subj /CN=corp -keyout corp.key -out corp.crt
-openssl req -x509 $new -days 30 -subj /CN=ci -keyout stranger.key -out stranger.crt
-for name in ci ci-b other gone late; do
-    subject=$name
-    [ $name = gone ] || [ $name = late ] && subject=ci-$name
-    openssl req $new -subj /CN=$subject -keyout $name.key -out $name.csr
-    dates="-days 30"
-    [ $name = late ] && dates="-startdate 20200101000000Z -enddate 20200201000000Z"
-    openssl ca -config ca.cnf -batch -notext -extensions client $dates -in $name.csr -out $name.crt
-done
-openssl ca -config ca.cnf -revoke gone.crt
-openssl ca -config ca.cnf -gencrl -out corp.crl
-"#;
-    let made = Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+/// `ci` and `ci-b` are in order, `other` is somebody else, `gone` was revoked, `late` has expired, `stranger` signed itself.
+fn company(folder: &Path) -> Company {
+    let corp = Company::new(folder, "corp");
+    for name in ["ci", "ci-b", "other"] {
+        corp.issue(name, name);
+    }
+    corp.issue("gone", "ci-gone");
+    corp.revoke("gone");
+    corp.issue_with("late", "ci-late", "", "-startdate 20200101000000Z -enddate 20200201000000Z");
+    corp.stranger("stranger", "ci");
+    corp
 }
 
 /// The test is the proxy; 127.0.0.2 is somebody else.
@@ -180,9 +136,7 @@ fn certificate_of_a_company_counts_on_the_word_of_a_proxy_alone() {
     assert!(scene.is_missing(&somebody, b"by an impostor") && !scene.is_missing(&somebody, b"by ci"));
 
     // Revoked from now on, without a restart.
-    let revoke = "openssl ca -config ca.cnf -revoke ci.crt && openssl ca -config ca.cnf -gencrl -out new.crl && mv new.crl corp.crl";
-    let revoked = Command::new("sh").args(["-c", revoke]).current_dir(scene.folder.path()).output().unwrap();
-    assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    scene.corp.revoke("ci");
     for _ in 0..600 {
         if scene.push(&proxy, Some(&ci), b"by ci, revoked") == Code::Unauthenticated {
             return;
@@ -244,7 +198,7 @@ fn writes_without_the_right_to_are_dropped_where_that_is_said() {
     scene.server.wait_for("a write was taken and dropped", 1);
 
     let data = Bytes::from_static(&[7; 3_000_000]);
-    let hash = digest(&data).hash;
+    let hash = digest_of(&data).hash;
     let messages: Vec<_> = (0..3_u8)
         .map(|number| WriteRequest {
             resource_name: format!("uploads/x/blobs/{hash}/3000000"),
@@ -260,7 +214,7 @@ fn writes_without_the_right_to_are_dropped_where_that_is_said() {
     let mut push = PushClient::new(channel);
     let mut named = |uris: &[&str]| {
         let uris = uris.iter().map(ToString::to_string).collect();
-        let request = PushBlobRequest { uris, blob_digest: Some(digest(b"a log")), ..Default::default() };
+        let request = PushBlobRequest { uris, blob_digest: Some(digest_of(b"a log")), ..Default::default() };
         scene.runtime.block_on(push.push_blob(request)).map_or_else(|status| status.code(), |_| Code::Ok)
     };
     assert_eq!(named(&[]), Code::InvalidArgument);

@@ -7,6 +7,7 @@
 
 mod admin;
 mod audit;
+mod authorities;
 mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;
@@ -32,6 +33,7 @@ mod bst_read_only;
 mod bst_teams;
 #[cfg(feature = "real-clients")]
 mod bst_tls;
+mod company;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
@@ -59,8 +61,10 @@ mod settings;
 mod slow_disk;
 #[cfg(feature = "real-clients")]
 mod small_volume;
+mod tls;
 mod tokens;
 #[cfg(feature = "real-clients")]
 mod tree;
+mod two_ports;
 #[cfg(feature = "real-clients")]
 mod without_assets;

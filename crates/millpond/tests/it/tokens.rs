@@ -1,24 +1,22 @@
 //! Tokens over the wire: who is known, and from when on no more.
 
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use millpond_proto::reapi;
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
+use crate::battery::Blob;
+use crate::issued::Keys;
 use crate::server::Server;
 
-/// A directory of keys, and a server that serves nobody who is not known.
+/// Keys, and a server that serves nobody who is not known.
 struct Pond {
-    folder: TempDir,
+    keys: Keys,
     runtime: Runtime,
 }
 
@@ -27,30 +25,22 @@ const CONFIGURATION: &str = "[identity]\nkeys = \"keys\"\nauthorized = \"authori
 
 impl Pond {
     fn new() -> Self {
-        let pond = Self { folder: TempDir::new().unwrap(), runtime: Runtime::new().unwrap() };
-        fs::write(pond.folder.path().join("millpond.toml"), CONFIGURATION).unwrap();
-        fs::write(pond.folder.path().join("authorized.crt"), "").unwrap();
-        pond.run(&["keys", "init", "localhost"]);
+        let pond = Self { keys: Keys::new(), runtime: Runtime::new().unwrap() };
+        fs::write(pond.path("millpond.toml"), CONFIGURATION).unwrap();
+        fs::write(pond.path("authorized.crt"), "").unwrap();
         pond
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_millpond"))
-            .args(arguments)
-            .args(["--keys", "keys"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    fn path(&self, file: &str) -> PathBuf {
+        self.keys.folder().join(file)
     }
 
     fn token(&self, name: &str, rights: &str) -> String {
-        self.run(&["tokens", "issue", name, rights])
+        self.keys.run(&["tokens", "issue", name, rights]).trim().to_owned()
     }
 
     fn serve(&self) -> Server {
-        let path = self.folder.path().join("millpond.toml");
+        let path = self.path("millpond.toml");
         Server::start_where_configured(&["--config", path.to_str().unwrap()])
     }
 
@@ -68,17 +58,7 @@ pub(crate) fn push(
     authorization: Option<&str>,
     data: &'static [u8],
 ) -> Result<(), Status> {
-    let digest = reapi::Digest {
-        hash: Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-        size_bytes: data.len() as i64,
-    };
-    let blob = reapi::batch_update_blobs_request::Request {
-        digest: Some(digest),
-        data: Bytes::from_static(data),
-        ..Default::default()
-    };
-    let mut request =
-        Request::new(reapi::BatchUpdateBlobsRequest { requests: vec![blob], ..Default::default() });
+    let mut request = Request::new(Blob::new(data).update());
     if let Some(authorization) = authorization {
         request.metadata_mut().insert("authorization", authorization.parse().unwrap());
     }
@@ -100,7 +80,13 @@ fn token_says_who_may_push() {
     for nobody in [None, Some("Bearer "), Some("Bearer mp_00000000_x"), Some("Digest x"), Some(ci.as_str())] {
         assert_eq!(pond.push(&server, nobody, b"by nobody"), Code::Unauthenticated, "{nobody:?}");
     }
+    // The first refusal from that address, before nobody's.
+    server.wait_for("denied", 1);
     let log = server.log();
+    let line = log.lines().find(|line| line.contains("denied")).unwrap();
+    for part in ["identity=\"reader\"", "address=127.0.0.1", "method=\"BatchUpdateBlobs\"", "may not push"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
     for token in [&ci, &reader] {
         // The secret may hold the character that stands before it.
         let secret = token.splitn(3, '_').nth(2).unwrap();
@@ -115,8 +101,8 @@ fn revoked_token_is_out_though_another_file_cannot_be_read() {
     let ci = format!("Bearer {}", pond.token("ci", "--push"));
     let server = pond.serve();
     assert_eq!(pond.push(&server, Some(&ci), b"before"), Code::Ok);
-    fs::remove_file(pond.folder.path().join("authorized.crt")).unwrap();
-    pond.run(&["tokens", "revoke", "ci"]);
+    fs::remove_file(pond.path("authorized.crt")).unwrap();
+    pond.keys.run(&["tokens", "revoke", "ci"]);
     for _ in 0..600 {
         if pond.push(&server, Some(&ci), b"after") == Code::Unauthenticated {
             return;

@@ -12,13 +12,13 @@ mod location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_cache::now_and_then;
 use millpond_identity::jwt::{CONFIGURATION_PATH, Issuer, Issuers, KeySet, keys_location};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::fetch::Client;
 pub use self::location::Location;
+use crate::metrics::CredentialMetrics;
 
 /// How often keys are fetched when nobody asks.
 const REFRESH: Duration = Duration::from_secs(15 * 60);
@@ -89,8 +89,13 @@ impl Source {
         })
     }
 
+    /// What the operator calls it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Fetches keys for as long as it is polled.
-    pub(super) async fn follow(&self, issuers: &Issuers) {
+    pub(super) async fn follow(&self, issuers: &Issuers, metrics: &CredentialMetrics) {
         let (mut retry, mut reachable) = (RETRY, false);
         loop {
             self.progress.send_modify(|progress| progress.under_way = true);
@@ -108,11 +113,14 @@ impl Source {
                         tracing::info!(issuer = self.name, keys_now, "the keys of an issuer were fetched");
                     }
                     issuers.replace_keys(self.number, keys);
+                    metrics.set_keys(&self.name, keys_now);
                     retry = RETRY;
                     REFRESH
                 }
                 Err(error) => {
-                    now_and_then!(warn, issuer = self.name, error, "the keys of an issuer cannot be fetched");
+                    metrics.count_failed_fetch(&self.name);
+                    // Seldom enough to be told each time, of each issuer.
+                    tracing::warn!(issuer = self.name, error, "the keys of an issuer cannot be fetched");
                     reachable = false;
                     let pause = retry;
                     retry = (retry * 2).min(RETRY_MAX);

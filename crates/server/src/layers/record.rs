@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::activity::Busy;
-use crate::caller::RequestId;
+use crate::caller::{Caller, RequestId};
 use crate::layers::method::Method;
 use crate::metrics::Metrics;
 use crate::quota::Account;
@@ -15,6 +15,7 @@ use crate::quota::Account;
 #[derive(Debug)]
 pub(crate) struct Record {
     request: RequestId,
+    identity: String,
     method: Method,
     peer: Option<SocketAddr>,
     start: Instant,
@@ -26,21 +27,37 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A call that begins now.
+    /// A call of this caller, which begins now.
     pub(crate) fn new(
-        request: RequestId,
+        caller: &Caller,
         method: Method,
         peer: Option<SocketAddr>,
         account: Option<Arc<Account>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { request, method, peer, start: Instant::now(), received, sent, account, metrics }
+        let (request, identity) = (caller.request, caller.client.identity.clone());
+        Self { request, identity, method, peer, start: Instant::now(), received, sent, account, metrics }
     }
 
     /// Its id.
     pub(crate) fn request(&self) -> RequestId {
         self.request
+    }
+
+    /// Who makes it; empty for somebody unknown.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// What is called.
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Where from.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Bytes of the request came in.

@@ -229,17 +229,17 @@ async fn idle_connection_is_told_to_go_and_a_busy_one_stays() {
     let server = TestServer::start_with(None, &options).await;
     let mut idle = TcpStream::connect(server.open).await.unwrap();
     idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    let busy = server.client().await;
-    let watching = HealthClient::new(busy.channel.clone()).watch(HealthCheckRequest::default()).await;
-    let mut watching = watching.unwrap().into_inner();
-    assert_eq!(watching.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut busy = server.client().await;
+    let begun = messages(b"an upload that goes on", 10).into_iter().take(1);
+    let upload = tokio_stream::iter(begun).chain(tokio_stream::pending());
+    let mut uploading = tokio::spawn(async move { busy.bytes.write(upload).await });
     let mut told = Vec::new();
     idle.read_to_end(&mut told).await.unwrap();
     let goaway = [7, 0, 0, 0, 0, 0];
     assert!(told.windows(6).any(|bytes| bytes == goaway), "{told:?}");
-    let more = tokio::time::timeout(Duration::from_secs(2), watching.message()).await;
+    let more = tokio::time::timeout(Duration::from_secs(2), &mut uploading).await;
     assert!(more.is_err(), "a busy connection was ended: {more:?}");
-    drop(watching);
+    uploading.abort();
     server.stop().await;
 }
 

@@ -52,7 +52,7 @@ pub struct Entry {
     pub time: u64,
     /// What.
     pub what: Deed,
-    /// Who; empty for somebody unknown, and for the server itself.
+    /// Who; empty for somebody unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub who: String,
     /// Where from: an IP address.

@@ -14,6 +14,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::line::{Deed, Entry};
@@ -36,6 +37,8 @@ pub struct Audit {
     disk: Arc<dyn Disk>,
     keep: u64,
     state: Mutex<State>,
+    /// How often something could not be written or made durable.
+    failures: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,11 +56,11 @@ struct State {
 }
 
 impl Audit {
-    /// Opens the log on `disk`, or makes it, to take about `keep` bytes. What a crash tore off stays where it is and is no
-    /// entry: a new segment begins behind it, and says so.
+    /// Opens the log on `disk`, or makes it, to take about `keep` bytes. What a crash tore off, or cannot be read, stays where
+    /// it is and is no entry: a new segment begins behind it, and says so.
     ///
     /// # Errors
-    /// What the operating system says of a folder or file that cannot be read or made.
+    /// What the operating system says of a folder that cannot be read or made.
     pub fn open(disk: Arc<dyn Disk>, keep: u64) -> Result<Self> {
         let failed = |error| write_error(&*disk, "opening the audit log", error);
         match disk.create_folder(Path::new(FOLDER)) {
@@ -82,7 +85,7 @@ impl Audit {
             tracing::warn!(
                 bytes = walk.torn,
                 entry = link.seq + 1,
-                "the end of the audit log was torn off by a crash, which its next segment says"
+                "the end of the audit log does not hold, most likely torn off by a crash: its next segment says so"
             );
         }
         let state = State {
@@ -94,7 +97,7 @@ impl Audit {
             unsynced: false,
             failed: None,
         };
-        let audit = Self { disk, keep, state: Mutex::new(state) };
+        let audit = Self { disk, keep, state: Mutex::new(state), failures: AtomicU64::new(0) };
         if walk.torn > 0 {
             // At once, or the next start would find the same. Without room the first entry says it.
             let _ = audit.begin_segment(&mut audit.state());
@@ -166,6 +169,11 @@ impl Audit {
         file.sync().map_err(|error| self.fail(&mut self.state(), "syncing the audit log", error))
     }
 
+    /// How often something could not be written or made durable since it was opened.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Bytes allocated for it.
     pub fn allocated(&self) -> u64 {
         let entries = self.disk.list(Path::new(FOLDER));
@@ -232,6 +240,7 @@ impl Audit {
     }
 
     fn fail(&self, state: &mut State, doing: &str, error: io::Error) -> Error {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let error = write_error(&*self.disk, doing, error);
         if !matches!(error, Error::NoSpace { .. }) {
             tracing::error!(%error, "the audit log takes nothing in until a restart");
@@ -245,18 +254,34 @@ impl Audit {
 fn last_link(disk: &dyn Disk, segments: &VecDeque<(u64, u64)>) -> io::Result<(Walk, Option<u64>)> {
     let mut torn = 0;
     for (number, len) in segments.iter().rev() {
-        let mut content = vec![0; usize::try_from(*len).map_err(io::Error::other)?];
-        let read = disk.open(&path(*number))?.read_at(&mut content, 0)?;
-        content.truncate(read);
+        let content = match content(disk, *number, *len) {
+            Ok(content) => content,
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    number,
+                    "a segment of the audit log cannot be read: it stays where it is, and the log goes on in the next one"
+                );
+                torn += len;
+                continue;
+            }
+        };
         let mut walk = Walk::default();
         let holds = walk.segment(*number, &content, drop).is_ok() && walk.link.is_some();
         if holds {
             walk.torn += torn;
             return Ok((walk, Some(*number)));
         }
-        torn += read as u64;
+        torn += content.len() as u64;
     }
     Ok((Walk { torn, ..Walk::default() }, None))
+}
+
+fn content(disk: &dyn Disk, number: u64, len: u64) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    let read = disk.open(&path(number))?.read_at(&mut content, 0)?;
+    content.truncate(read);
+    Ok(content)
 }
 
 fn make(disk: &dyn Disk, path: &Path, head: &[u8]) -> io::Result<Arc<dyn DiskFile>> {

@@ -37,7 +37,8 @@ fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Every entry of the log in `folder` that holds, segment by segment, each of which is read at once.
+/// Every entry of the log in `folder` that holds, segment by segment, each of which is read at once; behind one that cannot be
+/// read the others come.
 ///
 /// # Errors
 /// What the operating system says of a folder or file that cannot be read.
@@ -52,6 +53,8 @@ pub fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<Vec<
             content => content,
         };
         let mut found = Vec::new();
+        let content =
+            content.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())));
         Some(content.map(|content| {
             // Whether all holds is for `verify` to say; from a head on entries are readable again.
             if walk.segment(number, &content, |entry| found.push(entry)).is_err() {
@@ -74,7 +77,11 @@ pub fn verify(folder: &Path) -> io::Result<Verified> {
     let segments = segments(folder)?;
     let mut expected = segments.first().map_or(1, |(number, _)| *number);
     for (number, path) in &segments {
-        let content = fs::read(path)?;
+        let Ok(content) = fs::read(path) else {
+            // Whether it is whole nobody can say.
+            verified.broken = Some((walk.misfit().seq, path.clone()));
+            return Ok(verified);
+        };
         let (torn_lines, missing) = (walk.torn_lines, *number != expected);
         let before = walk.misfit().seq;
         let (mut count, mut first) = (0, None);

@@ -138,3 +138,34 @@ fn what_found_no_room_is_written_before_anything_else() {
     assert_eq!(names(folder.path()), ["a", "b", "c"]);
     assert_eq!(verify(&folder.path().join(FOLDER)).unwrap().broken, None);
 }
+
+/// A log that cannot be read is no reason not to serve, but it shows.
+#[test]
+fn segment_that_cannot_be_read_stays_and_the_log_goes_on_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    three(folder.path());
+    let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
+    let fault = Fault { call: Some(Call::Read), nth: 1, effect: Effect::Fail(Errno::IO), lasting: false };
+    let audit = Audit::open(Arc::new(FaultyDisk::new(disk, fault)), 1 << 20).unwrap();
+    audit.append([entry("d")]).unwrap();
+    assert_eq!(names(folder.path()), ["a", "b", "c\n\"", "d"]);
+    assert_eq!(verify(&folder.path().join(FOLDER)).unwrap().broken.unwrap().0, 4);
+
+    // For readers as well: what is behind it is told.
+    let first = folder.path().join(path(1));
+    std::fs::remove_file(&first).unwrap();
+    std::fs::create_dir(&first).unwrap();
+    let found: Vec<_> = entries(&folder.path().join(FOLDER)).unwrap().collect();
+    assert!(found[0].is_err());
+    assert_eq!(found[1].as_ref().unwrap()[0].name, "d");
+    assert_eq!(verify(&folder.path().join(FOLDER)).unwrap().broken.unwrap().1, first);
+    drop(audit);
+    open(folder.path(), 1 << 20).append([entry("e")]).unwrap();
+    assert_eq!(names_behind(folder.path()), ["d", "e"]);
+}
+
+/// Of all segments that can be read.
+fn names_behind(folder: &Path) -> Vec<String> {
+    let segments = entries(&folder.join(FOLDER)).unwrap();
+    segments.flatten().flatten().map(|entry| entry.name).collect()
+}

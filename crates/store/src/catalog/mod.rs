@@ -56,7 +56,7 @@ use crate::disk::Disk;
 use crate::{Error, Level, Result};
 
 /// Reads a row and a record of the journal: what a row says is written as it was read.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn read_as_everything(data: &[u8]) {
     if let Some(value) = image::decode(data) {
         assert_eq!(image::encode(&value), data);

@@ -29,7 +29,7 @@ pub(super) const AUTHORITY: Section = Section {
             name: "revoked",
             value: "\"/etc/millpond/corp.crl\"",
             default: Some("nothing is revoked but by expiring"),
-            text: "Its lists of revoked certificates (CRLs) in PEM. One that is out of date still counts.",
+            text: "Its lists of revoked certificates (CRLs), in PEM or one in DER. One that is out of date still counts.",
             ..KEY
         },
         Key {

@@ -1,7 +1,8 @@
 //! Blobs of a project: most of them small, some of them large, many of them shared between its artifacts.
 
 use bytes::Bytes;
-use millpond_proto::reapi::Digest;
+use millpond_proto::reapi::batch_update_blobs_request::Request;
+use millpond_proto::reapi::{BatchUpdateBlobsRequest, Digest};
 use sha2::{Digest as _, Sha256};
 
 use super::random::Random;
@@ -20,6 +21,13 @@ impl Blob {
     pub(crate) fn new(content: impl Into<Bytes>) -> Self {
         let content = content.into();
         Self { digest: digest_of(&content), content }
+    }
+
+    /// The call that uploads it.
+    pub(crate) fn update(&self) -> BatchUpdateBlobsRequest {
+        let Self { digest, content } = self.clone();
+        let request = Request { digest: Some(digest), data: content, ..Default::default() };
+        BatchUpdateBlobsRequest { requests: vec![request], ..Default::default() }
     }
 }
 

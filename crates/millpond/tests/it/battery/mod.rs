@@ -16,7 +16,7 @@ mod writers;
 #[cfg(feature = "real-clients")]
 pub(crate) use artifact::{Publish, Pushed};
 pub(crate) use client::Client;
-pub(crate) use content::Blob;
+pub(crate) use content::{Blob, digest_of};
 pub(crate) use ledger::Ledger;
 #[cfg(feature = "real-clients")]
 pub(crate) use ledger::Moment;

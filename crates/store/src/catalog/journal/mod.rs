@@ -28,7 +28,7 @@ use crate::disk::{Disk, DiskFile, write_error};
 use crate::{Error, Result};
 
 /// Reads a record whatever its checksum is.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn read_as_record(data: &[u8]) {
     if let Some((kind, payload)) = data.split_first() {
         let _ = format::Change::decode(*kind, payload);
