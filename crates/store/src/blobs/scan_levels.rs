@@ -123,9 +123,8 @@ mod tests {
             let key = index.key(&Digest::of(&number.to_le_bytes()));
             index.insert(key, location, Level::from_seconds(level), Level::ZERO);
         }
-        let above = |waterline, bytes| {
-            level_above(&index, Level::from_seconds(waterline), bytes).map(Level::seconds)
-        };
+        let above =
+            |waterline, bytes| level_above(&index, Level::from_seconds(waterline), bytes).map(Level::seconds);
         assert_eq!(above(0, 1), Some(11));
         assert_eq!(above(0, each), Some(11));
         assert_eq!(above(0, each + 1), Some(5_001));
