@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use divan::Bencher;
 use millpond_cache::{
-    Access, AssetKind, AssetPush, AssetQuery, Bounds, Cache, CacheOptions, Client, Digest, Permit, Published,
-    Push,
+    Access, AssetKind, AssetPush, AssetQuery, Bounds, Cache, CacheOptions, Client, Digest, MaxSize, Permit,
+    Published, Push,
 };
 use millpond_proto::reapi;
 use prost::Message;
@@ -41,7 +41,7 @@ impl Bench {
         let volume = tempfile::tempdir().unwrap();
         let options = CacheOptions {
             data: volume.path().to_owned(),
-            max_size: Some(4 << 30),
+            max_size: Some(MaxSize::Bytes(4 << 30)),
             ..CacheOptions::default()
         };
         let (cache, _) = runtime.block_on(Cache::open(options)).unwrap();

@@ -92,14 +92,25 @@ struct Progress {
     weigh_after: Instant,
     /// Where the next portion of rows begins, if rows below the waterline may be left.
     rows_from: Option<u64>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Progress {
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
 }
 
 async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let now = Instant::now();
-    let mut progress =
-        Progress { snapshot_after: now + SNAPSHOT_PERIOD, weigh_after: now, rows_from: Some(0) };
+    let mut progress = Progress {
+        snapshot_after: now + SNAPSHOT_PERIOD,
+        weigh_after: now,
+        rows_from: (inner.blobs.waterline() > Level::ZERO).then_some(0),
+        stopped: stopped.clone(),
+    };
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -139,7 +150,7 @@ impl Inner {
             return;
         }
         self.forget_rows(progress, dropped.blobs > 0).await;
-        let freed = self.give_back(wanted > 0).await;
+        let freed = self.give_back(progress, wanted > 0).await;
         self.blobs.has_room();
         let stuck =
             wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
@@ -228,7 +239,7 @@ impl Inner {
             progress.rows_from.get_or_insert(0);
         }
         for _ in 0..PORTIONS {
-            let Some(from) = progress.rows_from else { return };
+            let Some(from) = progress.rows_from.filter(|_| !progress.is_stopped()) else { return };
             match self.catalog.let_go_portion(from, self.letting_go.committed()).await {
                 Ok(portion) => {
                     self.letting_go.names.fetch_add(portion.forgotten, Ordering::Relaxed);
@@ -244,7 +255,7 @@ impl Inner {
     }
 
     /// Gives space back; says how many bytes.
-    async fn give_back(self: &Arc<Self>, urgent: bool) -> u64 {
+    async fn give_back(self: &Arc<Self>, progress: &Progress, urgent: bool) -> u64 {
         let mut freed = 0;
         for _ in 0..GIVE_BACK_STEPS {
             let inner = Arc::clone(self);
@@ -264,7 +275,7 @@ impl Inner {
                 self.forget_damage_of_packs_gone().await;
             }
             self.blobs.has_room();
-            if !given.more {
+            if !given.more || progress.is_stopped() {
                 break;
             }
         }

@@ -233,7 +233,7 @@ impl Blobs {
             if digest.size() <= most { occupied(digest.size()) } else { 0 }
         };
         let mut claim = self.shared.space.claim();
-        if claim.grow(blobs.iter().map(needed).sum()).is_err() {
+        if claim.grow_at_pace(blobs.iter().map(needed).sum()).is_err() {
             let missing = blobs.iter().filter(|(digest, _)| !self.contains(digest));
             // Each is told by itself then, as far as there is room.
             let _ = claim.grow_patiently(missing.map(needed).sum()).await;

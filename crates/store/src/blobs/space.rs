@@ -304,7 +304,12 @@ impl Reservation {
         Ok(())
     }
 
-    /// The same, but waits for room if there is none.
+    /// The same, but also an error if this second has taken in its share.
+    pub(crate) fn grow_at_pace(&mut self, bytes: u64) -> Result<()> {
+        if self.space.pause(bytes).is_some() { Err(self.space.full()) } else { self.grow(bytes) }
+    }
+
+    /// As [`Reservation::grow`], but waits for room if there is none.
     ///
     /// # Errors
     /// [`Error::NoSpace`] if none was made in time.

@@ -103,7 +103,7 @@ impl Space {
     }
 
     /// How long to wait until this second's share is not used up; counts what is to be taken if it is not.
-    fn pause(&self, bytes: u64) -> Option<Duration> {
+    pub(super) fn pause(&self, bytes: u64) -> Option<Duration> {
         let room = self.packs_max();
         let taken = self.packs.load(Ordering::Relaxed).saturating_add(self.reserved());
         if self.room.wait.is_zero() || taken < room / PACED_FROM {
