@@ -26,6 +26,8 @@ mod bst_full;
 #[cfg(feature = "real-clients")]
 mod bst_jwt;
 #[cfg(feature = "real-clients")]
+mod bst_letting_go;
+#[cfg(feature = "real-clients")]
 mod bst_outage;
 #[cfg(feature = "real-clients")]
 mod bst_read_only;
