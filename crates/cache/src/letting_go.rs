@@ -58,7 +58,8 @@ impl LettingGo {
         Self { committed: AtomicU32::new(committed.seconds()), ..Self::default() }
     }
 
-    fn committed(&self) -> Level {
+    /// The waterline in the catalog.
+    pub(crate) fn committed(&self) -> Level {
         Level::from_seconds(self.committed.load(Ordering::Acquire))
     }
 }
@@ -87,19 +88,25 @@ impl Task {
 
 /// What the task remembers from step to step.
 #[derive(Debug)]
-struct Progress {
-    snapshot_after: Instant,
+pub(crate) struct Progress {
+    pub snapshot_after: Instant,
     weigh_after: Instant,
     /// Where the next portion of rows begins, if rows below the waterline may be left.
     rows_from: Option<u64>,
 }
 
+impl Progress {
+    /// At a start: rows below the waterline may have been left, and the first snapshot is due after a while.
+    pub(crate) fn at_start() -> Self {
+        let now = Instant::now();
+        Self { snapshot_after: now + SNAPSHOT_PERIOD, weigh_after: now, rows_from: Some(0) }
+    }
+}
+
 async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let now = Instant::now();
-    let mut progress =
-        Progress { snapshot_after: now + SNAPSHOT_PERIOD, weigh_after: now, rows_from: Some(0) };
+    let mut progress = Progress::at_start();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -119,11 +126,7 @@ impl Inner {
     /// One step, of bounded work but for the walk over the index.
     async fn let_go_step(self: &Arc<Self>, progress: &mut Progress) {
         let wanted = self.blobs.wanted();
-        let leased = if self.levels_are_true.load(Ordering::Acquire) {
-            self.move_waterline(progress).await
-        } else {
-            None
-        };
+        let leased = self.move_waterline(progress).await;
         let held = leased.is_some_and(|leased| leased.held_by_lease);
         let (lease, set) = self.gate.adjust_lease(held && wanted > 0);
         if lease < set {
@@ -135,11 +138,7 @@ impl Inner {
             );
         }
         let dropped = self.commit_and_drop().await;
-        if self.blobs.waterline() != self.letting_go.committed() {
-            return;
-        }
-        self.forget_rows(progress, dropped.blobs > 0).await;
-        let freed = self.give_back(wanted > 0).await;
+        let Some(freed) = self.tidy_up(progress, dropped.blobs > 0, wanted > 0).await else { return };
         self.blobs.has_room();
         let stuck =
             wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
@@ -148,11 +147,30 @@ impl Inner {
             now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
             self.blobs.has_none();
         }
+    }
+
+    /// What needs a waterline that is committed: forgets rows below it, gives space back, and writes a snapshot when one
+    /// is due. Says how many bytes were given back; `None` if the waterline is not committed, and nothing was done.
+    pub(crate) async fn tidy_up(
+        self: &Arc<Self>,
+        progress: &mut Progress,
+        more_rows: bool,
+        urgent: bool,
+    ) -> Option<u64> {
+        if self.blobs.waterline() != self.letting_go.committed() {
+            return None;
+        }
+        self.forget_rows(progress, more_rows).await;
+        let freed = self.give_back(urgent).await;
         self.snapshot_if_due(progress).await;
+        Some(freed)
     }
 
     /// Chooses the waterline and raises it.
     async fn move_waterline(self: &Arc<Self>, progress: &mut Progress) -> Option<Leased> {
+        if !self.levels_are_true.load(Ordering::Acquire) {
+            return None;
+        }
         let by_names = self.level_of_names(progress).await;
         let by_blobs = match self.blobs.excess() {
             0 => None,
@@ -163,9 +181,14 @@ impl Inner {
                 tokio::task::spawn_blocking(level).await.ok()
             }
         };
-        let target = by_names.max(by_blobs)?;
+        self.raise_waterline(by_names.max(by_blobs)?)
+    }
+
+    /// Raises the waterline to `target`, as far as leases and tickets allow; `None` while levels are not true.
+    pub(crate) fn raise_waterline(&self, target: Level) -> Option<Leased> {
         let blobs = &self.blobs;
-        Some(self.gate.raise_waterline(target, || blobs.waterline(), |to| blobs.set_waterline(to)))
+        let raise = || self.gate.raise_waterline(target, || blobs.waterline(), |to| blobs.set_waterline(to));
+        self.levels_are_true.load(Ordering::Acquire).then(raise)
     }
 
     /// The level below which names have to go, if they take too much.
@@ -192,7 +215,7 @@ impl Inner {
     }
 
     /// Commits the waterline if it was raised, and drops what lies below it.
-    async fn commit_and_drop(self: &Arc<Self>) -> Dropped {
+    pub(crate) async fn commit_and_drop(self: &Arc<Self>) -> Dropped {
         let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
         if waterline <= committed {
             return Dropped::default();
