@@ -93,13 +93,22 @@ pub(crate) struct Progress {
     weigh_after: Instant,
     /// Where the next portion of rows begins, if rows below the waterline may be left.
     rows_from: Option<u64>,
+    /// After the last portion, those before are to be looked at once more: the waterline rose meanwhile.
+    rows_again: bool,
 }
 
 impl Progress {
     /// At a start: rows below the waterline may have been left, and the first snapshot is due after a while.
     pub(crate) fn at_start() -> Self {
         let now = Instant::now();
-        Self { snapshot_after: now + SNAPSHOT_PERIOD, weigh_after: now, rows_from: Some(0) }
+        let snapshot_after = now + SNAPSHOT_PERIOD;
+        Self { snapshot_after, weigh_after: now, rows_from: Some(0), rows_again: false }
+    }
+
+    /// A higher waterline was committed: any row may lie below it, also where no blob does.
+    fn look_at_all_rows(&mut self) {
+        self.rows_again = self.rows_from.is_some_and(|from| from > 0);
+        self.rows_from.get_or_insert(0);
     }
 }
 
@@ -137,8 +146,8 @@ impl Inner {
                 "the volume is too small for its load: what is looked up stays for less than the lease that was set"
             );
         }
-        let dropped = self.commit_and_drop().await;
-        let Some(freed) = self.tidy_up(progress, dropped.blobs > 0, wanted > 0).await else { return };
+        let dropped = self.commit_and_drop(progress).await;
+        let Some(freed) = self.tidy_up(progress, wanted > 0).await else { return };
         self.blobs.has_room();
         let stuck =
             wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
@@ -151,16 +160,11 @@ impl Inner {
 
     /// What needs a waterline that is committed: forgets rows below it, gives space back, and writes a snapshot when one
     /// is due. Says how many bytes were given back; `None` if the waterline is not committed, and nothing was done.
-    pub(crate) async fn tidy_up(
-        self: &Arc<Self>,
-        progress: &mut Progress,
-        more_rows: bool,
-        urgent: bool,
-    ) -> Option<u64> {
+    pub(crate) async fn tidy_up(self: &Arc<Self>, progress: &mut Progress, urgent: bool) -> Option<u64> {
         if self.blobs.waterline() != self.letting_go.committed() {
             return None;
         }
-        self.forget_rows(progress, more_rows).await;
+        self.forget_rows(progress).await;
         let freed = self.give_back(urgent).await;
         self.snapshot_if_due(progress).await;
         Some(freed)
@@ -215,7 +219,7 @@ impl Inner {
     }
 
     /// Commits the waterline if it was raised, and drops what lies below it.
-    pub(crate) async fn commit_and_drop(self: &Arc<Self>) -> Dropped {
+    pub(crate) async fn commit_and_drop(self: &Arc<Self>, progress: &mut Progress) -> Dropped {
         let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
         if waterline <= committed {
             return Dropped::default();
@@ -230,6 +234,7 @@ impl Inner {
         }
         self.gate.uses_committed(&uses);
         self.letting_go.committed.store(waterline.seconds(), Ordering::Release);
+        progress.look_at_all_rows();
         let inner = Arc::clone(self);
         let dropped =
             tokio::task::spawn_blocking(move || inner.blobs.drop_below(waterline)).await.unwrap_or_default();
@@ -245,18 +250,16 @@ impl Inner {
         dropped
     }
 
-    /// Forgets the rows of names below the waterline, a few portions at a time. `more` says that there may be new ones.
-    async fn forget_rows(&self, progress: &mut Progress, more: bool) {
-        if more {
-            progress.rows_from.get_or_insert(0);
-        }
+    /// Forgets the rows of names below the waterline, a few portions at a time.
+    async fn forget_rows(&self, progress: &mut Progress) {
         for _ in 0..PORTIONS {
             let Some(from) = progress.rows_from else { return };
             match self.catalog.let_go_portion(from, self.letting_go.committed()).await {
                 Ok(portion) => {
                     self.letting_go.names.fetch_add(portion.forgotten, Ordering::Relaxed);
                     portion.names.iter().for_each(|name| self.let_go_names.remember(name));
-                    progress.rows_from = portion.next;
+                    let again = || std::mem::take(&mut progress.rows_again).then_some(0);
+                    progress.rows_from = portion.next.or_else(again);
                 }
                 Err(error) => {
                     now_and_then!(warn, %error, "names that were let go stay in the catalog for now");

@@ -96,7 +96,7 @@ pub(super) struct Run {
     log: Vec<String>,
 }
 
-async fn open(data: &Path, memory: &Arc<MemoryDisk>, now: Level) -> (Begun, Arc<Pauses>) {
+pub(super) async fn open(data: &Path, memory: &Arc<MemoryDisk>, now: Level) -> (Begun, Arc<Pauses>) {
     let pauses = Arc::<Pauses>::default();
     let disk = PausingDisk { memory: Arc::clone(memory), pauses: Arc::clone(&pauses) };
     let clock = move |last: Level| Clock::manual(last.max(now));
@@ -299,7 +299,9 @@ impl Run {
     async fn commit_waterline(&mut self) {
         self.letting_go();
         let inner = Arc::clone(self.inner());
-        let dropped = self.meanwhile(inner.commit_and_drop()).await;
+        let mut progress = std::mem::replace(&mut self.progress, Progress::at_start());
+        let dropped = self.meanwhile(inner.commit_and_drop(&mut progress)).await;
+        self.progress = progress;
         self.note(("commit", dropped));
         self.letting_go();
     }
@@ -312,7 +314,7 @@ impl Run {
         if snapshot {
             progress.snapshot_after = Instant::now();
         }
-        let freed = self.meanwhile(inner.tidy_up(&mut progress, true, urgent)).await;
+        let freed = self.meanwhile(inner.tidy_up(&mut progress, urgent)).await;
         self.progress = progress;
         self.note(("tidy up", urgent, snapshot, freed));
         self.letting_go();
@@ -370,8 +372,8 @@ impl Run {
         self.note("the catalog refuses");
         let inner = Arc::clone(self.inner());
         inner.catalog.close().unwrap();
-        inner.commit_and_drop().await;
-        inner.tidy_up(&mut self.progress, true, true).await;
+        inner.commit_and_drop(&mut self.progress).await;
+        inner.tidy_up(&mut self.progress, true).await;
         self.truth.forget_uses();
         self.client.fixture.cache.close().await;
         self.open_again(End::Clean).await;
