@@ -151,21 +151,21 @@ impl Run {
     /// One step, and what must be true after it.
     pub(super) async fn step(&mut self) {
         match self.random.below(100) {
-            0..45 => {
+            0..35 => {
                 let wish = self.random.wish(&self.world);
                 self.start(wish).await;
             }
-            45..57 => self.resume().await,
-            57..70 => {
+            35..45 => self.let_go_in_the_middle().await,
+            45..55 => self.resume().await,
+            55..68 => {
                 let seconds = [1, 2, 10, 30, 90, 200][self.random.index(6)];
-                self.inner().clock.advance(seconds);
-                self.note(("advance", seconds));
+                self.advance(seconds);
             }
+            68..70 => self.flush_uses().await,
             70..78 => self.raise_waterline().await,
             78..83 => self.commit_waterline().await,
             83..88 => self.tidy_up().await,
-            88 => self.flush_uses().await,
-            89 => self.sync_in_background().await,
+            88..90 => self.sync_in_background().await,
             90 => {
                 let lease = self.inner().gate.adjust_lease(true);
                 self.note(("lease", lease));
@@ -196,13 +196,38 @@ impl Run {
         self.client.fixture.cache.close().await;
     }
 
+    fn advance(&mut self, seconds: u32) {
+        self.inner().clock.advance(seconds);
+        self.note(("advance", seconds));
+    }
+
+    /// Clients that are slow, or do not ask first, while much is let go.
+    async fn let_go_in_the_middle(&mut self) {
+        let wish = match self.random.wish(&self.world) {
+            Wish::Publish { name, thing, .. } => Wish::Publish { name, thing, asks: false },
+            wish => wish,
+        };
+        self.start(wish).await;
+        let target = [self.inner().clock.now(), Level::PINNED][self.random.index(2)];
+        let seconds = [40, 200, 400][self.random.index(3)];
+        self.advance(seconds);
+        self.raise_waterline_to(target).await;
+        if self.random.one_in(2) {
+            self.commit_waterline().await;
+        }
+        if self.random.one_in(2) {
+            self.tidy_up().await;
+        }
+        self.resume().await;
+    }
+
     async fn start(&mut self, wish: Wish) {
         self.numbers += 1;
         let number = self.numbers;
         self.note((number, &wish));
         let quiet = self.going_on.iter().all(|begin| self.pauses.is_paused(begin.number));
-        if quiet && !self.random.one_in(3) {
-            self.pauses.arm(number, u32::try_from(self.random.below(6)).unwrap());
+        if quiet && !self.random.one_in(4) {
+            self.pauses.arm(number, u32::try_from(self.random.below(7)).unwrap());
         }
         let task = tokio::spawn(self.client.clone().get(wish));
         self.going_on.push(Begin { number, task, sound: true });
@@ -281,15 +306,19 @@ impl Run {
     }
 
     async fn raise_waterline(&mut self) {
+        let target = if self.random.one_in(3) {
+            self.inner().clock.now().minus(u32::try_from(self.random.below(400)).unwrap())
+        } else {
+            Level::PINNED
+        };
+        self.raise_waterline_to(target).await;
+    }
+
+    async fn raise_waterline_to(&mut self, target: Level) {
         self.letting_go();
         let inner = Arc::clone(self.inner());
         let (now, before) = (inner.clock.now(), inner.blobs.waterline());
         let lease = u32::try_from(inner.gate.lease().0.as_secs()).unwrap();
-        let target = if self.random.one_in(3) {
-            now.minus(u32::try_from(self.random.below(400)).unwrap())
-        } else {
-            Level::PINNED
-        };
         inner.raise_waterline(target);
         self.note(("raise", target));
         let checked = self.truth.check_raised(now, lease, before, inner.blobs.waterline());
