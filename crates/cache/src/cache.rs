@@ -280,6 +280,7 @@ impl Cache {
         self.inner.catalog.break_off();
         let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((maintenance, letting_go)) = maintenance {
+            self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
             letting_go.stop().await;
             maintenance.stop().await;
         }
@@ -290,7 +291,8 @@ impl Cache {
         let close = move || {
             inner.bad_records.retry(CLOSE_BAD_RECORDS);
             // A snapshot says that levels are true up to its time, and a clean stop that nothing came after it.
-            if !idle || !inner.levels_are_true.load(Ordering::Acquire) {
+            let committed = inner.blobs.waterline() == inner.letting_go.committed();
+            if !idle || !committed || !inner.levels_are_true.load(Ordering::Acquire) {
                 tracing::info!("stopped before all was in order: the next start restores it");
             } else if let Err(error) = inner.blobs.close(inner.gate.snapshot_time()) {
                 tracing::error!(%error, "the blob store did not close in order");

@@ -92,7 +92,8 @@ impl Gate {
         if state.held_since.is_some_and(|since| now.minus(lease) >= since) {
             state.held_since = None;
         }
-        let by_lease = if state.held_since.is_some() { before } else { now.minus(lease + lease / 8) };
+        let by_lease =
+            if state.held_since.is_some() { before } else { now.minus(lease + state.lease.unrecorded()) };
         let by_tickets = state.tickets.keys().next().copied().unwrap_or(now);
         let waterline = target.min(by_lease).min(by_tickets).max(before);
         if waterline > before {
@@ -101,11 +102,13 @@ impl Gate {
         Leased { waterline, held_by_lease: by_lease < target && waterline < target }
     }
 
-    /// Whether the lease was shortened to keep writers going, or given back when they need it no more; at most one step in
-    /// ten seconds. The lease in force, and what was set.
-    pub(crate) fn adjust_lease(&self, writers_wait_for_it: bool) -> (Duration, Duration) {
+    /// Shortens the lease if it holds the waterline (`held`) while writers wait for room, gives it back if neither is so; at
+    /// most one step in ten seconds. The lease in force, and what was set.
+    pub(crate) fn adjust_lease(&self, held: bool, writers_wait: bool) -> (Duration, Duration) {
         let mut state = self.lock();
-        state.lease.adjust(writers_wait_for_it);
+        if held == writers_wait {
+            state.lease.adjust(held);
+        }
         self.fresh_seconds.store(state.lease.seconds() / 8, Ordering::Relaxed);
         state.lease.durations()
     }

@@ -24,6 +24,8 @@ use crate::gate::Leased;
 const PERIOD: Duration = Duration::from_secs(1);
 /// ... and at most so often when somebody does.
 const PERIOD_MIN: Duration = Duration::from_millis(50);
+/// Who waits is refused when nothing could go for so long.
+const STUCK: Duration = Duration::from_secs(2);
 /// Levels are snapshotted at most so often.
 const SNAPSHOT_PERIOD: Duration = Duration::from_secs(15 * 60);
 /// Portions of rows that a step looks at.
@@ -49,6 +51,8 @@ pub(crate) struct LettingGo {
     pub moved: AtomicU64,
     /// Nothing more can go, for now.
     pub stuck: AtomicBool,
+    /// The cache is being closed: what is under way is to end soon.
+    pub stopping: AtomicBool,
     /// The waterline in the catalog, in seconds.
     committed: AtomicU32,
 }
@@ -58,7 +62,8 @@ impl LettingGo {
         Self { committed: AtomicU32::new(committed.seconds()), ..Self::default() }
     }
 
-    fn committed(&self) -> Level {
+    /// The waterline in the catalog.
+    pub(crate) fn committed(&self) -> Level {
         Level::from_seconds(self.committed.load(Ordering::Acquire))
     }
 }
@@ -87,30 +92,36 @@ impl Task {
 
 /// What the task remembers from step to step.
 #[derive(Debug)]
-struct Progress {
-    snapshot_after: Instant,
+pub(crate) struct Progress {
+    pub snapshot_after: Instant,
     weigh_after: Instant,
     /// Where the next portion of rows begins, if rows below the waterline may be left.
     rows_from: Option<u64>,
-    stopped: watch::Receiver<bool>,
+    /// Since when nothing could go although somebody waited.
+    stuck_since: Option<Instant>,
+    /// After the last portion, those before are to be looked at once more: the waterline rose meanwhile.
+    rows_again: bool,
 }
 
 impl Progress {
-    fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
+    /// At a start: rows below the waterline may have been left, and the first snapshot is due after a while.
+    pub(crate) fn at_start() -> Self {
+        let now = Instant::now();
+        let snapshot_after = now + SNAPSHOT_PERIOD;
+        Self { snapshot_after, weigh_after: now, rows_from: Some(0), stuck_since: None, rows_again: false }
+    }
+
+    /// A higher waterline was committed: any row may lie below it, also where no blob does.
+    fn look_at_all_rows(&mut self) {
+        self.rows_again = self.rows_from.is_some_and(|from| from > 0);
+        self.rows_from.get_or_insert(0);
     }
 }
 
 async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let now = Instant::now();
-    let mut progress = Progress {
-        snapshot_after: now + SNAPSHOT_PERIOD,
-        weigh_after: now,
-        rows_from: (inner.blobs.waterline() > Level::ZERO).then_some(0),
-        stopped: stopped.clone(),
-    };
+    let mut progress = Progress::at_start();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -130,13 +141,9 @@ impl Inner {
     /// One step, of bounded work but for the walk over the index.
     async fn let_go_step(self: &Arc<Self>, progress: &mut Progress) {
         let wanted = self.blobs.wanted();
-        let leased = if self.levels_are_true.load(Ordering::Acquire) {
-            self.move_waterline(progress).await
-        } else {
-            None
-        };
+        let leased = self.move_waterline(progress).await;
         let held = leased.is_some_and(|leased| leased.held_by_lease);
-        let (lease, set) = self.gate.adjust_lease(held && wanted > 0);
+        let (lease, set) = self.gate.adjust_lease(held, wanted > 0);
         if lease < set {
             now_and_then!(
                 warn,
@@ -145,25 +152,41 @@ impl Inner {
                 "the volume is too small for its load: what is looked up stays for less than the lease that was set"
             );
         }
-        let dropped = self.commit_and_drop().await;
-        if self.blobs.waterline() != self.letting_go.committed() {
-            return;
-        }
-        self.forget_rows(progress, dropped.blobs > 0).await;
-        let freed = self.give_back(progress, wanted > 0).await;
+        let dropped = self.commit_and_drop(progress).await;
+        let Some(freed) = self.tidy_up(progress, wanted > 0).await else { return };
         self.blobs.has_room();
         let stuck =
             wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
+        // The next second may let go what this one could not.
+        let since = stuck.then(|| *progress.stuck_since.get_or_insert_with(Instant::now));
+        progress.stuck_since = since;
+        let stuck = since.is_some_and(|since| since.elapsed() >= STUCK);
         self.letting_go.stuck.store(stuck, Ordering::Relaxed);
         if stuck {
             now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
             self.blobs.has_none();
         }
+    }
+
+    /// What needs a waterline that is committed: forgets rows below it, gives space back, and writes a snapshot when one
+    /// is due. Says how many bytes were given back; `None` if the waterline is not committed, and nothing was done.
+    pub(crate) async fn tidy_up(self: &Arc<Self>, progress: &mut Progress, urgent: bool) -> Option<u64> {
+        if self.blobs.waterline() != self.letting_go.committed() {
+            return None;
+        }
+        self.forget_rows(progress).await;
+        let freed = self.give_back(urgent).await;
         self.snapshot_if_due(progress).await;
+        Some(freed)
     }
 
     /// Chooses the waterline and raises it.
     async fn move_waterline(self: &Arc<Self>, progress: &mut Progress) -> Option<Leased> {
+        // Above the committed waterline nothing was dropped yet: what is too much would be counted again.
+        let uncommitted = self.blobs.waterline() != self.letting_go.committed();
+        if uncommitted || !self.levels_are_true.load(Ordering::Acquire) {
+            return None;
+        }
         let by_names = self.level_of_names(progress).await;
         let by_blobs = match self.blobs.excess() {
             0 => None,
@@ -174,9 +197,14 @@ impl Inner {
                 tokio::task::spawn_blocking(level).await.ok()
             }
         };
-        let target = by_names.max(by_blobs)?;
+        self.raise_waterline(by_names.max(by_blobs)?)
+    }
+
+    /// Raises the waterline to `target`, as far as leases and tickets allow; `None` while levels are not true.
+    pub(crate) fn raise_waterline(&self, target: Level) -> Option<Leased> {
         let blobs = &self.blobs;
-        Some(self.gate.raise_waterline(target, || blobs.waterline(), |to| blobs.set_waterline(to)))
+        let raise = || self.gate.raise_waterline(target, || blobs.waterline(), |to| blobs.set_waterline(to));
+        self.levels_are_true.load(Ordering::Acquire).then(raise)
     }
 
     /// The level below which names have to go, if they take too much.
@@ -203,21 +231,19 @@ impl Inner {
     }
 
     /// Commits the waterline if it was raised, and drops what lies below it.
-    async fn commit_and_drop(self: &Arc<Self>) -> Dropped {
+    pub(crate) async fn commit_and_drop(self: &Arc<Self>, progress: &mut Progress) -> Dropped {
         let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
         if waterline <= committed {
             return Dropped::default();
         }
         let uses = self.gate.uses();
         if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
-            if let Error::Poisoned(_) = error {
-                self.gate.keep_no_uses();
-            }
             now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
             return Dropped::default();
         }
         self.gate.uses_committed(&uses);
         self.letting_go.committed.store(waterline.seconds(), Ordering::Release);
+        progress.look_at_all_rows();
         let inner = Arc::clone(self);
         let dropped =
             tokio::task::spawn_blocking(move || inner.blobs.drop_below(waterline)).await.unwrap_or_default();
@@ -233,18 +259,19 @@ impl Inner {
         dropped
     }
 
-    /// Forgets the rows of names below the waterline, a few portions at a time. `more` says that there may be new ones.
-    async fn forget_rows(&self, progress: &mut Progress, more: bool) {
-        if more {
-            progress.rows_from.get_or_insert(0);
-        }
+    /// Forgets the rows of names below the waterline, a few portions at a time.
+    async fn forget_rows(&self, progress: &mut Progress) {
         for _ in 0..PORTIONS {
-            let Some(from) = progress.rows_from.filter(|_| !progress.is_stopped()) else { return };
+            let Some(from) = progress.rows_from.filter(|_| !self.letting_go.stopping.load(Ordering::Relaxed))
+            else {
+                return;
+            };
             match self.catalog.let_go_portion(from, self.letting_go.committed()).await {
                 Ok(portion) => {
                     self.letting_go.names.fetch_add(portion.forgotten, Ordering::Relaxed);
                     portion.names.iter().for_each(|name| self.let_go_names.remember(name));
-                    progress.rows_from = portion.next;
+                    let again = || std::mem::take(&mut progress.rows_again).then_some(0);
+                    progress.rows_from = portion.next.or_else(again);
                 }
                 Err(error) => {
                     now_and_then!(warn, %error, "names that were let go stay in the catalog for now");
@@ -255,7 +282,7 @@ impl Inner {
     }
 
     /// Gives space back; says how many bytes.
-    async fn give_back(self: &Arc<Self>, progress: &Progress, urgent: bool) -> u64 {
+    async fn give_back(self: &Arc<Self>, urgent: bool) -> u64 {
         let mut freed = 0;
         for _ in 0..GIVE_BACK_STEPS {
             let inner = Arc::clone(self);
@@ -271,28 +298,12 @@ impl Inner {
             freed += given.freed;
             self.letting_go.given_back.fetch_add(given.freed, Ordering::Relaxed);
             self.letting_go.moved.fetch_add(given.moved, Ordering::Relaxed);
-            if given.packs > 0 {
-                self.forget_damage_of_packs_gone().await;
-            }
             self.blobs.has_room();
-            if !given.more || progress.is_stopped() {
+            if !given.more || self.letting_go.stopping.load(Ordering::Relaxed) {
                 break;
             }
         }
         freed
-    }
-
-    /// Bad records of packs that are gone say nothing any more.
-    async fn forget_damage_of_packs_gone(&self) {
-        let catalog = self.catalog.clone();
-        let Ok(Ok(damage)) = tokio::task::spawn_blocking(move || catalog.damage()).await else { return };
-        let gone: std::collections::BTreeSet<u32> =
-            damage.into_iter().map(|(pack, _)| pack).filter(|pack| !self.blobs.has_pack(*pack)).collect();
-        for pack in gone {
-            if let Err(error) = self.catalog.forget_damage(pack).await {
-                now_and_then!(warn, %error, pack, "bad records of a pack that is gone stay in the catalog");
-            }
-        }
     }
 
     async fn snapshot_if_due(self: &Arc<Self>, progress: &mut Progress) {

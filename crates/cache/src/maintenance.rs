@@ -97,7 +97,7 @@ impl Inner {
         };
         match recorded {
             Ok(()) => self.gate.uses_committed(&uses),
-            Err(Error::Poisoned(_)) => self.gate.keep_no_uses(),
+            Err(Error::Poisoned(_)) if self.catalog.figures().poisoned => self.gate.keep_no_uses(),
             Err(error) => now_and_then!(warn, %error, "uses stay in memory: the catalog takes nothing in"),
         }
     }

@@ -30,6 +30,8 @@ const MAX_SIZE_PERCENT: u8 = 90;
 /// Bytes of the catalog's log at which it is written back: a 128th of the limit, within these.
 const WAL_BYTES_LEAST: u64 = 512 << 10;
 const WAL_BYTES_MOST: u64 = 32 << 20;
+/// After a longer stop, or a jump of the wall clock, a start waits with letting go.
+const DAY_SECONDS: u32 = 24 * 3600;
 /// Tries to restore the levels after an unclean stop; each follows a check that cures the catalog.
 const RESTORE_TRIES: u32 = 3;
 
@@ -44,30 +46,52 @@ impl Cache {
         options: CacheOptions,
         disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
-        let open = move || open_blocking(&options, disk(&options.data).map_err(open_error)?);
-        let (inner, started) = tokio::task::spawn_blocking(open).await.map_err(other)??;
-        let inner = Arc::new(inner);
-        forget_what_is_gone(&inner.catalog, &started.blobs.gone).await;
-        let maintenance = Maintenance::start(Arc::clone(&inner));
-        let letting_go = letting_go::Task::start(Arc::clone(&inner));
+        let begun = Begun::open(options, disk, Clock::start).await?;
+        let inner = &begun.inner;
+        let maintenance = Maintenance::start(Arc::clone(inner));
+        let letting_go = letting_go::Task::start(Arc::clone(inner));
         if let Ok(mut place) = inner.maintenance.lock() {
             *place = Some((maintenance, letting_go));
         }
-        if !started.blobs.clean || !started.catalog_clean {
-            let inner = Arc::clone(&inner);
-            tokio::task::spawn_blocking(move || after_unclean_stop(&inner, started.blobs.snapshot));
+        let (cache, opened) = (Self { inner: Arc::clone(inner) }, begun.opened.clone());
+        if !opened.clean {
+            tokio::task::spawn_blocking(move || begun.restore());
         }
-        Ok((Self { inner }, started.opened))
+        Ok((cache, opened))
     }
 }
 
-struct Begun {
+/// A cache that is open, whose background work is still to be started.
+pub(crate) struct Begun {
+    pub inner: Arc<Inner>,
+    pub opened: Opened,
     blobs: Started,
-    catalog_clean: bool,
-    opened: Opened,
 }
 
-fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, Begun), OpenError> {
+impl Begun {
+    /// Opens; `clock` makes the clock from the last time that was written down.
+    pub(crate) async fn open(
+        options: CacheOptions,
+        disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
+        clock: impl FnOnce(Level) -> Clock + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let open = move || open_blocking(&options, disk(&options.data).map_err(open_error)?, clock);
+        let begun = tokio::task::spawn_blocking(open).await.map_err(other)??;
+        forget_what_is_gone(&begun.inner.catalog, &begun.blobs.gone).await;
+        Ok(begun)
+    }
+
+    /// For after an unclean stop: makes the levels true again, and checks the catalog. Blocks.
+    pub(crate) fn restore(&self) {
+        after_unclean_stop(&self.inner, self.blobs.snapshot);
+    }
+}
+
+fn open_blocking(
+    options: &CacheOptions,
+    disk: Arc<dyn Disk>,
+    clock: impl FnOnce(Level) -> Clock,
+) -> Result<Begun, OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
     let limit = limit(options, &disk).map_err(open_error)?;
@@ -77,7 +101,7 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
     let catalog_options = CatalogOptions { witness, wal_bytes, ..CatalogOptions::default() };
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &catalog_options).map_err(open_error)?;
-    let clock = Arc::new(Clock::start(catalog_started.last_time));
+    let clock = Arc::new(clock(catalog_started.last_time));
     let counters = Arc::new(Counters::default());
     let remembers = catalog.clone();
     let remember = move |damage: Damage| remembers.record_damage(damage.pack, damage.offset);
@@ -107,10 +131,11 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
             .push(format!("the catalog was rebuilt from its journal, {} records", catalog_started.replayed));
     }
     let catalog_figures = catalog.figures();
-    let opened = Opened { clean: started.clean && catalog_started.clean, findings };
-    let gate = Gate::new(Arc::clone(&clock), options.lease);
     let clean = started.clean && catalog_started.clean;
-    if !clean {
+    let opened = Opened { clean, findings };
+    let gate = Gate::new(Arc::clone(&clock), options.lease);
+    // What was promised lay in memory, or a wall clock that jumped has aged it.
+    if !clean || clock.now() > catalog_started.last_time.plus(DAY_SECONDS) {
         gate.hold_for_a_lease();
     }
     let inner = Inner {
@@ -134,7 +159,7 @@ fn open_blocking(options: &CacheOptions, disk: Arc<dyn Disk>) -> Result<(Inner, 
         let_go_names: LetGoNames::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
-    Ok((inner, Begun { blobs: started, catalog_clean: catalog_started.clean, opened }))
+    Ok(Begun { inner: Arc::new(inner), opened, blobs: started })
 }
 
 /// The most that the data directory may take, in bytes.
@@ -181,6 +206,11 @@ fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
             Err(error) => tracing::error!(%error, "levels not restored after an unclean stop"),
         }
         match inner.catalog.check() {
+            Ok(checked) if checked.rebuilt => {
+                // Rows may be back that were not there to be walked.
+                tracing::info!(rows = checked.rows, "catalog checked and rebuilt");
+                inner.levels_are_true.store(false, Ordering::Release);
+            }
             Ok(checked) => tracing::info!(rows = checked.rows, rebuilt = checked.rebuilt, "catalog checked"),
             Err(StoreError::Busy(why)) => tracing::info!(why, "the check of the catalog was broken off"),
             Err(error) => tracing::error!(%error, "the catalog could not be checked"),

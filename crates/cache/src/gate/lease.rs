@@ -24,12 +24,15 @@ pub(super) struct Lease {
     set: u32,
     now: u32,
     changed: Option<Instant>,
+    /// When it was shortened, and the eighth that counted as fresh until then: what was answered before that moment may lie
+    /// so far back.
+    before: Vec<(Instant, u32)>,
 }
 
 impl Lease {
     pub(super) fn new(set: Duration) -> Self {
         let set = u32::try_from(set.as_secs()).unwrap_or(u32::MAX);
-        Self { set, now: set, changed: None }
+        Self { set, now: set, changed: None, before: Vec::new() }
     }
 
     /// In force, in seconds.
@@ -42,6 +45,14 @@ impl Lease {
         (Duration::from_secs(self.now.into()), Duration::from_secs(self.set.into()))
     }
 
+    /// How long before an answer what it relies on may have been raised, in seconds, for answers of which the lease in force
+    /// has not passed yet.
+    pub(super) fn unrecorded(&mut self) -> u32 {
+        let lease = Duration::from_secs(self.now.into());
+        self.before.retain(|(moment, _)| moment.elapsed() <= lease);
+        self.before.iter().map(|(_, eighth)| *eighth).max().unwrap_or(0).max(self.now / 8)
+    }
+
     pub(super) fn is_at_its_floor(&self) -> bool {
         self.now <= self.floor()
     }
@@ -52,6 +63,9 @@ impl Lease {
             if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(self.set) };
         let wait = self.changed.is_some_and(|changed| changed.elapsed() < STEP);
         if to != self.now && !wait {
+            if to < self.now {
+                self.before.push((Instant::now(), self.now / 8));
+            }
             self.now = to;
             self.changed = Some(Instant::now());
         }
@@ -71,7 +85,7 @@ mod tests {
         let mut lease = Lease::new(Duration::from_secs(200));
         lease.adjust(true);
         lease.adjust(true);
-        assert_eq!(lease.seconds(), 100);
+        assert_eq!((lease.seconds(), lease.unrecorded()), (100, 25));
         let mut step = |down| {
             lease.changed = None;
             lease.adjust(down);

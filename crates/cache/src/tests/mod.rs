@@ -4,6 +4,7 @@ mod access;
 mod closures;
 mod faults;
 mod instances;
+mod letting_go;
 mod overload;
 mod overwrite;
 mod power_cut;

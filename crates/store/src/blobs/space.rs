@@ -256,6 +256,7 @@ impl Space {
             self.reserved.fetch_sub(bytes, Ordering::Relaxed);
             return Err(self.full());
         }
+        self.count_pace(bytes);
         Ok(())
     }
 
@@ -306,7 +307,7 @@ impl Reservation {
 
     /// The same, but also an error if this second has taken in its share.
     pub(crate) fn grow_at_pace(&mut self, bytes: u64) -> Result<()> {
-        if self.space.pause(bytes).is_some() { Err(self.space.full()) } else { self.grow(bytes) }
+        if self.space.pause().is_some() { Err(self.space.full()) } else { self.grow(bytes) }
     }
 
     /// As [`Reservation::grow`], but waits for room if there is none.

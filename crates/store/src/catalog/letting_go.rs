@@ -46,9 +46,8 @@ impl Catalog {
         if values.is_empty() {
             return Ok(Portion { next, ..Portion::default() });
         }
-        let names = values.iter().map(|value| value.name.clone()).collect();
-        let gone = values.into_iter().map(|value| (value.name.clone(), value.seq)).collect();
-        let forgotten = match self.request(Request::LetGo(gone)).await? {
+        let names = values.iter().map(|(name, _)| name.clone()).collect();
+        let forgotten = match self.request(Request::LetGo(values)).await? {
             Outcome::LetGo(forgotten) => forgotten,
             _ => 0,
         };

@@ -186,15 +186,40 @@ pub(super) fn remove_below(connection: &Connection, head: &mut Head, seq: u64) -
 }
 
 /// Of the rows with numbers above `after` and up to `end`, those below this waterline.
-pub(super) fn below(connection: &Connection, after: u64, end: u64, waterline: Level) -> Result<Vec<Value>> {
-    let mut values = Vec::new();
-    let condition = format!("WHERE seq > ?1 AND seq <= ?2 AND {MATTERS_UNTIL} < ?3");
+pub(super) fn below(
+    connection: &Connection,
+    after: u64,
+    end: u64,
+    waterline: Level,
+) -> Result<Vec<(Name, u64)>> {
+    let failed = |error| sql_error("reading the catalog", error);
+    let mut statement = connection
+        .prepare_cached(&format!(
+            "SELECT seq, instance, kind, text, qualifiers FROM name \
+             WHERE seq > ?1 AND seq <= ?2 AND {MATTERS_UNTIL} < ?3"
+        ))
+        .map_err(failed)?;
     let range = (after.cast_signed(), end.cast_signed(), waterline.seconds());
-    read(connection, &condition, range, |value| {
-        values.push(value);
-        Ok(())
-    })?;
-    Ok(values)
+    let mut rows = statement.query(range).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let read = || {
+            let kind = NameKind::from_number(row.get(2)?);
+            let name = kind.map(|kind| -> rusqlite::Result<Name> {
+                Ok(Name {
+                    instance: row.get_ref(1)?.as_str()?.into(),
+                    kind,
+                    text: row.get_ref(3)?.as_str()?.into(),
+                    qualifiers: row.get_ref(4)?.as_str()?.into(),
+                })
+            });
+            Ok((name.transpose()?, row.get::<_, i64>(0)?.cast_unsigned()))
+        };
+        let (name, seq) = read().map_err(failed)?;
+        let name = name.ok_or_else(|| Error::Damaged(format!("row {seq} of the catalog is of no kind")))?;
+        found.push((name, seq));
+    }
+    Ok(found)
 }
 
 /// Bytes of the rows with numbers above `after` and up to `end`, by what is compared with the waterline.

@@ -61,6 +61,8 @@ pub(super) struct Writer {
     checkpoint_after: Instant,
     rewrite_after: Instant,
     rebuild_after: Option<Instant>,
+    /// Rows went, and what they took is given back to the file system, some of it between two groups.
+    pages_to_give_back: bool,
     witness: Option<Arc<dyn Witness>>,
 }
 
@@ -79,6 +81,7 @@ impl Writer {
             checkpoint_after: now,
             rewrite_after: now,
             rebuild_after: None,
+            pages_to_give_back: false,
             witness: None,
         }
     }
@@ -137,7 +140,7 @@ impl Writer {
 
     /// The next command, or a time-out when there is something to do without one.
     fn receive(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
-        if self.copying.is_some() {
+        if self.copying.is_some() || self.pages_to_give_back {
             return commands.try_recv().map_err(|error| match error {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
@@ -171,6 +174,9 @@ impl Writer {
             self.begin_journal_file();
         }
         self.copy_portion();
+        if self.pages_to_give_back {
+            self.give_back_pages();
+        }
         self.show_journal();
         self.checkpoint();
     }
@@ -180,6 +186,16 @@ impl Writer {
     }
 
     fn change(&mut self, group: Vec<(Request, Answer<Outcome>)>) {
+        // Without the witness no name changes, and everything else does.
+        let refused = self.witness.as_ref().and_then(|witness| witness.ready().err());
+        let (group, changing): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|(request, _)| refused.is_none() || !request.changes_names());
+        if let Some(error) = refused {
+            changing.into_iter().for_each(|(_, answer)| answer(Err(another(&error))));
+        }
+        if group.is_empty() {
+            return;
+        }
         let (requests, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         match self.guarded(|writer| writer.commit(&requests)) {
             Ok(outcomes) => {
@@ -225,9 +241,7 @@ impl Writer {
         if committed.removes() {
             self.sync_journal();
         }
-        if committed.lets_go() {
-            self.give_back_pages();
-        }
+        self.pages_to_give_back |= committed.lets_go();
         self.show_journal();
         let changed = committed.publish_to(&self.shared.cache);
         if let Some(witness) = self.witness.as_ref().filter(|_| !changed.is_empty()) {
@@ -238,19 +252,18 @@ impl Writer {
 
     /// Gives pages of the database that nothing is in any more back to the file system, a bounded number of them.
     fn give_back_pages(&mut self) {
+        self.pages_to_give_back = false;
         let Ok(connection) = self.connection() else { return };
-        let vacuum = || -> rusqlite::Result<()> {
+        let vacuum = || -> rusqlite::Result<u32> {
             let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
             let mut pages = statement.query(())?;
             while pages.next()?.is_some() {}
-            Ok(())
+            connection.pragma_query_value(None, "freelist_count", |row| row.get(0))
         };
-        if let Err(error) = vacuum().map_err(|error| sql_error("shrinking the catalog", error)) {
-            if is_fault(&error) {
-                self.poison(&error);
-            } else {
-                tracing::warn!(%error, "the catalog could not be made smaller");
-            }
+        match vacuum().map_err(|error| sql_error("shrinking the catalog", error)) {
+            Ok(left) => self.pages_to_give_back = left > 0,
+            Err(error) if is_fault(&error) => self.poison(&error),
+            Err(error) => tracing::warn!(%error, "the catalog could not be made smaller"),
         }
     }
 

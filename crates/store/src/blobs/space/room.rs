@@ -73,53 +73,63 @@ impl Space {
         let deadline = Instant::now() + self.room.wait;
         let refused_before = self.room.refused.load(Ordering::Relaxed);
         let mut wanting = None;
-        loop {
+        while bytes > 0 {
             let made = self.room.made.notified();
             tokio::pin!(made);
             made.as_mut().enable();
-            let pause = self.pause(bytes);
-            let full = match pause {
-                None => match self.reserve(bytes) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => Some(error),
-                },
-                Some(_) => None,
-            };
             let left = deadline.saturating_duration_since(Instant::now());
             let refused = self.room.refused.load(Ordering::Relaxed);
-            let refused = refused != refused_before || refused == ENDED;
-            match (full, pause) {
-                (Some(error), _) if left.is_zero() || refused => return Err(error),
-                (Some(_), _) => {
-                    if wanting.is_none() {
-                        wanting = Some(Wanting::new(&self.room, bytes));
-                    }
-                    let _ = tokio::time::timeout(left, made).await;
-                }
-                // Pauses end by themselves, and do not count as waiting for room.
-                (None, pause) => tokio::time::sleep(pause.unwrap_or_default()).await,
+            let ended = left.is_zero() || refused != refused_before || refused == ENDED;
+            // Pauses end by themselves, and do not count as waiting for room.
+            if let Some(pause) = self.pause().filter(|_| !ended) {
+                let _ = tokio::time::timeout(pause.min(left), made).await;
+                continue;
             }
+            match self.reserve(bytes) {
+                Ok(()) => return Ok(()),
+                // No letting go helps against that.
+                Err(error) if ended || self.are_uploads_too_many(bytes) => return Err(error),
+                Err(_) => {}
+            }
+            if wanting.is_none() {
+                wanting = Some(Wanting::new(&self.room, bytes));
+            }
+            let _ = tokio::time::timeout(left, made).await;
         }
+        Ok(())
     }
 
-    /// How long to wait until this second's share is not used up; counts what is to be taken if it is not.
-    pub(super) fn pause(&self, bytes: u64) -> Option<Duration> {
-        let room = self.packs_max();
+    /// Whether unfinished uploads and writes would hold more than they may together.
+    fn are_uploads_too_many(&self, bytes: u64) -> bool {
+        self.reserved().saturating_add(bytes) > self.packs_max() / 2
+    }
+
+    /// Whether a store like this one paces what it takes in.
+    fn is_paced(&self) -> bool {
         let taken = self.packs.load(Ordering::Relaxed).saturating_add(self.reserved());
-        if self.room.wait.is_zero() || taken < room / PACED_FROM {
+        !self.room.wait.is_zero() && taken >= self.packs_max() / PACED_FROM
+    }
+
+    /// How long to wait until this second's share is not used up.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        if !self.is_paced() {
             return None;
         }
+        let share = self.packs_max() / PACED_PART;
+        let free = self.free();
+        let passed = free.taken_since.map(|since| since.elapsed())?;
+        (passed < PACE && free.taken >= share).then(|| PACE - passed)
+    }
+
+    /// Counts what was taken in this second.
+    pub(super) fn count_pace(&self, bytes: u64) {
+        if !self.is_paced() {
+            return;
+        }
         let mut free = self.free();
-        match free.taken_since.map(|since| since.elapsed()) {
-            Some(passed) if passed < PACE && free.taken >= room / PACED_PART => Some(PACE - passed),
-            Some(passed) if passed < PACE => {
-                free.taken += bytes;
-                None
-            }
-            _ => {
-                (free.taken_since, free.taken) = (Some(Instant::now()), bytes);
-                None
-            }
+        match free.taken_since {
+            Some(since) if since.elapsed() < PACE => free.taken += bytes,
+            _ => (free.taken_since, free.taken) = (Some(Instant::now()), bytes),
         }
     }
 
@@ -160,9 +170,13 @@ impl Space {
         let percent = |percent| room / 100 * percent;
         let above =
             if taken > percent(HIGH_PERCENT) { taken.saturating_sub(percent(LOW_PERCENT)) } else { 0 };
+        // What is garbage already comes back to the volume as well.
+        let garbage = self.packs.load(Ordering::Relaxed).saturating_sub(live);
         let short = match wanted {
             0 => 0,
-            wanted => self.limits.keep_free.saturating_add(wanted).saturating_sub(self.available()),
+            wanted => (self.limits.keep_free.saturating_add(wanted))
+                .saturating_sub(self.available())
+                .saturating_sub(garbage),
         };
         above.max(short).min(live)
     }
