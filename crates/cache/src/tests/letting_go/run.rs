@@ -152,11 +152,11 @@ impl Run {
     /// One step, and what must be true after it.
     pub(super) async fn step(&mut self) {
         match self.random.below(100) {
-            0..35 => {
+            0..27 => {
                 let wish = self.random.wish(&self.world);
                 self.start(wish).await;
             }
-            35..43 => self.let_go_in_the_middle().await,
+            27..43 => self.let_go_in_the_middle().await,
             43..47 => self.overwrite_in_the_middle().await,
             47..55 => self.resume().await,
             55..68 => {
@@ -205,7 +205,10 @@ impl Run {
 
     /// Clients that are slow, or do not ask first, while much is let go.
     async fn let_go_in_the_middle(&mut self) {
-        let wish = self.random.wish(&self.world);
+        let wish = match self.random.wish(&self.world) {
+            Wish::Publish { name, thing, .. } => Wish::Publish { name, thing, asks: self.random.one_in(3) },
+            wish => wish,
+        };
         let name = match wish {
             Wish::LookUp { name, .. } if self.random.one_in(2) => Some(name),
             _ => None,
@@ -261,7 +264,7 @@ impl Run {
         self.note((number, &wish));
         let quiet = self.going_on.iter().all(|begin| self.pauses.is_paused(begin.number));
         if quiet && !self.random.one_in(4) {
-            self.pauses.arm(number, [0, 0, 0, 1, 1, 2, 3, 5][self.random.index(8)]);
+            self.pauses.arm(number, [0, 0, 1, 2, 2, 3, 4, 5][self.random.index(8)]);
         }
         let task = tokio::spawn(self.client.clone().get(wish));
         self.going_on.push(Begin { number, task, sound: true });
