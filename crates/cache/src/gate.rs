@@ -309,6 +309,38 @@ mod tests {
     }
 
     #[test]
+    fn nobody_raises_the_waterline_past_what_is_held_at_that_moment() {
+        let clock = Arc::new(Clock::manual(Level::from_seconds(1000)));
+        let gate = Gate::new(Arc::clone(&clock), Duration::ZERO);
+        let waterline = AtomicU32::new(0);
+        let read = || Level::from_seconds(waterline.load(Ordering::SeqCst));
+        let publish = || {
+            let mut held = 0;
+            for _ in 0..20_000 {
+                let mut ticket = gate.ticket().unwrap();
+                let level = ticket.time().minus(1);
+                if ticket.hold(level, read) {
+                    held += 1;
+                    assert!(read() <= level);
+                    std::thread::yield_now();
+                    assert!(read() <= level);
+                }
+            }
+            held
+        };
+        std::thread::scope(|scope| {
+            let publishing = scope.spawn(publish);
+            while !publishing.is_finished() {
+                let set = |to: Level| waterline.store(to.seconds(), Ordering::SeqCst);
+                gate.raise_waterline(Level::PINNED, read, set);
+                clock.advance(1);
+                std::thread::yield_now();
+            }
+            assert!(publishing.join().unwrap() > 0);
+        });
+    }
+
+    #[test]
     fn after_an_unclean_stop_nothing_goes_for_a_lease() {
         let clock = Arc::new(Clock::manual(Level::from_seconds(1000)));
         let gate = Gate::new(Arc::clone(&clock), Duration::from_secs(80));

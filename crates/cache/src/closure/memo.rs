@@ -70,6 +70,12 @@ impl Memos {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn forget_all(&self) {
+        let mut state = lock(&self.state);
+        (state.entries, state.bytes) = (HashMap::new(), 0);
+    }
+
     /// Counts what a memo takes now, and forgets others when all take too much.
     pub(super) fn weigh(&self, root: &Digest, digests: usize) {
         let bytes = digests * size_of::<Digest>() + MEMO_BYTES;

@@ -121,6 +121,12 @@ impl Walker {
         Ok(walk.found)
     }
 
+    /// As when there was no room for what is remembered.
+    #[cfg(test)]
+    pub(crate) fn forget_all(&self) {
+        self.memos.forget_all();
+    }
+
     fn begin(&self, to: Level, fresh_from: Level, check_bytes: u64) -> Walk<'_> {
         Walk {
             walker: self,

@@ -6,6 +6,7 @@
 mod operations;
 mod pausing;
 mod run;
+mod together;
 mod truth;
 mod world;
 
@@ -32,6 +33,14 @@ async fn served_names_are_whole_and_promises_are_kept_in_any_order_of_steps() {
             run.step().await;
         }
         run.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn served_names_are_whole_while_clients_and_letting_go_run_beside_each_other() {
+    let first = number("MILLPOND_MODEL_FIRST", 0);
+    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 8) {
+        together::run(seed).await;
     }
 }
 

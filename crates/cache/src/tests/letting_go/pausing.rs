@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use millpond_store::disk::{Disk, DiskFile, DiskSpace, Entry, MemoryDisk};
 use rustix::io::Errno;
 use tokio::sync::Notify;
+
+use super::run::Random;
 
 /// Which operation is stopped where.
 #[derive(Debug, Default)]
@@ -23,11 +26,17 @@ struct State {
     armed: Option<(u32, u32)>,
     paused: BTreeSet<u32>,
     dead: bool,
+    /// Each of these calls takes a moment, of another length each time.
+    slow: Option<u64>,
 }
 
 impl State {
     fn check(&self) -> io::Result<()> {
         if self.dead { Err(Errno::NFILE.into()) } else { Ok(()) }
+    }
+
+    fn may_block(&self) -> bool {
+        self.armed.is_some() || self.slow.is_some()
     }
 }
 
@@ -39,6 +48,11 @@ impl Pauses {
 
     pub(super) fn disarm(&self) {
         self.lock().armed = None;
+    }
+
+    /// Reads and syncs of packs take a moment from now on, and nothing can be read without blocking.
+    pub(super) fn slow_down(&self, seed: u64) {
+        self.lock().slow = Some(seed);
     }
 
     pub(super) fn is_paused(&self, operation: u32) -> bool {
@@ -90,7 +104,15 @@ impl Pauses {
             Some((operation, calls)) => state.armed = Some((operation, calls - 1)),
             None => {}
         }
-        state.check()
+        state.check()?;
+        if let Some(seed) = &mut state.slow {
+            let mut random = Random(*seed);
+            let moment = Duration::from_micros(random.below(400));
+            *seed = random.0;
+            drop(state);
+            std::thread::sleep(moment);
+        }
+        Ok(())
     }
 }
 
@@ -170,7 +192,7 @@ impl DiskFile for PausingFile {
     /// What may stop is read where it may block.
     fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.pauses.check()?;
-        if self.is_pack && self.pauses.lock().armed.is_some() {
+        if self.is_pack && self.pauses.lock().may_block() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.file.try_read_at(buffer, offset)

@@ -45,16 +45,17 @@ impl Random {
         self.below(number) == 0
     }
 
+    fn publish(&mut self, world: &World, name: usize) -> Wish {
+        let fits = |thing: &usize| world.things[*thing].kind == world.names[name].0;
+        let fits: Vec<usize> = (0..world.things.len()).filter(fits).collect();
+        Wish::Publish { name, thing: fits[self.index(fits.len())], asks: !self.one_in(3) }
+    }
+
     pub(super) fn wish(&mut self, world: &World) -> Wish {
         let name = self.index(world.names.len());
         let thing = self.index(world.things.len());
         match self.below(9) {
-            0..4 => {
-                let fits: Vec<usize> = (0..world.things.len())
-                    .filter(|thing| world.things[*thing].kind == world.names[name].0)
-                    .collect();
-                Wish::Publish { name, thing: fits[self.index(fits.len())], asks: !self.one_in(3) }
-            }
+            0..4 => self.publish(world, name),
             4..7 => Wish::LookUp { name, reads: self.one_in(3) },
             7 => Wish::Ask { thing },
             _ => Wish::Upload { thing, every: 1 + self.index(3) },
@@ -104,7 +105,7 @@ pub(super) async fn open(data: &Path, memory: &Arc<MemoryDisk>, now: Level) -> (
     (opened.unwrap(), pauses)
 }
 
-fn client(begun: &Begun, world: &Arc<World>) -> Client {
+pub(super) fn client(begun: &Begun, world: &Arc<World>) -> Client {
     let fixture = Arc::new(Fixture::of(Cache { inner: Arc::clone(&begun.inner) }));
     Client { fixture, world: Arc::clone(world), fresh_seconds: LEASE / 8 }
 }
@@ -151,12 +152,13 @@ impl Run {
     /// One step, and what must be true after it.
     pub(super) async fn step(&mut self) {
         match self.random.below(100) {
-            0..35 => {
+            0..27 => {
                 let wish = self.random.wish(&self.world);
                 self.start(wish).await;
             }
-            35..45 => self.let_go_in_the_middle().await,
-            45..55 => self.resume().await,
+            27..43 => self.let_go_in_the_middle().await,
+            43..47 => self.overwrite_in_the_middle().await,
+            47..55 => self.resume().await,
             55..68 => {
                 let seconds = [1, 2, 10, 30, 90, 200][self.random.index(6)];
                 self.advance(seconds);
@@ -204,13 +206,25 @@ impl Run {
     /// Clients that are slow, or do not ask first, while much is let go.
     async fn let_go_in_the_middle(&mut self) {
         let wish = match self.random.wish(&self.world) {
-            Wish::Publish { name, thing, .. } => Wish::Publish { name, thing, asks: false },
+            Wish::Publish { name, thing, .. } => Wish::Publish { name, thing, asks: self.random.one_in(3) },
             wish => wish,
         };
+        let name = match wish {
+            Wish::LookUp { name, .. } if self.random.one_in(2) => Some(name),
+            _ => None,
+        };
+        if self.random.one_in(2) {
+            self.inner().walker.forget_all();
+            self.note("forget memos");
+        }
         self.start(wish).await;
         let target = [self.inner().clock.now(), Level::PINNED][self.random.index(2)];
         let seconds = [40, 200, 400][self.random.index(3)];
         self.advance(seconds);
+        if let Some(thing) = self.thing_of(name).await {
+            // Its blobs stay then, whatever becomes of the name.
+            self.start(Wish::Ask { thing }).await;
+        }
         self.raise_waterline_to(target).await;
         if self.random.one_in(2) {
             self.commit_waterline().await;
@@ -221,13 +235,36 @@ impl Run {
         self.resume().await;
     }
 
+    async fn thing_of(&self, name: Option<usize>) -> Option<usize> {
+        let value = self.inner().catalog.look_up(&self.world.name(name?)).await.unwrap()?;
+        let digest = self.world.of(&value).digest;
+        self.world.things.iter().position(|thing| thing.digest == digest)
+    }
+
+    /// A name gets another value while the one that it has is being used.
+    async fn overwrite_in_the_middle(&mut self) {
+        let name = self.random.index(self.world.names.len());
+        let mut wishes = vec![self.random.publish(&self.world, name), Wish::LookUp { name, reads: false }];
+        if self.random.one_in(2) {
+            wishes.reverse();
+        }
+        for wish in wishes {
+            self.start(wish).await;
+            let seconds = u32::try_from(self.random.below(60)).unwrap();
+            self.advance(seconds);
+        }
+        self.resume().await;
+        self.resume().await;
+        self.raise_waterline_to(self.inner().clock.now()).await;
+    }
+
     async fn start(&mut self, wish: Wish) {
         self.numbers += 1;
         let number = self.numbers;
         self.note((number, &wish));
         let quiet = self.going_on.iter().all(|begin| self.pauses.is_paused(begin.number));
         if quiet && !self.random.one_in(4) {
-            self.pauses.arm(number, u32::try_from(self.random.below(7)).unwrap());
+            self.pauses.arm(number, [0, 0, 1, 2, 2, 3, 4, 5][self.random.index(8)]);
         }
         let task = tokio::spawn(self.client.clone().get(wish));
         self.going_on.push(Begin { number, task, sound: true });

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use millpond_store::Level;
+use millpond_store::catalog::Value;
 
 use super::super::*;
 use super::world::World;
@@ -35,6 +36,11 @@ pub(super) enum End {
     Killed,
     /// What was not synced may be gone.
     PowerCut,
+}
+
+/// A blob that a value needs, and that is not there.
+pub(super) fn lacks(inner: &Inner, world: &World, value: &Value) -> Option<Digest> {
+    world.of(value).closure.iter().find(|digest| !inner.blobs.contains(digest)).copied()
 }
 
 impl Truth {
@@ -74,9 +80,8 @@ impl Truth {
                 return Err(format!("{text}: level {level}, and had {} before", before.level));
             }
             self.names.insert(number, Known { seq: value.seq, level, committed: value.level() });
-            let missing = |digest: &&Digest| !inner.blobs.contains(digest);
             if level >= waterline
-                && let Some(missing) = world.of(&value).closure.iter().find(missing)
+                && let Some(missing) = lacks(inner, world, &value)
             {
                 return Err(format!(
                     "{text}, value {} of level {level}, lacks {missing}: {waterline}",

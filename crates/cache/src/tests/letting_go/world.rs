@@ -59,12 +59,15 @@ impl World {
             let of_artifact = [closure, vec![artifact]].concat();
             world.thing(Kind::Artifact, artifact, of_artifact, Vec::new());
         }
-        for number in 0..4 {
-            let (one, other) = (&roots[number], &roots[(number + 1) % 4]);
+        // Many, so that it is often only their own blob that is still to come.
+        for number in 0..16 {
+            let (one, other) = (&roots[number % 4], &roots[(number + 1) % 4]);
             let blob = world.add(format!("plain {number}").into_bytes());
             let closure = [one.1.clone(), other.1.clone(), vec![blob]].concat();
             world.thing(Kind::Plain, blob, closure, vec![one.0, other.0]);
-            world.result(&[files[number], files[7 - number]]);
+            if number < 4 {
+                world.result(&[files[number], files[7 - number]]);
+            }
         }
         for kind in KINDS {
             world.names.extend((0..NAMES).map(|number| (kind, uri(kind, number))));
