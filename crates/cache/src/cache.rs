@@ -158,7 +158,7 @@ pub struct Figures {
     pub lease_seconds: u64,
     /// For how long it was set to stay, in seconds.
     pub lease_set_seconds: u64,
-    /// Whether uploads are refused since nothing more may go.
+    /// Whether an upload was refused for want of room within the last minute.
     pub is_full: bool,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
@@ -253,7 +253,7 @@ impl Cache {
                 .map_or(0, Level::to_unix),
             lease_seconds: lease.as_secs(),
             lease_set_seconds: set.as_secs(),
-            is_full: letting_go.stuck.load(Ordering::Relaxed),
+            is_full: self.inner.blobs.is_refusing(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
     }

@@ -102,6 +102,16 @@ impl Gate {
         Leased { waterline, held_by_lease: by_lease < target && waterline < target }
     }
 
+    /// What was used at this time or later is kept by a lease, as things are.
+    pub(crate) fn leased_from(&self) -> Level {
+        let mut state = self.lock();
+        let (now, lease) = (self.clock.now(), state.lease.seconds());
+        match state.held_since {
+            Some(since) if now.minus(lease) < since => Level::ZERO,
+            _ => now.minus(lease + state.lease.unrecorded()),
+        }
+    }
+
     /// Shortens the lease if it holds the waterline (`held`) while writers wait for room, gives it back if neither is so; at
     /// most one step in ten seconds. The lease in force, and what was set.
     pub(crate) fn adjust_lease(&self, held: bool, writers_wait: bool) -> (Duration, Duration) {

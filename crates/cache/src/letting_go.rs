@@ -49,8 +49,6 @@ pub(crate) struct LettingGo {
     /// Bytes that were given back to the volume since the start, and of those that were moved for it.
     pub given_back: AtomicU64,
     pub moved: AtomicU64,
-    /// Nothing more can go, for now.
-    pub stuck: AtomicBool,
     /// The cache is being closed: what is under way is to end soon.
     pub stopping: AtomicBool,
     /// The waterline in the catalog, in seconds.
@@ -161,7 +159,6 @@ impl Inner {
         let since = stuck.then(|| *progress.stuck_since.get_or_insert_with(Instant::now));
         progress.stuck_since = since;
         let stuck = since.is_some_and(|since| since.elapsed() >= STUCK);
-        self.letting_go.stuck.store(stuck, Ordering::Relaxed);
         if stuck {
             now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
             self.blobs.has_none();
@@ -197,7 +194,14 @@ impl Inner {
                 tokio::task::spawn_blocking(level).await.ok()
             }
         };
-        self.raise_waterline(by_names.max(by_blobs)?)
+        let target = by_names.max(by_blobs)?;
+        let inner = Arc::clone(self);
+        let lowest = tokio::task::spawn_blocking(move || inner.blobs.level_above(1)).await.ok().flatten();
+        // Leases keep even what was used least recently.
+        if by_names.is_none() && lowest.is_some_and(|lowest| self.gate.leased_from() < lowest) {
+            return Some(Leased { waterline: self.blobs.waterline(), held_by_lease: true });
+        }
+        self.raise_waterline(target)
     }
 
     /// Raises the waterline to `target`, as far as leases and tickets allow; `None` while levels are not true.
@@ -250,6 +254,9 @@ impl Inner {
         self.letting_go.blobs.fetch_add(dropped.blobs, Ordering::Relaxed);
         self.letting_go.bytes.fetch_add(dropped.bytes, Ordering::Relaxed);
         let (blobs, bytes) = (dropped.blobs, dropped.bytes);
+        if blobs == 0 {
+            return dropped;
+        }
         tracing::info!(
             blobs,
             bytes,

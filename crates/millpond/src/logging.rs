@@ -17,7 +17,9 @@ Environment:
 
 /// Starts logging for the process.
 pub(crate) fn start() -> Result<(), Failure> {
-    let directives = std::env::var(VARIABLE).unwrap_or_else(|_| "info".into());
+    // Empty is how files for services and containers leave a variable out.
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.trim().is_empty());
+    let directives = given.unwrap_or_else(|| "info".into());
     let filter = EnvFilter::try_new(&directives).map_err(|error| {
         Failure::new(
             Code::Usage,

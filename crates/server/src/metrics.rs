@@ -228,7 +228,7 @@ impl CacheMetrics {
             "For how long what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
         seconds("lease_set", "For how long what is looked up should stay", &self.lease_set);
-        let help = "1 while uploads are refused since all that is there is in use";
+        let help = "1 if an upload was refused for want of room within the last minute";
         registry.register("full", help, self.full.clone());
     }
 

@@ -52,7 +52,7 @@ fn text(status: &ServerStatus) -> String {
     if volume.pending_names > 0 {
         text += &format!("names that wait for their blobs: {}\n", volume.pending_names);
     }
-    if volume.waterline > 0 {
+    if volume.waterline > 0 && volume.bytes_let_go + volume.names_let_go > 0 {
         text += &format!(
             "let go: what was last used before {}; since the start {} names and {} of blobs, {} look-ups came too late\n",
             moment::written(volume.waterline),
@@ -68,7 +68,7 @@ fn text(status: &ServerStatus) -> String {
         );
     }
     if volume.full {
-        text += "full: uploads are refused since all that is there is in use\n";
+        text += "full: uploads were refused within the last minute for want of room\n";
     }
     if status.read_only {
         text += "read-only: every push is refused\n";

@@ -23,6 +23,11 @@ impl Blobs {
         self.shared.space.excess(self.shared.packs.live())
     }
 
+    /// Whether an upload was refused for want of room within the last minute.
+    pub fn is_refusing(&self) -> bool {
+        self.shared.space.is_refusing()
+    }
+
     /// Bytes that writers wait for now.
     pub fn wanted(&self) -> u64 {
         self.shared.space.wanted()

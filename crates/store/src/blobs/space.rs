@@ -64,6 +64,14 @@ impl Limits {
                 format!("a limit of {limit} bytes is too small for a store, which needs {LIMIT_MIN}");
             return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
         }
+        if keep_free.is_some_and(|bytes| bytes.saturating_add(LIMIT_MIN) > volume.total) {
+            let sentence = format!(
+                "keep_free leaves nothing: {} bytes of a volume of {}",
+                keep_free.unwrap_or(0),
+                volume.total
+            );
+            return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
+        }
         let pack_max = (1 << (limit / 64).ilog2()).clamp(256 * KIB, 256 * MIB);
         Ok(Self {
             limit,
@@ -90,6 +98,8 @@ struct Free {
     /// What was reserved since this moment.
     taken_since: Option<Instant>,
     taken: u64,
+    /// When somebody was last refused for want of room.
+    refused: Option<Instant>,
 }
 
 /// How the room of a store is set.
@@ -127,7 +137,7 @@ impl Space {
     /// Nothing in use yet.
     pub(crate) fn new(disk: Arc<dyn Disk>, options: &RoomOptions) -> Result<Self> {
         let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
-        let free = Free { asked: None, available: 0, since: 0, taken_since: None, taken: 0 };
+        let free = Free { asked: None, available: 0, since: 0, taken_since: None, taken: 0, refused: None };
         Ok(Self {
             disk,
             limits: Limits::new(options.limit, options.keep_free, volume)?,

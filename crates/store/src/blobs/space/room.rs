@@ -20,6 +20,8 @@ const PACED_FROM: u64 = 4;
 const PACED_PART: u64 = 8;
 /// A second.
 const PACE: Duration = Duration::from_secs(1);
+/// For so long after a refusal uploads count as refused.
+const REFUSING: Duration = Duration::from_secs(60);
 /// Letting go begins when blobs that are there take so many percent of what packs may hold...
 const HIGH_PERCENT: u64 = 87;
 /// ... and goes on down to so many.
@@ -73,7 +75,10 @@ impl Space {
         let deadline = Instant::now() + self.room.wait;
         let refused_before = self.room.refused.load(Ordering::Relaxed);
         let mut wanting = None;
-        while bytes > 0 {
+        if bytes == 0 {
+            return Ok(());
+        }
+        loop {
             let made = self.room.made.notified();
             tokio::pin!(made);
             made.as_mut().enable();
@@ -88,7 +93,10 @@ impl Space {
             match self.reserve(bytes) {
                 Ok(()) => return Ok(()),
                 // No letting go helps against that.
-                Err(error) if ended || self.are_uploads_too_many(bytes) => return Err(error),
+                Err(error) if ended || self.are_uploads_too_many(bytes) => {
+                    self.free().refused = Some(Instant::now());
+                    return Err(error);
+                }
                 Err(_) => {}
             }
             if wanting.is_none() {
@@ -96,7 +104,6 @@ impl Space {
             }
             let _ = tokio::time::timeout(left, made).await;
         }
-        Ok(())
     }
 
     /// Whether unfinished uploads and writes would hold more than they may together.
@@ -150,6 +157,11 @@ impl Space {
     pub(crate) fn end_waiting(&self) {
         self.room.refused.store(ENDED, Ordering::Relaxed);
         self.room.made.notify_waiters();
+    }
+
+    /// Whether somebody was refused within the last minute for want of room.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.free().refused.is_some_and(|refused| refused.elapsed() < REFUSING)
     }
 
     /// Bytes that are waited for.
