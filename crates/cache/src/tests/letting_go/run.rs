@@ -312,12 +312,14 @@ impl Run {
         let (ended, going_on) =
             std::mem::take(&mut self.going_on).into_iter().partition(|begin| begin.task.is_finished());
         self.going_on = going_on;
-        for Begin { number, task, sound, overwritten, .. } in ended {
+        for Begin { number, task, sound, wish, overwritten } in ended {
             let outcome = task.await.unwrap();
             self.note((number, "ended", outcome.acknowledged, outcome.found));
             self.require(outcome.wrong.map_or(Ok(()), Err));
             self.truth.promise(&outcome.promised, outcome.level);
-            let found = outcome.found.filter(|_| !overwritten);
+            // Whoever reads on may do so for longer than the lease.
+            let only_looks_up = matches!(wish, Wish::LookUp { reads: false, .. });
+            let found = outcome.found.filter(|_| only_looks_up && !overwritten);
             if let Some(name) = outcome.acknowledged.or(found).filter(|_| sound) {
                 let checked = Truth::check_in_force(self.inner(), &self.world, name).await;
                 self.require(checked);
