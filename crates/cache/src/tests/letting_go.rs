@@ -27,7 +27,7 @@ fn number(variable: &str, usual: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn served_names_are_whole_and_promises_are_kept_in_any_order_of_steps() {
     let first = number("MILLPOND_MODEL_FIRST", 0);
-    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 40) {
+    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 25) {
         let mut run = Run::begin(seed).await;
         for _ in 0..150 {
             run.step().await;
@@ -39,7 +39,7 @@ async fn served_names_are_whole_and_promises_are_kept_in_any_order_of_steps() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn served_names_are_whole_while_clients_and_letting_go_run_beside_each_other() {
     let first = number("MILLPOND_MODEL_FIRST", 0);
-    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 8) {
+    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 5) {
         together::run(seed).await;
     }
 }

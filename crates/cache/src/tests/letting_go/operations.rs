@@ -29,6 +29,13 @@ pub(super) enum Wish {
     Upload { thing: usize, every: usize },
 }
 
+impl Wish {
+    /// It looks a name up that the other publishes.
+    pub(super) fn is_overwritten_by(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::LookUp { name, .. }, Self::Publish { name: published, .. }) if name == published)
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {

@@ -79,6 +79,9 @@ struct Begin {
     task: JoinHandle<Outcome>,
     /// Nobody has let go while it went on without stopping.
     sound: bool,
+    wish: Wish,
+    /// The name that it looks up was published meanwhile.
+    overwritten: bool,
 }
 
 pub(super) struct Run {
@@ -266,8 +269,12 @@ impl Run {
         if quiet && !self.random.one_in(4) {
             self.pauses.arm(number, [0, 0, 1, 2, 2, 3, 4, 5][self.random.index(8)]);
         }
-        let task = tokio::spawn(self.client.clone().get(wish));
-        self.going_on.push(Begin { number, task, sound: true });
+        let overwritten = self.going_on.iter().any(|begin| wish.is_overwritten_by(&begin.wish));
+        for begin in &mut self.going_on {
+            begin.overwritten |= begin.wish.is_overwritten_by(&wish);
+        }
+        let task = tokio::spawn(self.client.clone().get(wish.clone()));
+        self.going_on.push(Begin { number, task, sound: true, wish, overwritten });
         self.settle(number).await;
     }
 
@@ -305,13 +312,16 @@ impl Run {
         let (ended, going_on) =
             std::mem::take(&mut self.going_on).into_iter().partition(|begin| begin.task.is_finished());
         self.going_on = going_on;
-        for Begin { number, task, sound } in ended {
+        for Begin { number, task, sound, wish, overwritten } in ended {
             let outcome = task.await.unwrap();
             self.note((number, "ended", outcome.acknowledged, outcome.found));
             self.require(outcome.wrong.map_or(Ok(()), Err));
             self.truth.promise(&outcome.promised, outcome.level);
-            if let Some(name) = outcome.acknowledged.filter(|_| sound) {
-                let checked = Truth::check_acknowledged(self.inner(), &self.world, name).await;
+            // Whoever reads on may do so for longer than the lease.
+            let only_looks_up = matches!(wish, Wish::LookUp { reads: false, .. });
+            let found = outcome.found.filter(|_| only_looks_up && !overwritten);
+            if let Some(name) = outcome.acknowledged.or(found).filter(|_| sound) {
+                let checked = Truth::check_in_force(self.inner(), &self.world, name).await;
                 self.require(checked);
             }
         }

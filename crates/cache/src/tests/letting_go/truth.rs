@@ -112,20 +112,14 @@ impl Truth {
         Ok(())
     }
 
-    /// `number` was just acknowledged, and nobody has let go since.
-    pub(super) async fn check_acknowledged(
-        inner: &Inner,
-        world: &World,
-        number: usize,
-    ) -> Result<(), String> {
+    /// `number` was just acknowledged or found, and nobody has let go since.
+    pub(super) async fn check_in_force(inner: &Inner, world: &World, number: usize) -> Result<(), String> {
         let name = world.name(number);
         let waterline = inner.blobs.waterline();
         let value = inner.catalog.look_up(&name).await.map_err(|error| error.to_string())?;
         match value.map(|value| inner.gate.level_of(&value)) {
             Some(level) if level >= waterline => Ok(()),
-            level => {
-                Err(format!("{} was acknowledged, and has level {level:?}, below {waterline}", name.text))
-            }
+            level => Err(format!("{} was answered, and has level {level:?}, below {waterline}", name.text)),
         }
     }
 
