@@ -95,6 +95,8 @@ pub(crate) struct Progress {
     weigh_after: Instant,
     /// Where the next portion of rows begins, if rows below the waterline may be left.
     rows_from: Option<u64>,
+    /// The last step made no room for those who wait: then what no compaction gives back counts too.
+    made_none: bool,
     /// Since when nothing could go although somebody waited.
     stuck_since: Option<Instant>,
     /// After the last portion, those before are to be looked at once more: the waterline rose meanwhile.
@@ -106,7 +108,14 @@ impl Progress {
     pub(crate) fn at_start() -> Self {
         let now = Instant::now();
         let snapshot_after = now + SNAPSHOT_PERIOD;
-        Self { snapshot_after, weigh_after: now, rows_from: Some(0), stuck_since: None, rows_again: false }
+        Self {
+            snapshot_after,
+            weigh_after: now,
+            rows_from: Some(0),
+            made_none: false,
+            stuck_since: None,
+            rows_again: false,
+        }
     }
 
     /// A higher waterline was committed: any row may lie below it, also where no blob does.
@@ -153,8 +162,8 @@ impl Inner {
         let dropped = self.commit_and_drop(progress).await;
         let Some(freed) = self.tidy_up(progress, wanted > 0).await else { return };
         self.blobs.has_room();
-        let stuck =
-            wanted > 0 && dropped.bytes == 0 && freed == 0 && held && self.gate.is_lease_at_its_floor();
+        progress.made_none = wanted > 0 && dropped.bytes == 0 && freed == 0;
+        let stuck = progress.made_none && held && self.gate.is_lease_at_its_floor();
         // The next second may let go what this one could not.
         let since = stuck.then(|| *progress.stuck_since.get_or_insert_with(Instant::now));
         progress.stuck_since = since;
@@ -185,7 +194,11 @@ impl Inner {
             return None;
         }
         let by_names = self.level_of_names(progress).await;
-        let by_blobs = match self.blobs.excess() {
+        let excess = match self.blobs.excess() {
+            0 if progress.made_none => self.blobs.shortage(),
+            excess => excess,
+        };
+        let by_blobs = match excess {
             0 => None,
             excess => {
                 let inner = Arc::clone(self);

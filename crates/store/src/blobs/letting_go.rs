@@ -23,6 +23,11 @@ impl Blobs {
         self.shared.space.excess(self.shared.packs.live())
     }
 
+    /// Bytes by which those who wait have too little room as things are, garbage and the ends of packs counted.
+    pub fn shortage(&self) -> u64 {
+        self.shared.space.shortage()
+    }
+
     /// Whether an upload was refused for want of room within the last minute.
     pub fn is_refusing(&self) -> bool {
         self.shared.space.is_refusing()

@@ -174,6 +174,12 @@ impl Space {
         self.room.wanting.notified().await;
     }
 
+    /// Bytes by which those who wait have too little room as things are.
+    pub(crate) fn shortage(&self) -> u64 {
+        let packs = self.packs.load(Ordering::Relaxed);
+        (packs.saturating_add(self.reserved()).saturating_add(self.wanted())).saturating_sub(self.packs_max())
+    }
+
     /// How many bytes of blobs that are there, which are `live`, should be let go. What is garbage already is not
     /// counted: it comes back without.
     pub(crate) fn excess(&self, live: u64) -> u64 {
