@@ -135,7 +135,8 @@ fn open_blocking(
     let opened = Opened { clean, findings };
     let gate = Gate::new(Arc::clone(&clock), options.lease);
     // What was promised lay in memory, or a wall clock that jumped has aged it.
-    if !clean || clock.now() > catalog_started.last_time.plus(DAY_SECONDS) {
+    let last = catalog_started.last_time;
+    if !clean || (last > Level::ZERO && clock.now() > last.plus(DAY_SECONDS)) {
         gate.hold_for_a_lease();
     }
     let inner = Inner {
