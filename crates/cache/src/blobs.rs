@@ -3,11 +3,14 @@
 //! Uploading promises nothing yet: a blob is durable once a name that reaches it is published. That it was there
 //! stays true for the lease.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use millpond_store::Digest;
 use millpond_store::blobs as store;
 use millpond_store::now_and_then;
 
+use crate::cache::Inner;
 use crate::{Cache, Error, Permit, Pull, Push, Result};
 
 /// What became of the wish to upload a blob.
@@ -21,22 +24,25 @@ pub enum Creation {
 
 /// A blob being uploaded. Dropped before [`Upload::finish`], it vanishes.
 #[derive(Debug)]
-pub struct Upload(store::Upload);
+pub struct Upload {
+    upload: store::Upload,
+    inner: Arc<Inner>,
+}
 
 impl Upload {
     /// How many bytes it keeps in memory between two writes, at most.
     pub fn gathers(&self) -> u64 {
-        self.0.gathers()
+        self.upload.gathers()
     }
 
     /// Takes the next bytes. More than the digest's size: [`Error::Invalid`].
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        Ok(self.0.write(bytes).await?)
+        self.upload.write(bytes).await.map_err(|error| self.inner.refusal(error))
     }
 
     /// All bytes were written: checks size and hash, and makes the blob present.
     pub async fn finish(self) -> Result<()> {
-        Ok(self.0.finish().await?)
+        self.upload.finish().await.map_err(|error| self.inner.refusal(error))
     }
 }
 
@@ -123,7 +129,7 @@ impl Cache {
             return blobs.iter().map(|_| permit.instance().takes_blobs()).collect();
         }
         let stored = self.inner.blobs.put_many(blobs).await;
-        stored.into_iter().map(|outcome| outcome.map_err(Error::from)).collect()
+        stored.into_iter().map(|outcome| outcome.map_err(|error| self.inner.refusal(error))).collect()
     }
 
     /// Begins an upload. Larger than the cache takes: `TooLarge`, at once.
@@ -132,6 +138,7 @@ impl Cache {
         if self.has_blob(&permit.to_pull(), &digest)? {
             return Ok(Creation::Present);
         }
-        Ok(Creation::Upload(Upload(self.inner.blobs.create(digest).await?)))
+        let upload = self.inner.blobs.create(digest).await.map_err(|error| self.inner.refusal(error))?;
+        Ok(Creation::Upload(Upload { upload, inner: Arc::clone(&self.inner) }))
     }
 }

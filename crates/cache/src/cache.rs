@@ -19,9 +19,11 @@ use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::relevel::{self, Relevels};
+use crate::retention::Retention;
 use crate::verify::Verifier;
 use crate::walks::Walks;
-use crate::{InstanceName, InstanceOptions, ReplacementRule, Result};
+use crate::{InstanceName, InstanceOptions, ReplacementRule, Result, RetentionRule};
 
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
@@ -71,6 +73,8 @@ pub struct CacheOptions {
     /// Who may give a name another value; the first rule that matches counts. Where none does: strong keys of artifacts
     /// by the same identity, everything else by anyone.
     pub replacement: Vec<ReplacementRule>,
+    /// What is kept however little it is used; the first rule that matches counts.
+    pub retention: Vec<RetentionRule>,
     /// Instances beside the empty one, and what the empty one keeps if not names and blobs.
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
@@ -90,6 +94,7 @@ impl Default for CacheOptions {
             look_up_time: Duration::from_secs(30),
             look_ups_waiting: 1000,
             replacement: Vec::new(),
+            retention: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
         }
@@ -183,7 +188,7 @@ pub(crate) struct Inner {
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
-    pub maintenance: Mutex<Option<(Maintenance, letting_go::Task)>>,
+    pub background: Mutex<Option<Background>>,
     pub letting_go: LettingGo,
     pub let_go_names: LetGoNames,
     pub look_up_time: Duration,
@@ -193,8 +198,21 @@ pub(crate) struct Inner {
     pub limit_bytes: u64,
     /// About what catalog and journal take.
     pub names_bytes: AtomicU64,
+    /// What keeps what for how long.
+    pub retention: Retention,
+    /// Held while levels fall, and while a snapshot of them is written.
+    pub levels_fall: Arc<tokio::sync::Mutex<()>>,
+    pub relevels: Relevels,
     /// The levels of blobs in memory satisfy the invariant for every value; not yet, for a while after an unclean stop.
     pub levels_are_true: AtomicBool,
+}
+
+/// What runs beside serving.
+#[derive(Debug)]
+pub(crate) struct Background {
+    pub maintenance: Maintenance,
+    pub letting_go: letting_go::Task,
+    pub relevel: relevel::Task,
 }
 
 impl Inner {
@@ -278,9 +296,10 @@ impl Cache {
     pub async fn close(&self) {
         // Or whatever is still to be written would wait for it.
         self.inner.catalog.break_off();
-        let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((maintenance, letting_go)) = maintenance {
-            self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
+        self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
+        let background = self.inner.background.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Background { maintenance, letting_go, relevel }) = background {
+            relevel.stop().await;
             letting_go.stop().await;
             maintenance.stop().await;
         }
@@ -292,7 +311,9 @@ impl Cache {
             inner.bad_records.retry(CLOSE_BAD_RECORDS);
             // A snapshot says that levels are true up to its time, and a clean stop that nothing came after it.
             let committed = inner.blobs.waterline() == inner.letting_go.committed();
-            if !idle || !committed || !inner.levels_are_true.load(Ordering::Acquire) {
+            let levels_stay = inner.levels_fall.try_lock();
+            let true_levels = levels_stay.is_ok() && inner.levels_are_true.load(Ordering::Acquire);
+            if !idle || !committed || !true_levels {
                 tracing::info!("stopped before all was in order: the next start restores it");
             } else if let Err(error) = inner.blobs.close(inner.gate.snapshot_time()) {
                 tracing::error!(%error, "the blob store did not close in order");

@@ -41,6 +41,20 @@ pub enum Error {
         /// Bytes that may be in use.
         limit: u64,
     },
+    /// No room for what came in, since rules keep what takes it.
+    #[error(
+        "the cache is full, {used} of {limit} bytes are in use, and {kept} bytes of that are kept by {rules}: its operator can keep less, raise max-size or free space on its volume"
+    )]
+    FullOfKept {
+        /// Bytes in use, reservations included.
+        used: u64,
+        /// Bytes that may be in use.
+        limit: u64,
+        /// Bytes of what is kept.
+        kept: u64,
+        /// By what.
+        rules: String,
+    },
     /// One blob larger than this cache takes.
     #[error(
         "a blob of {size} bytes is larger than the {limit} bytes that this cache takes in one blob: its operator can raise max_size, or max_cas_blob_size if that is set"

@@ -31,16 +31,28 @@ pub(crate) struct Gate {
 struct State {
     /// How many tickets were given at each time.
     tickets: BTreeMap<Level, u32>,
+    /// Tickets that are given now are of this generation; how many of each are not back yet.
+    generation: u64,
+    of_generation: BTreeMap<u64, u32>,
     /// No ticket is given any more.
     closed: bool,
     /// By name and the number of its value: a use of the old value must not lift the new one.
-    uses: HashMap<(Name, u64), Level>,
+    uses: HashMap<(Name, u64), Used>,
     /// Nobody will ever take the uses.
     without_uses: bool,
     lease: Lease,
     /// The time of a start after an unclean stop: what was promised before it lay in memory, and is kept by not letting
     /// anything go for a lease.
     held_since: Option<Level>,
+}
+
+/// What a use makes of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Used {
+    /// What its closure was raised to.
+    level: Level,
+    /// When it was used.
+    touched: Level,
 }
 
 /// A publish or look-up in progress: until it is dropped the waterline stays at or below its time.
@@ -50,6 +62,16 @@ pub(crate) struct Ticket {
     time: Level,
     /// What the waterline must not pass: the time, or less.
     holds: Level,
+    generation: u64,
+}
+
+/// Levels may fall from here on: the waterline stays at or below its time until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Fall {
+    /// Holds the waterline.
+    ticket: Ticket,
+    /// What lies below was promised to nobody.
+    pub leased_from: Level,
 }
 
 impl Gate {
@@ -58,6 +80,8 @@ impl Gate {
         let fresh_seconds = AtomicU32::new(lease.seconds() / 8);
         let state = State {
             tickets: BTreeMap::new(),
+            generation: 0,
+            of_generation: BTreeMap::new(),
             closed: false,
             uses: HashMap::new(),
             without_uses: false,
@@ -99,17 +123,41 @@ impl Gate {
         if waterline > before {
             set(waterline);
         }
-        Leased { waterline, held_by_lease: by_lease < target && waterline < target }
+        let held_by_lease = by_lease < target && waterline < target;
+        Leased { waterline, held_by_lease, held_by_rules: false }
     }
 
     /// What was used at this time or later is kept by a lease, as things are.
     pub(crate) fn leased_from(&self) -> Level {
+        self.lock().leased_from(self.clock.now())
+    }
+
+    /// Begins to let levels fall; `Busy` once the gate is closed.
+    pub(crate) fn begin_fall(self: &Arc<Self>) -> Result<Fall> {
         let mut state = self.lock();
-        let (now, lease) = (self.clock.now(), state.lease.seconds());
-        match state.held_since {
-            Some(since) if now.minus(lease) < since => Level::ZERO,
-            _ => now.minus(lease + state.lease.unrecorded()),
+        if state.closed {
+            return Err(closed());
         }
+        let time = self.clock.now();
+        let leased_from = state.leased_from(time);
+        // Of the generation to come: those who wait for tickets of before do not wait for this one.
+        let generation = state.generation + 1;
+        state.give(time, generation);
+        drop(state);
+        let ticket = Ticket { gate: Arc::clone(self), time, holds: time, generation };
+        Ok(Fall { ticket, leased_from })
+    }
+
+    /// Tickets given from now on are of another generation; says which one ends.
+    pub(crate) fn end_generation(&self) -> u64 {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.generation - 1
+    }
+
+    /// Whether every ticket of this generation and those before is back.
+    pub(crate) fn is_through(&self, generation: u64) -> bool {
+        self.lock().of_generation.keys().next().is_none_or(|oldest| *oldest > generation)
     }
 
     /// Shortens the lease if it holds the waterline (`held`) while writers wait for room, gives it back if neither is so; at
@@ -138,12 +186,12 @@ impl Gate {
     pub(crate) fn ticket(self: &Arc<Self>) -> Result<Ticket> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Error::Busy("the cache is being closed: try again when it is back".into()));
+            return Err(closed());
         }
-        let time = self.clock.now();
-        *state.tickets.entry(time).or_default() += 1;
+        let (time, generation) = (self.clock.now(), state.generation);
+        state.give(time, generation);
         drop(state);
-        Ok(Ticket { gate: Arc::clone(self), time, holds: time })
+        Ok(Ticket { gate: Arc::clone(self), time, holds: time, generation })
     }
 
     /// Gives no tickets any more.
@@ -161,17 +209,25 @@ impl Gate {
         self.lock().tickets.is_empty()
     }
 
-    /// Notes that `value` is being answered and its closure was raised to `level`. False if the waterline, which
+    /// Notes that `value` was used at `touched`, and that its closure was raised to `level`. False if the waterline, which
     /// `waterline` reads under the gate, passed it meanwhile: then it must not be answered.
-    pub(crate) fn record_use(&self, value: &Value, level: Level, waterline: impl FnOnce() -> Level) -> bool {
+    pub(crate) fn record_use(
+        &self,
+        value: &Value,
+        level: Level,
+        touched: Level,
+        waterline: impl FnOnce() -> Level,
+    ) -> bool {
         let mut state = self.lock();
         let key = (value.name.clone(), value.seq);
-        let used = state.uses.get(&key).copied().unwrap_or(Level::ZERO);
-        if value.level().max(used) < waterline() {
+        let used = state.uses.get(&key).copied().unwrap_or_default();
+        let known = Used { level: value.level().max(used.level), touched: value.touched().max(used.touched) };
+        if known.level < waterline() {
             return false;
         }
-        if level > value.level().max(used) && !state.without_uses {
-            state.uses.insert(key, level);
+        if (level > known.level || touched > known.touched) && !state.without_uses {
+            let used = Used { level: level.max(used.level), touched: touched.max(used.touched) };
+            state.uses.insert(key, used);
         }
         true
     }
@@ -187,14 +243,18 @@ impl Gate {
     pub(crate) fn level_of(&self, value: &Value) -> Level {
         let key = (value.name.clone(), value.seq);
         let used = self.lock().uses.get(&key).copied();
-        value.level().max(used.unwrap_or(Level::ZERO))
+        value.level().max(used.unwrap_or_default().level)
     }
 
     /// All uses, for the catalog. They stay here until [`Gate::uses_committed`].
     pub(crate) fn uses(&self) -> Vec<UseOf> {
         let state = self.lock();
         let uses = state.uses.iter();
-        uses.map(|((name, seq), level)| UseOf { name: name.clone(), seq: *seq, level: *level }).collect()
+        let use_of = |((name, seq), used): (&(Name, u64), &Used)| {
+            let (level, touched) = (used.level, used.touched);
+            UseOf { name: name.clone(), seq: *seq, level, touched }
+        };
+        uses.map(use_of).collect()
     }
 
     /// Takes out what was committed, unless it was used again meanwhile.
@@ -202,7 +262,7 @@ impl Gate {
         let mut state = self.lock();
         for used in committed {
             let key = (used.name.clone(), used.seq);
-            if state.uses.get(&key) == Some(&used.level) {
+            if state.uses.get(&key) == Some(&Used { level: used.level, touched: used.touched }) {
                 state.uses.remove(&key);
             }
         }
@@ -235,27 +295,57 @@ impl Ticket {
             return false;
         }
         let holds = self.holds.min(level);
-        *state.tickets.entry(holds).or_default() += 1;
-        state.give_back(self.holds);
+        state.give(holds, self.generation);
+        state.give_back(self.holds, self.generation);
         self.holds = holds;
         true
     }
 }
 
+fn closed() -> Error {
+    Error::Busy("the cache is being closed: try again when it is back".into())
+}
+
+impl Fall {
+    /// When it began.
+    pub(crate) fn time(&self) -> Level {
+        self.ticket.time
+    }
+}
+
 impl State {
-    fn give_back(&mut self, ticket: Level) {
-        if let Some(count) = self.tickets.get_mut(&ticket) {
-            *count -= 1;
-            if *count == 0 {
-                self.tickets.remove(&ticket);
-            }
+    /// What was used at this time or later is kept by a lease.
+    fn leased_from(&mut self, now: Level) -> Level {
+        let lease = self.lease.seconds();
+        match self.held_since {
+            Some(since) if now.minus(lease) < since => Level::ZERO,
+            _ => now.minus(lease + self.lease.unrecorded()),
+        }
+    }
+
+    fn give(&mut self, holds: Level, generation: u64) {
+        *self.tickets.entry(holds).or_default() += 1;
+        *self.of_generation.entry(generation).or_default() += 1;
+    }
+
+    fn give_back(&mut self, held: Level, generation: u64) {
+        take_one(&mut self.tickets, &held);
+        take_one(&mut self.of_generation, &generation);
+    }
+}
+
+fn take_one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gate.lock().give_back(self.holds);
+        self.gate.lock().give_back(self.holds, self.generation);
     }
 }
 

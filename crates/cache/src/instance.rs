@@ -134,6 +134,11 @@ impl Instances {
             .map_or_else(InstanceKind::default, InstanceName::kind)
     }
 
+    /// Whether one of them keeps blobs that are named elsewhere.
+    pub(crate) fn keep_unnamed(&self) -> bool {
+        self.0.iter().any(|instance| instance.kind == InstanceKind::StorageOnly)
+    }
+
     /// The instance of that name.
     pub(crate) fn find(&self, name: &str) -> Result<InstanceName> {
         let found = self.0.iter().find(|instance| instance.as_str() == name);

@@ -51,6 +51,12 @@ pub(crate) struct LettingGo {
     pub moved: AtomicU64,
     /// The cache is being closed: what is under way is to end soon.
     pub stopping: AtomicBool,
+    /// Bytes of what is kept, while uploads are refused because nothing else is left to go.
+    pub kept_bytes: AtomicU64,
+    /// Levels fell, and what lies at the lowest is to be dropped.
+    pub swept: AtomicBool,
+    /// A snapshot is due, however long ago the last one was written.
+    pub snapshot_due: AtomicBool,
     /// The waterline in the catalog, in seconds.
     committed: AtomicU32,
 }
@@ -163,14 +169,43 @@ impl Inner {
         let Some(freed) = self.tidy_up(progress, wanted > 0).await else { return };
         self.blobs.has_room();
         progress.made_none = wanted > 0 && dropped.bytes == 0 && freed == 0;
-        let stuck = progress.made_none && held && self.gate.is_lease_at_its_floor();
+        if dropped.bytes > 0 || freed > 0 {
+            self.letting_go.kept_bytes.store(0, Ordering::Relaxed);
+        }
+        let kept = leased.is_some_and(|leased| leased.held_by_rules);
+        let stuck = progress.made_none && (kept || held && self.gate.is_lease_at_its_floor());
         // The next second may let go what this one could not.
         let since = stuck.then(|| *progress.stuck_since.get_or_insert_with(Instant::now));
         progress.stuck_since = since;
         let stuck = since.is_some_and(|since| since.elapsed() >= STUCK);
         if stuck {
-            now_and_then!(warn, wanted, "the cache is full of what is in use: uploads are refused");
+            self.note_kept(kept).await;
+            now_and_then!(
+                warn,
+                wanted,
+                kept,
+                "the cache is full of what is in use or kept: uploads are refused"
+            );
             self.blobs.has_none();
+        }
+    }
+
+    /// Notes how much is kept, for those who are refused because of it.
+    async fn note_kept(self: &Arc<Self>, kept: bool) {
+        let inner = Arc::clone(self);
+        let bytes = move || if kept { inner.blobs.bytes_above(inner.clock.now()) } else { 0 };
+        let bytes = tokio::task::spawn_blocking(bytes).await.unwrap_or(0);
+        self.letting_go.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Why an upload is refused.
+    pub(crate) fn refusal(&self, error: Error) -> crate::Error {
+        match error {
+            Error::NoSpace { used, limit } => match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
+                0 => crate::Error::NoSpace { used, limit },
+                kept => crate::Error::FullOfKept { used, limit, kept, rules: self.retention.that_keep() },
+            },
+            error => error.into(),
         }
     }
 
@@ -212,7 +247,9 @@ impl Inner {
         let lowest = tokio::task::spawn_blocking(move || inner.blobs.level_above(1)).await.ok().flatten();
         // Leases keep even what was used least recently.
         if by_names.is_none() && lowest.is_some_and(|lowest| self.gate.leased_from() < lowest) {
-            return Some(Leased { waterline: self.blobs.waterline(), held_by_lease: true });
+            let held_by_rules = lowest.is_some_and(|lowest| lowest > self.clock.now().plus(1));
+            let waterline = self.blobs.waterline();
+            return Some(Leased { waterline, held_by_lease: !held_by_rules, held_by_rules });
         }
         self.raise_waterline(target)
     }
@@ -247,20 +284,26 @@ impl Inner {
         }
     }
 
-    /// Commits the waterline if it was raised, and drops what lies below it.
+    /// Commits the waterline if it was raised, and drops what lies below it; that also if levels fell.
     pub(crate) async fn commit_and_drop(self: &Arc<Self>, progress: &mut Progress) -> Dropped {
+        let swept = self.letting_go.swept.swap(false, Ordering::AcqRel);
         let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
-        if waterline <= committed {
+        if waterline > committed {
+            let uses = self.gate.uses();
+            if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
+                now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
+                self.letting_go.swept.fetch_or(swept, Ordering::AcqRel);
+                return Dropped::default();
+            }
+            self.gate.uses_committed(&uses);
+            self.letting_go.committed.store(waterline.seconds(), Ordering::Release);
+            progress.look_at_all_rows();
+        } else if swept {
+            // So did those of values.
+            progress.look_at_all_rows();
+        } else {
             return Dropped::default();
         }
-        let uses = self.gate.uses();
-        if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
-            now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
-            return Dropped::default();
-        }
-        self.gate.uses_committed(&uses);
-        self.letting_go.committed.store(waterline.seconds(), Ordering::Release);
-        progress.look_at_all_rows();
         let inner = Arc::clone(self);
         let dropped =
             tokio::task::spawn_blocking(move || inner.blobs.drop_below(waterline)).await.unwrap_or_default();
@@ -327,10 +370,15 @@ impl Inner {
     }
 
     async fn snapshot_if_due(self: &Arc<Self>, progress: &mut Progress) {
-        let due = progress.snapshot_after <= Instant::now() && self.levels_are_true.load(Ordering::Acquire);
+        let asked_for = self.letting_go.snapshot_due.load(Ordering::Acquire);
+        let due = (asked_for || progress.snapshot_after <= Instant::now())
+            && self.levels_are_true.load(Ordering::Acquire);
         if !due {
             return;
         }
+        // While levels fall and rise again, no snapshot could say what is true.
+        let Ok(_levels_stay) = self.levels_fall.try_lock() else { return };
+        self.letting_go.snapshot_due.store(false, Ordering::Release);
         progress.snapshot_after = Instant::now() + SNAPSHOT_PERIOD;
         let inner = Arc::clone(self);
         let snapshot = move || inner.blobs.snapshot(inner.gate.snapshot_time());

@@ -26,6 +26,8 @@ mod name;
 mod overwrite;
 mod pattern;
 mod publish;
+mod relevel;
+mod retention;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -47,4 +49,6 @@ pub use millpond_store::audit::{
 pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Level, Throttle, now_and_then};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;
+pub use relevel::Releveled;
+pub use retention::{BuildOutcome, Keep, KeptKind, RetentionReport, RetentionRule, RuleReport, Tally};
 pub use tree::{TreePage, TreeWalk};

@@ -71,7 +71,8 @@ impl Inner {
         let name = &value.name;
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket()?;
-        if self.gate.level_of(value) < waterline {
+        let level = self.gate.level_of(value);
+        if level < waterline {
             self.let_go_names.count_let_go();
             return Ok(false);
         }
@@ -84,7 +85,9 @@ impl Inner {
             now_and_then!(warn, name = &*name.text, "too many look-ups wait, and one is a miss");
             return Ok(false);
         };
-        let walked = self.walk_all(turn, vec![self.subject(value)?], ticket.time()).await?;
+        // What is kept is raised to its own level, which what came anew of it does not have.
+        let to = level.max(ticket.time());
+        let walked = self.walk_all(turn, vec![self.subject(value)?], to).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);
             let first = walked.missing.first().map(ToString::to_string);
@@ -97,10 +100,11 @@ impl Inner {
             );
             return Ok(false);
         }
-        if !self.gate.record_use(value, walked.raised_to, || self.blobs.waterline()) {
+        let used = walked.raised_to.min(ticket.time());
+        if !self.gate.record_use(value, walked.raised_to, used, || self.blobs.waterline()) {
             return Ok(false);
         }
-        value.set_raised(walked.raised_to, walked.epoch);
+        value.set_raised(used, walked.epoch);
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
         Ok(true)

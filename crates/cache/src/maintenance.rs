@@ -86,19 +86,21 @@ impl Inner {
         }
     }
 
-    /// Writes uses and the time into the catalog. A use leaves memory only once it is committed, or a value's level
-    /// would dip for a moment.
-    pub(crate) async fn flush_uses(&self) {
+    /// Writes uses and the time into the catalog, and says whether it took them in. A use leaves memory only once it is
+    /// committed, or a value's level would dip for a moment.
+    pub(crate) async fn flush_uses(&self) -> bool {
         let uses: Vec<UseOf> = self.gate.uses();
         let recorded = if uses.is_empty() { Ok(()) } else { self.catalog.record_uses(uses.clone()).await };
         let recorded = match recorded {
             Ok(()) => self.catalog.record_time(self.clock.now()).await,
             Err(error) => Err(error),
         };
+        let took_in = recorded.is_ok();
         match recorded {
             Ok(()) => self.gate.uses_committed(&uses),
             Err(Error::Poisoned(_)) if self.catalog.figures().poisoned => self.gate.keep_no_uses(),
             Err(error) => now_and_then!(warn, %error, "uses stay in memory: the catalog takes nothing in"),
         }
+        took_in
     }
 }

@@ -268,6 +268,11 @@ impl Inner {
         }))
     }
 
+    /// Whether BuildStream 2's message of an artifact says that its build failed; `None` if it is not there or no message.
+    pub(crate) async fn artifact_failed(&self, digest: &Digest) -> Result<Option<bool>> {
+        Ok(self.small_blob(Some(*digest)).await?.and_then(failed))
+    }
+
     async fn message<M: Message + Default>(&self, digest: Option<Digest>) -> Result<Option<M>> {
         Ok(self.small_blob(digest).await?.and_then(|content| M::decode(content).ok()))
     }
@@ -282,6 +287,11 @@ impl Inner {
             Some(Err(error)) => Err(error.into()),
         }
     }
+}
+
+/// Whether BuildStream 2's message of an artifact says that its build failed; `None` if it is no such message.
+pub(crate) fn failed(message: Bytes) -> Option<bool> {
+    buildstream::Artifact::decode(message).ok().map(|artifact| !artifact.build_success)
 }
 
 fn parsed(digest: Option<&reapi::Digest>) -> Option<Digest> {

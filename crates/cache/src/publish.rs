@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millpond_store::catalog::{NewValue, State, Target, Value};
-use millpond_store::{Clock, Level, now_and_then};
+use millpond_store::{Level, now_and_then};
 
 use crate::access::Allowed;
 use crate::cache::Inner;
@@ -57,7 +57,12 @@ impl Inner {
         let refusable = !publication.may_wait || publication.promotes.is_some();
         let name = publication.names.first().map(|(name, _)| name.text.to_string());
         match self.clone().publish_in_order(publication).await {
-            Err(error @ (Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned)) if !refusable => {
+            Err(
+                error @ (Error::NoSpace { .. }
+                | Error::FullOfKept { .. }
+                | Error::TooLarge { .. }
+                | Error::Poisoned),
+            ) if !refusable => {
                 now_and_then!(warn, name, %error, "a name was not taken in");
                 self.counters.pending_pushes.add(1);
                 Ok(Published::Pending)
@@ -69,14 +74,17 @@ impl Inner {
     async fn publish_in_order(self: Arc<Self>, publication: Publication) -> Result<Published> {
         let mut ticket = self.gate.ticket()?;
         let subjects = distinct(&publication.names);
-        let at_once = self.walker.walk_at_once(&subjects, ticket.time(), self.gate.fresh_from())?;
+        let kept_until = self.kept_until(&publication).await;
+        let highest = kept_until.iter().copied().max().unwrap_or(Level::ZERO);
+        let to = highest.max(ticket.time());
+        let at_once = self.walker.walk_at_once(&subjects, to, self.fresh_from(to))?;
         let mut walked = match at_once {
             Some(walked) => walked,
-            None => self.walk_all(self.walks.turn().await?, subjects.clone(), ticket.time()).await?,
+            None => self.walk_all(self.walks.turn().await?, subjects.clone(), to).await?,
         };
         // What an earlier walk raised lies below this ticket, and may have been let go since it was looked at.
         if walked.is_whole() && !ticket.hold(walked.raised_to, || self.blobs.waterline()) {
-            walked = self.walk_all(self.walks.turn().await?, subjects, ticket.time()).await?;
+            walked = self.walk_all(self.walks.turn().await?, subjects, to).await?;
             if walked.is_whole() && !ticket.hold(walked.raised_to, || self.blobs.waterline()) {
                 return Err(Error::Busy("what this name needs is being let go: push it again".into()));
             }
@@ -88,9 +96,12 @@ impl Inner {
         if self.clock.now() > ticket.time().plus(PUBLISH_SECONDS_MAX) {
             return Err(Error::Busy("publishing took longer than ten minutes: push the name again".into()));
         }
-        let decided = self.commit(publication, walked.raised_to, ticket.time(), State::Whole).await?;
+        let of_name = |until: &Level| walked.raised_to.min(ticket.time().max(*until));
+        let levels = kept_until.iter().map(of_name).collect();
+        let decided = self.commit(publication, levels, ticket.time(), State::Whole).await?;
         for value in &decided.published {
-            value.set_raised(walked.raised_to, walked.epoch);
+            // What is kept is used all the same, and its look-ups are to be noted.
+            value.set_raised(walked.raised_to.min(ticket.time()), walked.epoch);
         }
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
@@ -113,20 +124,20 @@ impl Inner {
         if publication.promotes.is_none() {
             self.counters.pending_pushes.add(1);
         }
-        self.commit(publication, Level::ZERO, time, State::Pending(first)).await?;
+        self.commit(publication, Vec::new(), time, State::Pending(first)).await?;
         Ok(Published::Pending)
     }
 
     async fn commit(
         self: &Arc<Self>,
         publication: Publication,
-        level: Level,
+        levels: Vec<Level>,
         touched: Level,
         state: State,
     ) -> Result<Decided> {
         self.claim_room_for_rows(&publication)?;
         let promotes = publication.promotes;
-        let mut values = values(publication, level, touched, state);
+        let mut values = values(publication, self.clock.wall(), levels, touched, state);
         match (promotes, values.pop()) {
             (Some(pending), Some(value)) => self.promote_in_force(pending, value).await,
             (_, last) => {
@@ -147,6 +158,12 @@ impl Inner {
         if used > limit { Err(Error::NoSpace { used, limit }) } else { Ok(()) }
     }
 
+    /// A tree that was raised to this or later needs no walk to `to`: unless something is to be kept, whatever the
+    /// waterline cannot reach for a lease.
+    fn fresh_from(&self, to: Level) -> Level {
+        if to > self.clock.now() { to } else { self.gate.fresh_from() }
+    }
+
     /// Walks several closures as one, on a thread that may block.
     pub(crate) async fn walk_all(
         self: &Arc<Self>,
@@ -158,7 +175,7 @@ impl Inner {
         let walk = move || {
             // Until the walk ends, also when nobody waits for it any more.
             let _turn = turn;
-            let fresh_from = inner.gate.fresh_from();
+            let fresh_from = inner.fresh_from(to);
             let mut subjects = subjects.iter();
             let Some(first) = subjects.next() else { return Err(Error::internal("nothing to walk")) };
             let mut walked = inner.walker.walk(first, to, fresh_from)?;
@@ -182,10 +199,18 @@ fn distinct(names: &[(Allowed, Subject)]) -> Vec<Subject> {
     subjects
 }
 
-fn values(publication: Publication, level: Level, touched: Level, state: State) -> Vec<NewValue> {
-    let pushed = publication.pushed.unwrap_or_else(Clock::unix_seconds);
+/// The values that names get; one without a level of its own, the lowest.
+fn values(
+    publication: Publication,
+    now: u64,
+    levels: Vec<Level>,
+    touched: Level,
+    state: State,
+) -> Vec<NewValue> {
+    let pushed = publication.pushed.unwrap_or(now);
     let address = publication.client.address.map(|address| address.to_string()).unwrap_or_default();
-    let new = |(name, _): (Allowed, Subject)| NewValue {
+    let levels = levels.into_iter().chain(std::iter::repeat(Level::ZERO));
+    let new = |((name, _), level): ((Allowed, Subject), Level)| NewValue {
         name: name.into_name(),
         target: publication.target.clone(),
         references: publication.references.clone(),
@@ -197,7 +222,7 @@ fn values(publication: Publication, level: Level, touched: Level, state: State) 
         address: address.as_str().into(),
         state,
     };
-    publication.names.into_iter().map(new).collect()
+    publication.names.into_iter().zip(levels).map(new).collect()
 }
 
 /// The publication that makes a pending value whole, if its blobs are there.

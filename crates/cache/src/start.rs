@@ -12,7 +12,7 @@ use millpond_store::{Clock, Error as StoreError, Level};
 
 use crate::audit::Auditor;
 use crate::bad_records::BadRecords;
-use crate::cache::Inner;
+use crate::cache::{Background, Inner};
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
@@ -21,6 +21,8 @@ use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::relevel::{self, Relevels};
+use crate::retention::Retention;
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{Cache, CacheOptions, MaxSize, OpenError, Opened};
@@ -48,10 +50,13 @@ impl Cache {
     ) -> Result<(Self, Opened), OpenError> {
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
-        let maintenance = Maintenance::start(Arc::clone(inner));
-        let letting_go = letting_go::Task::start(Arc::clone(inner));
-        if let Ok(mut place) = inner.maintenance.lock() {
-            *place = Some((maintenance, letting_go));
+        let background = Background {
+            maintenance: Maintenance::start(Arc::clone(inner)),
+            letting_go: letting_go::Task::start(Arc::clone(inner)),
+            relevel: relevel::Task::start(Arc::clone(inner)),
+        };
+        if let Ok(mut place) = inner.background.lock() {
+            *place = Some(background);
         }
         let (cache, opened) = (Self { inner: Arc::clone(inner) }, begun.opened.clone());
         if !opened.clean {
@@ -150,11 +155,14 @@ fn open_blocking(
         gate,
         instances,
         counters,
-        maintenance: Mutex::default(),
+        background: Mutex::default(),
         look_up_time: options.look_up_time,
         auditor,
         walks: Walks::new(options.look_ups_waiting),
         replacement: ReplacementRules(options.replacement.clone()),
+        retention: Retention::new(options.retention.clone()),
+        levels_fall: Arc::default(),
+        relevels: Relevels::default(),
         levels_are_true: AtomicBool::new(clean),
         letting_go: LettingGo::new(catalog_started.waterline),
         let_go_names: LetGoNames::default(),

@@ -8,7 +8,7 @@
 //! | `Unauthenticated` | UNAUTHENTICATED | info, by `layers` | what is wrong with the credential, or which to show |
 //! | `Invalid` | INVALID_ARGUMENT | debug | what is wrong, what to do |
 //! | `OutOfRange` | OUT_OF_RANGE | | where the blob ends |
-//! | `NoSpace`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
+//! | `NoSpace`, `FullOfKept`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
 //! | `Poisoned` | RESOURCE_EXHAUSTED | warn | that the operator has to look |
 //! | `Busy` | UNAVAILABLE | warn | what is going on |
 //! | `Internal` | INTERNAL | error, with all causes | "internal error" and the request's id |
@@ -202,7 +202,10 @@ pub(crate) fn trailers(status: Status) -> HeaderMap {
 
 /// Whether an upload was refused for want of space, or as if for that.
 pub(crate) fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned)
+    matches!(
+        error,
+        Error::NoSpace { .. } | Error::FullOfKept { .. } | Error::TooLarge { .. } | Error::Poisoned
+    )
 }
 
 /// What a rebuild can cure becomes a miss, after the log has it.
@@ -215,6 +218,7 @@ fn as_miss(error: Error, request: RequestId) -> Error {
         | Error::OutOfRange(_) => error,
         Error::Incomplete { .. }
         | Error::NoSpace { .. }
+        | Error::FullOfKept { .. }
         | Error::TooLarge { .. }
         | Error::Busy(_)
         | Error::Poisoned
@@ -242,7 +246,7 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
             Code::InvalidArgument
         }
         Error::OutOfRange(_) => Code::OutOfRange,
-        Error::NoSpace { .. } | Error::TooLarge { .. } | Error::Poisoned => {
+        Error::NoSpace { .. } | Error::FullOfKept { .. } | Error::TooLarge { .. } | Error::Poisoned => {
             now_and_then!(warn, %request, words, "an upload was refused");
             Code::ResourceExhausted
         }

@@ -50,6 +50,14 @@ impl Clock {
         }
     }
 
+    /// The wall clock, in seconds since the Unix epoch; of a manual clock, what that says.
+    pub fn wall(&self) -> u64 {
+        match self.source {
+            Source::Monotonic(_) => Self::unix_seconds(),
+            Source::Manual(_) => self.now().to_unix(),
+        }
+    }
+
     /// The wall clock, in seconds since the Unix epoch: for what people and clients read, and for expiry dates that
     /// clients set. Not for levels.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the wall clock")]

@@ -21,6 +21,8 @@ pub(super) struct Memo {
     pub digests: Arc<[Digest]>,
     /// What the last walk that found all of them there raised them to, and the epoch in which it began.
     pub whole: Option<(Level, u64)>,
+    /// The last pass over all names that has marked each of these blobs as needed.
+    pub marked_in: u64,
     /// Places that were not durable when they were last raised: whoever publishes by this memo waits for them too.
     pub unsynced: SyncPoints,
 }

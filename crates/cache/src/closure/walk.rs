@@ -109,6 +109,23 @@ impl Walker {
         self.walk_and_check(subject, to, to, 0).map(drop)
     }
 
+    /// The same, and marks every blob of it that is there as needed; whatever tree the pass with this number (from 1 on)
+    /// has marked already is not walked again.
+    pub(crate) fn raise_and_mark(&self, subject: &Subject, to: Level, pass: u64) -> Result<Walked> {
+        let mut walk = self.begin(to, to, 0);
+        walk.marks_for = Some(pass);
+        walk.run(subject)?;
+        Ok(walk.found)
+    }
+
+    /// Shows every blob of the closure of `subject`, some of them several times, and raises nothing.
+    pub(crate) fn show(&self, subject: &Subject, show: &mut dyn FnMut(&[Digest])) -> Result<Walked> {
+        let mut walk = self.begin(Level::ZERO, Level::PINNED, 0);
+        walk.shows = Some(show);
+        walk.run(subject)?;
+        Ok(walk.found)
+    }
+
     fn walk_and_check(
         &self,
         subject: &Subject,
@@ -132,6 +149,8 @@ impl Walker {
             walker: self,
             to,
             fresh_from,
+            marks_for: None,
+            shows: None,
             at_once: None,
             gave_up: false,
             check_bytes,
@@ -153,6 +172,10 @@ struct Walk<'a> {
     walker: &'a Walker,
     to: Level,
     fresh_from: Level,
+    /// What is there is marked as needed, for the pass with this number.
+    marks_for: Option<u64>,
+    /// Sees every blob that is met.
+    shows: Option<&'a mut dyn FnMut(&[Digest])>,
     /// Where nobody may block: how many blobs it may still raise.
     at_once: Option<usize>,
     /// It met something to wait for, and what it has found is worth nothing.
@@ -281,6 +304,12 @@ impl Walk<'_> {
             self.at_once = Some(left);
         }
         let raised = self.walker.blobs.raise(digests, self.to);
+        if self.marks_for.is_some() {
+            self.walker.blobs.mark(digests);
+        }
+        if let Some(show) = &mut self.shows {
+            show(digests);
+        }
         if self.at_once.is_some() && !raised.unchecked.is_empty() {
             return Err(self.give_up());
         }
@@ -323,7 +352,9 @@ impl Walk<'_> {
             Some((level, epoch))
                 if epoch == self.found.epoch
                     && (level >= self.to || level >= self.fresh_from)
-                    && level >= self.walker.blobs.waterline() =>
+                    && level >= self.walker.blobs.waterline()
+                    && self.shows.is_none()
+                    && self.marks_for.is_none_or(|pass| memo.marked_in == pass) =>
             {
                 self.found.raised_to = self.found.raised_to.min(level);
                 self.found.unsynced.merge(&memo.unsynced);
@@ -341,9 +372,14 @@ impl Walk<'_> {
         self.found.unsynced.merge(&unsynced);
         let (digests, missing) = outcome?;
         self.count(digests.len(), root)?;
-        if missing.is_empty() {
+        if missing.is_empty() && self.shows.is_some() {
+            // Nothing was raised, so all that was learnt is what the tree holds.
             self.walker.memos.weigh(root, digests.len());
-            *memo = Memo { digests, whole: Some((self.to, self.found.epoch)), unsynced };
+            memo.digests = digests;
+        } else if missing.is_empty() {
+            self.walker.memos.weigh(root, digests.len());
+            let marked_in = self.marks_for.unwrap_or(memo.marked_in);
+            *memo = Memo { digests, whole: Some((self.to, self.found.epoch)), marked_in, unsynced };
         } else {
             memo.whole = None;
         }

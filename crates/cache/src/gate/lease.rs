@@ -16,6 +16,8 @@ pub(crate) struct Leased {
     pub waterline: Level,
     /// A lease kept it from where it was to go.
     pub held_by_lease: bool,
+    /// Nothing is left to go: all that is there is kept.
+    pub held_by_rules: bool,
 }
 
 /// The lease.

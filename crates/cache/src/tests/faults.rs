@@ -159,7 +159,7 @@ async fn poisoned_catalog_leaves_no_uses_in_memory() {
         let value = inner.look_up(&Allowed::stored(&asset_name("urn:x"))).await.unwrap();
         let use_it = |later| {
             let level = Level::from_seconds(value.level().seconds() + later);
-            assert!(inner.gate.record_use(&value, level, || Level::ZERO));
+            assert!(inner.gate.record_use(&value, level, level, || Level::ZERO));
             inner.gate.uses().len()
         };
         assert_eq!(use_it(100), 1);

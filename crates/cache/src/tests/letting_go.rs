@@ -48,7 +48,7 @@ async fn served_names_are_whole_while_clients_and_letting_go_run_beside_each_oth
 async fn rows_of_names_go_also_when_all_their_blobs_stay() {
     let data = tempfile::tempdir().unwrap();
     let memory = Arc::new(MemoryDisk::default());
-    let (begun, _) = open(data.path(), &memory, Level::from_seconds(100_000)).await;
+    let (begun, _) = open(data.path(), &memory, Level::from_seconds(100_000), 0).await;
     let fixture = Fixture::of(Cache { inner: Arc::clone(&begun.inner) });
     let (inner, mut progress) = (&begun.inner, Progress::at_start());
     let blob = fixture.put("in use by others").await.unwrap();

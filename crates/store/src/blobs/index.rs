@@ -4,9 +4,10 @@
 //! cannot be made without it, and another size is another key. Whoever reads a record compares the whole digest all
 //! the same.
 //!
-//! **Invariant:** a level never falls here. It rises under a shard's read lock; entries come, go and move under its
-//! write lock; so whoever takes an entry out and compares its level again under the write lock either sees the raise
-//! or the one who raised sees the entry gone.
+//! **Invariant:** a level rises under a shard's read lock; it falls, and entries come, go and move, under its write lock;
+//! so whoever takes an entry out and compares its level again under the write lock either sees the raise or the one who
+//! raised sees the entry gone. Levels fall in two steps of one pass alone ([`Index::cap`] and [`Index::sweep`]), and why
+//! that breaks no promise is for the domain to know.
 //!
 //! It does no I/O, holds one shard's lock at a time, and knows neither packs nor names.
 
@@ -277,14 +278,11 @@ impl Index {
         }
     }
 
-    /// Points the entry to another copy of its record, if it still has this place; level and mark stay.
+    /// Points the entry to another copy of its record, if it still has this place; level and marks stay.
     pub(crate) fn relocate(&self, key: Key, from: Place, to: Location) -> bool {
         let mut table = self.shard(key).write();
-        let old = table.get(key).map(Slot::entry).filter(|entry| entry.location.place == from);
-        if let Some(entry) = old {
-            table.put(&Entry { location: to, ..entry });
-        }
-        old.is_some()
+        let slot = table.get_mut(key).filter(|slot| slot.location().place == from);
+        slot.map(|slot| slot.relocate(&to)).is_some()
     }
 
     /// Takes the entry out if it still has this place and lies below the waterline.
@@ -307,6 +305,42 @@ impl Index {
         let table = self.shard(key).read();
         if let Some(slot) = table.get(key).filter(|slot| slot.location().place == place) {
             slot.set_checked();
+        }
+    }
+
+    /// Lowers every level above `to` to it, and takes all marks back.
+    pub(crate) fn cap(&self, to: Level) {
+        for shard in self.shards.iter() {
+            shard.write().iter_mut().for_each(|slot| {
+                slot.take_mark();
+                if slot.level() > to {
+                    slot.lower(to);
+                }
+            });
+        }
+    }
+
+    /// Marks these blobs, as far as they are there.
+    pub(crate) fn mark(&self, digests: &[Digest]) {
+        for group in digests.chunks(GROUP_MAX) {
+            let ordered = self.by_shard(group);
+            for run in ordered.chunk_by(|(one, _), (other, _)| one.shard() == other.shard()) {
+                let Some((first, _)) = run.first() else { continue };
+                let table = self.shard(*first).read();
+                run.iter().filter_map(|(key, _)| table.get(*key)).for_each(Slot::set_marked);
+            }
+        }
+    }
+
+    /// Shows every entry without a mark, with its level from before, and lowers those for which `falls` says so to zero;
+    /// takes all marks back. It runs under a shard's lock and must take no lock.
+    pub(crate) fn sweep(&self, mut falls: impl FnMut(&Entry) -> bool) {
+        for shard in self.shards.iter() {
+            shard.write().iter_mut().for_each(|slot| {
+                if !slot.take_mark() && falls(&slot.entry()) {
+                    slot.lower(Level::ZERO);
+                }
+            });
         }
     }
 

@@ -1,12 +1,15 @@
-//! What letting go asks of the store: how much should go, down to which level, and that what lies below goes.
+//! What letting go asks of the store: how much should go, down to which level, and that what lies below goes; and how
+//! levels fall of what nothing needs any more.
 //!
 //! **Invariant:** an entry leaves the index only below a waterline that the catalog has. That this is so, and that no
 //! waterline lies above what the catalog has while packs are unlinked, is for the domain to see to.
 
+use std::sync::atomic::Ordering;
+
 use super::Blobs;
 use super::format::PackId;
 use super::scan_levels::level_above;
-use crate::Level;
+use crate::{Digest, Level};
 
 /// What was taken out of the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,17 @@ pub struct Dropped {
     pub blobs: u64,
     /// Bytes that they took; on the volume they are garbage now.
     pub bytes: u64,
+}
+
+/// What a sweep came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Blobs that no name needs and nobody counts on: they lie at the lowest level now.
+    pub blobs: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Bytes of blobs that no name needs either, and somebody may still count on.
+    pub leased: u64,
 }
 
 impl Blobs {
@@ -67,6 +81,45 @@ impl Blobs {
     /// index twice. Blocks.
     pub fn level_above(&self, bytes: u64) -> Option<Level> {
         level_above(&self.shared.index, self.waterline(), bytes)
+    }
+
+    /// Lowers every level above `now` to it, takes all marks back, and then has all that was remembered of walks until now
+    /// void, by a new epoch. Blocks for as long as a walk over the index takes.
+    pub fn cap_levels(&self, now: Level) {
+        self.shared.index.cap(now);
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Bytes of blobs with a level above this one. Blocks for as long as a walk over the index takes.
+    pub fn bytes_above(&self, level: Level) -> u64 {
+        let mut bytes = 0;
+        self.shared
+            .index
+            .for_each(|entry| bytes += if entry.level > level { entry.location.occupied() } else { 0 });
+        bytes
+    }
+
+    /// Marks these blobs as needed, for [`Blobs::sweep`].
+    pub fn mark(&self, digests: &[Digest]) {
+        self.shared.index.mark(digests);
+    }
+
+    /// Lowers what has no mark and lies below `leased_from` to the lowest level; nothing with `only_looks`. Takes all
+    /// marks back. Blocks for as long as a walk over the index takes.
+    pub fn sweep(&self, leased_from: Level, only_looks: bool) -> Swept {
+        let mut swept = Swept::default();
+        self.shared.index.sweep(|entry| {
+            let bytes = entry.location.occupied();
+            let falls = entry.level < leased_from && !only_looks;
+            if falls {
+                swept.blobs += 1;
+                swept.bytes += bytes;
+            } else {
+                swept.leased += bytes;
+            }
+            falls
+        });
+        swept
     }
 
     /// Takes out of the index what lies below `committed`, a waterline that the catalog has. Blocks.

@@ -36,7 +36,7 @@ pub mod volume;
 pub use compaction::GivenBack;
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
-pub use letting_go::Dropped;
+pub use letting_go::{Dropped, Swept};
 pub use packs::{BlobFigures, Blobs, BlobsOptions};
 pub use reader::BlobReader;
 pub use scan_levels::BytesByAge;

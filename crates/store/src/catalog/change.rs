@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::cache::{Cache, Entry};
 use super::head::Head;
 use super::journal::Change;
-use super::{Changed, Name, NewValue, Replaces, State, UseOf, Value, damage, names};
+use super::{Changed, Name, NewLevel, NewValue, Replaces, State, UseOf, Value, damage, names};
 use crate::{Level, Result};
 
 /// Uses that one journal record holds at most.
@@ -30,6 +30,7 @@ pub(super) enum Request {
         seq: u64,
     },
     Uses(Vec<UseOf>),
+    Levels(Vec<NewLevel>),
     Damage {
         pack: u32,
         offset: u32,
@@ -37,8 +38,10 @@ pub(super) enum Request {
     ForgetDamage(u32),
     Time(Level),
     Waterline(Level, Vec<UseOf>),
-    /// Values to be forgotten, if they lie below the waterline.
+    /// Values to be forgotten, as far as they lie below the waterline.
     LetGo(Vec<(Name, u64)>),
+    /// Values to be forgotten, wherever they lie.
+    Forget(Vec<(Name, u64)>),
     Opened,
 }
 
@@ -66,9 +69,10 @@ pub(super) enum Outcome {
 enum News {
     Published(Arc<Value>),
     Removed(Name, u64),
-    /// As removed, but nothing is lost if it comes back: it lies below the waterline.
+    /// As removed, but nothing is lost if it comes back: it lies below the waterline, or goes again.
     LetGo(Name, u64),
     Raised(UseOf),
+    Level(NewLevel),
 }
 
 /// Everything that one transaction changes.
@@ -114,6 +118,7 @@ impl<'a> Batch<'a> {
             }
             Request::Remove { name, seq } => return self.remove(name, *seq),
             Request::Uses(uses) => self.uses(uses)?,
+            Request::Levels(levels) => self.levels(levels)?,
             Request::Damage { pack, offset } => {
                 if damage::insert(self.connection, &mut self.head, *pack, *offset)? {
                     self.log(Change::Damage { pack: *pack, offset: *offset });
@@ -129,7 +134,8 @@ impl<'a> Batch<'a> {
                 self.head.waterline = self.head.waterline.max(*waterline);
                 self.log(Change::Waterline(self.head.waterline));
             }
-            Request::LetGo(values) => return self.let_go(values),
+            Request::LetGo(values) => return self.let_go(values, names::remove_below),
+            Request::Forget(values) => return self.let_go(values, names::remove),
             Request::Opened => self.log(Change::Opened),
         }
         Ok(Outcome::Done)
@@ -190,10 +196,14 @@ impl<'a> Batch<'a> {
         Ok(Outcome::Removed(removed))
     }
 
-    fn let_go(&mut self, values: &[(Name, u64)]) -> Result<Outcome> {
+    fn let_go(
+        &mut self,
+        values: &[(Name, u64)],
+        remove: fn(&Connection, &mut Head, u64) -> Result<bool>,
+    ) -> Result<Outcome> {
         let mut count = 0;
         for (name, seq) in values {
-            if names::remove_below(self.connection, &mut self.head, *seq)? {
+            if remove(self.connection, &mut self.head, *seq)? {
                 self.log(Change::Removed(*seq));
                 self.news.push(News::LetGo(name.clone(), *seq));
                 count += 1;
@@ -205,17 +215,51 @@ impl<'a> Batch<'a> {
     fn uses(&mut self, uses: &[UseOf]) -> Result<()> {
         for portion in uses.chunks(USES_PER_RECORD) {
             let mut raised = Vec::with_capacity(portion.len());
+            let mut kept = Vec::new();
             for used in portion {
-                if names::raise(self.connection, &mut self.head, used.seq, used.level)? {
-                    raised.push((used.seq, used.level));
-                    self.news.push(News::Raised(used.clone()));
+                let UseOf { seq, level, touched, .. } = *used;
+                let Some(after) = names::raise(self.connection, &mut self.head, seq, level, touched)? else {
+                    continue;
+                };
+                if level == touched {
+                    raised.push((seq, level));
+                } else {
+                    kept.push((seq, after.0, after.1));
                 }
+                self.news.push(News::Raised(used.clone()));
             }
             if !raised.is_empty() {
                 self.log(Change::Uses(raised));
             }
+            self.log_levels(kept);
         }
         Ok(())
+    }
+
+    fn levels(&mut self, levels: &[NewLevel]) -> Result<()> {
+        for portion in levels.chunks(USES_PER_RECORD) {
+            let mut changed = Vec::with_capacity(portion.len());
+            for new in portion {
+                let mut fits = false;
+                let after =
+                    names::change_levels(self.connection, &mut self.head, new.seq, |level, touched| {
+                        fits = level == new.from;
+                        (if fits { new.to } else { level }, touched)
+                    })?;
+                if let Some((level, touched)) = after.filter(|_| fits) {
+                    changed.push((new.seq, level, touched));
+                    self.news.push(News::Level(new.clone()));
+                }
+            }
+            self.log_levels(changed);
+        }
+        Ok(())
+    }
+
+    fn log_levels(&mut self, levels: Vec<(u64, Level, Level)>) {
+        if !levels.is_empty() {
+            self.log(Change::Levels(levels));
+        }
     }
 }
 
@@ -249,15 +293,25 @@ impl Committed {
                         pending: without(entry.pending),
                     })
                 }),
-                News::Raised(used) => cache.change(&used.name, |entry| {
-                    let value = entry.as_ref().and_then(|entry| entry.in_force.as_ref());
-                    if let Some(value) = value.filter(|value| value.seq == used.seq) {
-                        value.raise(used.level);
-                    }
-                    entry
-                }),
+                News::Raised(used) => {
+                    change_value(cache, &used.name, used.seq, |value| value.raise(used.level, used.touched));
+                }
+                News::Level(new) => {
+                    change_value(cache, &new.name, new.seq, |value| value.set_level(new.to));
+                }
             }
         }
         self.changed
     }
+}
+
+/// Changes the value in force in the cache, if it is the one with this number.
+fn change_value(cache: &Cache, name: &Name, seq: u64, change: impl FnOnce(&Value)) {
+    cache.change(name, |entry| {
+        let value = entry.as_ref().and_then(|entry| entry.in_force.as_ref());
+        if let Some(value) = value.filter(|value| value.seq == seq) {
+            change(value);
+        }
+        entry
+    });
 }

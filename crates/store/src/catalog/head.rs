@@ -38,6 +38,8 @@ pub(super) struct Head {
     pub(super) journal_length: u64,
     /// and the part of it that held the live rows when it was begun.
     pub(super) journal_live: u64,
+    /// Not written: how many values went since the start that were kept beyond their last use.
+    pub(super) kept_gone: u64,
 }
 
 impl Head {
@@ -75,6 +77,7 @@ impl Head {
             journal_number: fields.u64()?,
             journal_length: fields.u64()?,
             journal_live: fields.u64()?,
+            kept_gone: 0,
         })
     }
 
@@ -158,6 +161,7 @@ mod tests {
             journal_number: 7,
             journal_length: 8,
             journal_live: 9,
+            kept_gone: 0,
         }
     }
 

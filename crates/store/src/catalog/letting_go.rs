@@ -54,6 +54,17 @@ impl Catalog {
         Ok(Portion { next, names, forgotten })
     }
 
+    /// Forgets these values, wherever they lie; says how many were still there. A crash may bring them back.
+    ///
+    /// # Errors
+    /// As [`Catalog::publish`].
+    pub async fn forget(&self, values: Vec<(Name, u64)>) -> Result<u64> {
+        match self.request(Request::Forget(values)).await? {
+            Outcome::LetGo(forgotten) => Ok(forgotten),
+            _ => Ok(0),
+        }
+    }
+
     /// Bytes that the rows of all values take, and the lowest level below which the rows take at least as many as there
     /// are above `room`. Reads every row, in portions. Blocks.
     ///

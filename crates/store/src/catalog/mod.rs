@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use letting_go::Portion;
 pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
-pub use value::{NewValue, Promoted, Replaces, State, Target, UseOf, Value};
+pub use value::{NewLevel, NewValue, Promoted, Replaces, State, Target, UseOf, Value};
 pub use witness::{Changed, Witness};
 
 use self::cache::Entry;
@@ -71,7 +71,7 @@ pub const INLINE_MAX: usize = 64 << 10;
 pub const VALUE_MAX: usize = 16 << 20;
 /// Requests that wait for the writer at most; whoever comes then waits for a place first.
 const WAITING_MAX: usize = 4096;
-/// Rows that [`Catalog::for_each_touched_after`] reads in one short transaction.
+/// Rows that [`Catalog::portion_touched_after`] reads in one short transaction.
 const VISITED_AT_ONCE: u32 = 256;
 
 /// The catalog of one volume. Cheap to clone. When the last clone goes without [`Catalog::close`], the next start
@@ -192,6 +192,12 @@ impl Catalog {
         self.request(Request::Uses(uses)).await.map(drop)
     }
 
+    /// Gives these values other levels, each that is still there and has the level that it is said to have; when they were
+    /// last used stays. Errors as [`Catalog::publish`].
+    pub async fn change_levels(&self, levels: Vec<NewLevel>) -> Result<()> {
+        self.request(Request::Levels(levels)).await.map(drop)
+    }
+
     /// Remembers a bad record in a pack. Blocks until it is committed. Errors as [`Catalog::publish`].
     pub fn record_damage(&self, pack: u32, offset: u32) -> Result<()> {
         self.blocking(|answer| {
@@ -227,26 +233,31 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::look_up`]; some values were visited then, and it is to be begun again after the rebuild.
     pub fn for_each_touched_after(&self, after: Level, visit: &mut dyn FnMut(Value)) -> Result<()> {
-        let mut done = 0;
-        loop {
-            let mut values = Vec::new();
-            let end = self.report(self.inner.shared.readers.with(|connection| {
-                let end = names::portion_end(connection, done, VISITED_AT_ONCE)?;
-                if let Some(end) = end {
-                    let range = (done.cast_signed(), end.cast_signed(), after.seconds());
-                    let condition =
-                        "WHERE seq > ?1 AND seq <= ?2 AND touched > ?3 AND pending = 0 ORDER BY seq";
-                    names::read(connection, condition, range, |value| {
-                        values.push(value);
-                        Ok(())
-                    })?;
-                }
-                Ok(end)
-            }))?;
-            let Some(end) = end else { return Ok(()) };
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            let (values, next) = self.portion_touched_after(begin, after)?;
             values.into_iter().for_each(&mut *visit);
-            done = end;
+            from = next;
         }
+        Ok(())
+    }
+
+    /// A portion of the values in force that were touched later than `after`, from `from` on (0 at first), and where the
+    /// next one begins; `None` if this was the last. Blocks. Errors as [`Catalog::look_up`].
+    pub fn portion_touched_after(&self, from: u64, after: Level) -> Result<(Vec<Value>, Option<u64>)> {
+        self.report(self.inner.shared.readers.with(|connection| {
+            let mut values = Vec::new();
+            let end = names::portion_end(connection, from, VISITED_AT_ONCE)?;
+            if let Some(end) = end {
+                let range = (from.cast_signed(), end.cast_signed(), after.seconds());
+                let condition = "WHERE seq > ?1 AND seq <= ?2 AND touched > ?3 AND pending = 0 ORDER BY seq";
+                names::read(connection, condition, range, |value| {
+                    values.push(value);
+                    Ok(())
+                })?;
+            }
+            Ok((values, end))
+        }))
     }
 
     /// Reads the whole catalog and the journal, and cures what is damaged: for a background thread, beside serving,
@@ -282,6 +293,17 @@ impl Catalog {
     /// has something to write until then. The next start does it again.
     pub fn break_off(&self) {
         self.inner.shared.closing.store(true, Ordering::Release);
+    }
+
+    /// How many values went since the start (removed, replaced, let go) that had been kept beyond their last use.
+    pub fn kept_gone(&self) -> u64 {
+        self.inner.shared.kept_gone.load(Ordering::Relaxed)
+    }
+
+    /// Whether its rows can be counted on to be all there are: no damage is known, and no check is due.
+    pub fn is_in_order(&self) -> bool {
+        let Shared { damaged, poisoned, unchecked, .. } = &*self.inner.shared;
+        ![damaged, poisoned, unchecked].iter().any(|wrong| wrong.load(Ordering::Acquire))
     }
 
     /// Figures now. Asks the file system for sizes.

@@ -260,6 +260,8 @@ fn delete(connection: &Connection, head: &mut Head, condition: &str, params: imp
             Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), row.get::<_, i64>(2)?, levels))
         };
         let (pending, checksum, seq, levels) = read().map_err(failed)?;
+        let (level, touched): (u32, u32) = levels;
+        head.kept_gone += u64::from(level > touched);
         head.subtract(pending, checksum.wrapping_add(mark(seq.cast_unsigned(), levels)));
         deleted += 1;
     }
@@ -306,9 +308,14 @@ pub(super) fn has(connection: &Connection, name: &Name, seq: u64) -> Result<bool
         .map_err(|error| sql_error("reading the catalog", error))
 }
 
-/// Raises level and touched of the value with this number; false if it is not there.
-pub(super) fn raise(connection: &Connection, head: &mut Head, seq: u64, level: Level) -> Result<bool> {
-    let failed = |error| sql_error("raising a row of the catalog", error);
+/// Changes level and touched of the value with this number, and says what they are then; `None` if it is not there.
+pub(super) fn change_levels(
+    connection: &Connection,
+    head: &mut Head,
+    seq: u64,
+    change: impl FnOnce(Level, Level) -> (Level, Level),
+) -> Result<Option<(Level, Level)>> {
+    let failed = |error| sql_error("changing a level in the catalog", error);
     let number = seq.cast_signed();
     let before: Option<(u32, u32)> = connection
         .prepare_cached("SELECT level, touched FROM name WHERE seq = ?1")
@@ -316,8 +323,9 @@ pub(super) fn raise(connection: &Connection, head: &mut Head, seq: u64, level: L
             statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(failed)?;
-    let Some(before) = before else { return Ok(false) };
-    let after = (before.0.max(level.seconds()), before.1.max(level.seconds()));
+    let Some(before) = before else { return Ok(None) };
+    let changed = change(Level::from_seconds(before.0), Level::from_seconds(before.1));
+    let after = (changed.0.seconds(), changed.1.seconds());
     if after != before {
         connection
             .prepare_cached("UPDATE name SET level = ?2, touched = ?3 WHERE seq = ?1")
@@ -325,7 +333,18 @@ pub(super) fn raise(connection: &Connection, head: &mut Head, seq: u64, level: L
             .map_err(failed)?;
         head.sum = head.sum.wrapping_sub(mark(seq, before)).wrapping_add(mark(seq, after));
     }
-    Ok(true)
+    Ok(Some(changed))
+}
+
+/// Raises level and touched of the value with this number, and says what they are then; `None` if it is not there.
+pub(super) fn raise(
+    connection: &Connection,
+    head: &mut Head,
+    seq: u64,
+    level: Level,
+    touched: Level,
+) -> Result<Option<(Level, Level)>> {
+    change_levels(connection, head, seq, |before, at| (before.max(level), at.max(touched)))
 }
 
 /// What level and touched, which the row checksum leaves out, add to the sum in the head.

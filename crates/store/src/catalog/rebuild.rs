@@ -96,7 +96,13 @@ fn replay(connection: &Connection, head: &mut Head, seq: u64, change: Change) ->
         Change::Uses(uses) => {
             for (seq, level) in uses {
                 head.last_time = head.last_time.max(level);
-                names::raise(connection, head, seq, level)?;
+                names::raise(connection, head, seq, level, level)?;
+            }
+        }
+        Change::Levels(levels) => {
+            for (seq, level, touched) in levels {
+                head.last_time = head.last_time.max(touched);
+                names::change_levels(connection, head, seq, |_, _| (level, touched))?;
             }
         }
         Change::Waterline(waterline) => {

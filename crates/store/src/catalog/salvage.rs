@@ -75,7 +75,7 @@ impl Salvage {
                 if let Some(value) = self.row(seq)? {
                     head.last_seq = head.last_seq.max(value.seq);
                     head.last_time = head.last_time.max(value.touched());
-                    if !names::raise(connection, head, value.seq, value.level())? {
+                    if names::raise(connection, head, value.seq, value.level(), value.touched())?.is_none() {
                         names::apply(connection, head, &value)?;
                         rows += 1;
                     }

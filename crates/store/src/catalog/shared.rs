@@ -37,6 +37,7 @@ pub(super) struct Shared {
     pub(super) unchecked: AtomicBool,
     names: AtomicU64,
     pending: AtomicU64,
+    pub(super) kept_gone: AtomicU64,
 }
 
 impl Shared {
@@ -62,6 +63,7 @@ impl Shared {
             unchecked: AtomicBool::new(false),
             names: AtomicU64::new(0),
             pending: AtomicU64::new(0),
+            kept_gone: AtomicU64::new(0),
         }
     }
 
@@ -82,6 +84,7 @@ impl Shared {
     pub(super) fn count(&self, head: &Head) {
         self.names.store(head.names, Ordering::Relaxed);
         self.pending.store(head.pending, Ordering::Relaxed);
+        self.kept_gone.store(head.kept_gone, Ordering::Relaxed);
     }
 
     pub(super) fn figures(&self) -> CatalogFigures {

@@ -115,8 +115,23 @@ pub struct UseOf {
     pub name: Name,
     /// Its number.
     pub seq: u64,
-    /// What its closure was raised to: the cache time of the use.
+    /// What its closure was raised to: the cache time of the use, or later where something keeps it.
     pub level: Level,
+    /// The cache time of the use.
+    pub touched: Level,
+}
+
+/// A value whose level is to change though nobody used it.
+#[derive(Clone, Debug)]
+pub struct NewLevel {
+    /// Its name.
+    pub name: Name,
+    /// Its number.
+    pub seq: u64,
+    /// The level that it has; with another one by then, it keeps that.
+    pub from: Level,
+    /// The level that it is to have.
+    pub to: Level,
 }
 
 impl NewValue {
@@ -160,7 +175,7 @@ impl Value {
         }
     }
 
-    /// Its level as last committed: at publishing, or by a recorded use since.
+    /// Its level as last committed: at publishing, by a recorded use since, or because what kept it does not any more.
     pub fn level(&self) -> Level {
         Level::from_seconds(self.level.load(Ordering::Acquire))
     }
@@ -193,9 +208,14 @@ impl Value {
     }
 
     /// Called by the writer once the use is committed.
-    pub(super) fn raise(&self, level: Level) {
+    pub(super) fn raise(&self, level: Level, touched: Level) {
         self.level.fetch_max(level.seconds(), Ordering::AcqRel);
-        self.touched.fetch_max(level.seconds(), Ordering::AcqRel);
+        self.touched.fetch_max(touched.seconds(), Ordering::AcqRel);
+    }
+
+    /// Called by the writer once the new level is committed.
+    pub(super) fn set_level(&self, level: Level) {
+        self.level.store(level.seconds(), Ordering::Release);
     }
 
     /// About the bytes that this value holds in memory.
@@ -240,8 +260,9 @@ mod tests {
     #[test]
     fn use_lifts_level_and_touched_and_never_lowers_them() {
         let value = value();
-        value.raise(Level::from_seconds(9));
-        value.raise(Level::from_seconds(7));
-        assert_eq!((value.level().seconds(), value.touched().seconds()), (9, 9));
+        let level = Level::from_seconds;
+        value.raise(level(9), level(8));
+        value.raise(level(7), level(7));
+        assert_eq!((value.level().seconds(), value.touched().seconds()), (9, 8));
     }
 }

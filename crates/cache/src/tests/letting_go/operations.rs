@@ -1,6 +1,7 @@
 //! What clients do, each with what must be so whatever else is done meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use millpond_store::Level;
 
@@ -14,6 +15,8 @@ pub(super) struct Client {
     pub(super) world: Arc<World>,
     /// An eighth of the lease as it was set, in seconds.
     pub(super) fresh_seconds: u32,
+    /// What was promised before this time, in seconds, may have fallen to the lowest level.
+    pub(super) fallen: Arc<AtomicU32>,
 }
 
 /// What a client wants.
@@ -64,7 +67,8 @@ impl Client {
     }
 
     fn is_in_force(&self, level: Level) -> bool {
-        level >= self.fixture.cache.inner.blobs.waterline()
+        let fallen = Level::from_seconds(self.fallen.load(Ordering::SeqCst));
+        level >= self.fixture.cache.inner.blobs.waterline().max(fallen)
     }
 
     async fn publish(&self, name: usize, thing: usize, asks: bool, level: Level) -> Outcome {

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millpond_store::disk::{Disk, MemoryDisk};
@@ -18,7 +19,9 @@ use super::truth::{End, Truth};
 use super::world::World;
 use crate::cache::Inner;
 use crate::letting_go::Progress;
+use crate::relevel::Relevel;
 use crate::start::Begun;
+use crate::{Keep, Pattern, RetentionRule};
 
 /// In seconds; may be halved once.
 pub(super) const LEASE: u32 = 160;
@@ -63,8 +66,26 @@ impl Random {
     }
 }
 
-pub(super) fn cache_options(data: &Path) -> CacheOptions {
+/// Rules that keep some of the names for a while, or for ever; there are so many sets of them.
+const RULES: u64 = 4;
+
+fn rules(number: u64) -> Vec<RetentionRule> {
+    let rule = |names: &str, keep| RetentionRule {
+        names: Some(Pattern::new(names).unwrap()),
+        keep: Some(keep),
+        ..RetentionRule::default()
+    };
+    match number {
+        0 => Vec::new(),
+        1 => vec![rule("artifact:*1", Keep::Seconds(500)), rule("*2", Keep::Forever)],
+        2 => vec![rule("*1", Keep::Forever), rule("action:*", Keep::Seconds(1000))],
+        _ => vec![rule("*", Keep::Seconds(300))],
+    }
+}
+
+pub(super) fn cache_options(data: &Path, number: u64) -> CacheOptions {
     CacheOptions {
+        retention: rules(number),
         data: data.to_owned(),
         max_size: Some(MaxSize::Bytes(16 << 20)),
         lease: Duration::from_secs(LEASE.into()),
@@ -95,22 +116,30 @@ pub(super) struct Run {
     client: Client,
     progress: Progress,
     truth: Truth,
+    /// A pass in which levels fall is under way.
+    relevel: Option<Relevel>,
     going_on: Vec<Begin>,
     numbers: u32,
     log: Vec<String>,
 }
 
-pub(super) async fn open(data: &Path, memory: &Arc<MemoryDisk>, now: Level) -> (Begun, Arc<Pauses>) {
+pub(super) async fn open(
+    data: &Path,
+    memory: &Arc<MemoryDisk>,
+    now: Level,
+    rules: u64,
+) -> (Begun, Arc<Pauses>) {
     let pauses = Arc::<Pauses>::default();
     let disk = PausingDisk { memory: Arc::clone(memory), pauses: Arc::clone(&pauses) };
     let clock = move |last: Level| Clock::manual(last.max(now));
-    let opened = Begun::open(cache_options(data), |_| Ok(Arc::new(disk) as Arc<dyn Disk>), clock).await;
+    let opened =
+        Begun::open(cache_options(data, rules), |_| Ok(Arc::new(disk) as Arc<dyn Disk>), clock).await;
     (opened.unwrap(), pauses)
 }
 
 pub(super) fn client(begun: &Begun, world: &Arc<World>) -> Client {
     let fixture = Arc::new(Fixture::of(Cache { inner: Arc::clone(&begun.inner) }));
-    Client { fixture, world: Arc::clone(world), fresh_seconds: LEASE / 8 }
+    Client { fixture, world: Arc::clone(world), fresh_seconds: LEASE / 8, fallen: Arc::default() }
 }
 
 impl Run {
@@ -118,11 +147,13 @@ impl Run {
         let data = tempfile::tempdir().unwrap();
         let memory = Arc::new(MemoryDisk::default());
         let world = Arc::new(World::new());
-        let (begun, pauses) = open(data.path(), &memory, Level::from_seconds(100_000)).await;
+        let mut random = Random(seed);
+        let rules = random.below(RULES);
+        let (begun, pauses) = open(data.path(), &memory, Level::from_seconds(100_000), rules).await;
         let client = client(&begun, &world);
         Self {
             seed,
-            random: Random(seed),
+            random,
             world,
             data,
             memory,
@@ -131,6 +162,7 @@ impl Run {
             client,
             progress: Progress::at_start(),
             truth: Truth::default(),
+            relevel: None,
             going_on: Vec::new(),
             numbers: 0,
             log: Vec::new(),
@@ -154,7 +186,9 @@ impl Run {
 
     /// One step, and what must be true after it.
     pub(super) async fn step(&mut self) {
-        match self.random.below(100) {
+        match self.random.below(115) {
+            100..108 => self.relevel().await,
+            108.. => self.relevel_in_the_middle().await,
             0..27 => {
                 let wish = self.random.wish(&self.world);
                 self.start(wish).await;
@@ -396,6 +430,71 @@ impl Run {
         self.letting_go();
     }
 
+    /// A pass in which levels fall, while something is stopped in its middle or after it was through; then much is let go,
+    /// or the cache comes to an unclean end before.
+    async fn relevel_in_the_middle(&mut self) {
+        let wish = self.random.wish(&self.world);
+        if self.random.one_in(2) {
+            self.inner().walker.forget_all();
+            self.note("forget memos");
+        }
+        self.start(wish).await;
+        let seconds = [1, 40, 200][self.random.index(3)];
+        self.advance(seconds);
+        // Begin, walk, end.
+        for _ in 0..3 {
+            self.relevel().await;
+        }
+        self.resume().await;
+        self.resume().await;
+        if self.random.one_in(3) {
+            self.flush_uses().await;
+            self.crash().await;
+            self.restore().await;
+        }
+        self.advance(400);
+        self.raise_waterline_to(Level::PINNED).await;
+        self.commit_waterline().await;
+    }
+
+    /// The next step of a pass in which levels fall, if it can be done now.
+    async fn relevel(&mut self) {
+        let inner = Arc::clone(self.inner());
+        let Some(relevel) = self.relevel.take() else {
+            let plan = Arc::new(inner.plan().unwrap());
+            if self.meanwhile(inner.lower_values(&plan)).await.is_err() {
+                return;
+            }
+            let lowered = self.truth.lowered(&inner, &self.world).await;
+            self.require(lowered);
+            let no_snapshot = Arc::clone(&inner.levels_fall).lock_owned().await;
+            self.relevel = inner.begin_relevel(plan, no_snapshot).ok();
+            self.note(("relevel", self.relevel.is_some()));
+            return;
+        };
+        if !relevel.others_are_through() {
+            self.note("others are not through");
+            self.relevel = Some(relevel);
+        } else if relevel.is_walked() {
+            let leased_from = relevel.leased_from();
+            self.client.fallen.store(leased_from.seconds(), Ordering::SeqCst);
+            self.truth.swept(leased_from);
+            let releveled = relevel.end();
+            self.note(("levels fell", leased_from, releveled));
+        } else if self.meanwhile(inner.flush_uses()).await {
+            let mut relevel = relevel;
+            let walk = move || {
+                let walked = relevel.walk_portion();
+                (relevel, walked)
+            };
+            let (relevel, walked) = self.meanwhile(tokio::task::spawn_blocking(walk)).await.unwrap();
+            self.note(("walked", walked));
+            self.relevel = Some(relevel);
+        } else {
+            self.relevel = Some(relevel);
+        }
+    }
+
     async fn flush_uses(&mut self) {
         let inner = Arc::clone(self.inner());
         self.meanwhile(inner.flush_uses()).await;
@@ -422,6 +521,7 @@ impl Run {
     async fn crash(&mut self) {
         let seed = [0, 1, 1, self.random.below(1 << 40)][self.random.index(4)];
         self.note(("crash", seed));
+        self.relevel = None;
         self.pauses.kill();
         let memory = Arc::new(self.memory.crash(seed));
         for begin in std::mem::take(&mut self.going_on) {
@@ -435,6 +535,7 @@ impl Run {
     async fn close_in_order(&mut self) {
         self.note("close");
         self.finish_all().await;
+        self.relevel = None;
         let levels_are_true = self.inner().levels_are_true.load(std::sync::atomic::Ordering::Acquire);
         // No snapshot is written of a waterline that the catalog does not have.
         let committed = self.inner().blobs.waterline() == self.inner().letting_go.committed();
@@ -446,6 +547,7 @@ impl Run {
     /// As when a full volume takes in no waterline, and then the process is told to end.
     async fn close_with_a_catalog_that_refuses(&mut self) {
         self.finish_all().await;
+        self.relevel = None;
         self.raise_waterline().await;
         self.note("the catalog refuses");
         let inner = Arc::clone(self.inner());
@@ -459,7 +561,8 @@ impl Run {
 
     async fn open_again(&mut self, end: End) {
         let (now, committed) = (self.inner().clock.now(), self.inner().letting_go.committed());
-        let (begun, pauses) = open(self.data.path(), &self.memory, now).await;
+        let rules = self.random.below(RULES);
+        let (begun, pauses) = open(self.data.path(), &self.memory, now, rules).await;
         self.client = client(&begun, &self.world);
         (self.begun, self.pauses, self.progress) = (begun, pauses, Progress::at_start());
         self.truth.opened_again(&self.begun.inner, end, self.begun.opened.clean);

@@ -110,7 +110,7 @@ pub(super) async fn run(seed: u64) {
     let mut memory = Arc::new(MemoryDisk::default());
     let (mut truth, mut now) = (Truth::default(), Level::from_seconds(100_000));
     for round in 0..3_u64 {
-        let (begun, pauses) = open(data.path(), &memory, now).await;
+        let (begun, pauses) = open(data.path(), &memory, now, 0).await;
         let inner = &begun.inner;
         if round > 0 {
             truth.opened_again(inner, End::PowerCut, begun.opened.clean);

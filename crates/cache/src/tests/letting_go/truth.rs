@@ -140,6 +140,28 @@ impl Truth {
         self.held_since = (!was_clean).then(|| inner.clock.now());
     }
 
+    /// Values may have got lower levels, since less keeps them; none below its last use.
+    pub(super) async fn lowered(&mut self, inner: &Inner, world: &World) -> Result<(), String> {
+        for (number, known) in &mut self.names {
+            let found = inner.catalog.look_up(&world.name(*number)).await;
+            let Some(value) =
+                found.map_err(|error| error.to_string())?.filter(|value| value.seq == known.seq)
+            else {
+                continue;
+            };
+            if value.level() < known.level && value.level() < value.touched() {
+                return Err(format!("{} fell from {} to {}", value.name.text, known.level, value.level()));
+            }
+            (known.level, known.committed) = (inner.gate.level_of(&value), value.level());
+        }
+        Ok(())
+    }
+
+    /// What nobody was promised at this time or later may have gone.
+    pub(super) fn swept(&mut self, leased_from: Level) {
+        self.promised.retain(|_, level| *level >= leased_from);
+    }
+
     /// Uses are lost that the catalog did not take in.
     pub(super) fn forget_uses(&mut self) {
         self.names.values_mut().for_each(|known| known.level = known.committed);

@@ -29,6 +29,9 @@ const _: () = assert!(size_of::<Slot>() == 32);
 
 /// Set in `stored` when this process wrote the record or has verified it.
 const CHECKED: u32 = 1 << 31;
+/// Set in `stored` when a name was found to need the blob.
+const MARKED: u32 = 1 << 30;
+const FLAGS: u32 = CHECKED | MARKED;
 
 /// Slots that are added behind the last home when it happens that all of them are taken.
 const OVERFLOW_MORE: usize = 16;
@@ -62,13 +65,38 @@ impl Slot {
         self.level.fetch_max(to.seconds(), Ordering::Relaxed);
     }
 
+    /// Lowers the level; needs the shard's write lock.
+    pub(super) fn lower(&mut self, to: Level) {
+        *self.level.get_mut() = to.seconds();
+    }
+
     /// Marks the record verified; needs only the shard's read lock.
     pub(super) fn set_checked(&self) {
         self.stored.fetch_or(CHECKED, Ordering::Relaxed);
     }
 
+    /// Marks the blob needed; needs only the shard's read lock.
+    pub(super) fn set_marked(&self) {
+        self.stored.fetch_or(MARKED, Ordering::Relaxed);
+    }
+
+    /// Takes the mark back, and says whether it was there; needs the shard's write lock.
+    pub(super) fn take_mark(&mut self) -> bool {
+        let stored = self.stored.get_mut();
+        let marked = *stored & MARKED != 0;
+        *stored &= !MARKED;
+        marked
+    }
+
+    /// Points it to another place; level and flags stay. Needs the shard's write lock.
+    pub(super) fn relocate(&mut self, to: &Location) {
+        (self.pack, self.offset) = (to.place.pack.number(), to.place.offset);
+        let stored = self.stored.get_mut();
+        *stored = *stored & FLAGS | to.stored.bits();
+    }
+
     pub(super) fn location(&self) -> Location {
-        let stored = Stored::from_bits(self.stored.load(Ordering::Relaxed) & !CHECKED);
+        let stored = Stored::from_bits(self.stored.load(Ordering::Relaxed) & !FLAGS);
         Location { place: Place { pack: PackId::new(self.pack), offset: self.offset }, stored }
     }
 
@@ -101,8 +129,17 @@ impl Table {
         self.find(key).ok().and_then(|index| self.slots.get(index))
     }
 
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Slot> {
+        let index = self.find(key).ok()?;
+        self.slots.get_mut(index)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| !slot.is_empty())
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(|slot| !slot.is_empty())
     }
 
     /// Puts the entry in, in place of one with the same key if there is one.

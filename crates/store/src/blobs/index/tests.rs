@@ -99,6 +99,31 @@ fn raise_all_tells_each_digest_and_leaves_the_fresh_alone() {
 }
 
 #[test]
+fn levels_fall_to_the_cap_and_to_nothing_without_a_mark_which_stays_with_an_entry_that_moves() {
+    let index = Index::new(&SECRET);
+    for (number, seconds) in [(1, 1000), (2, 1000), (3, 50), (4, 50), (5, 95)] {
+        index.insert(index.key(&digest(number)), location(1, 8), level(seconds), Level::ZERO);
+    }
+    index.mark(&[digest(4)]);
+    index.cap(level(100));
+    index.raise(index.key(&digest(1)), level(1000), Level::ZERO);
+    index.mark(&[digest(1), digest(3), digest(77)]);
+    assert!(index.relocate(index.key(&digest(3)), location(1, 8).place, location(9, 80)));
+    let mut unmarked = 0;
+    index.sweep(|entry| {
+        unmarked += 1;
+        entry.level < level(90)
+    });
+    let found = [1, 2, 3, 4, 5].map(|number| index.get(index.key(&digest(number)), Level::ZERO).unwrap());
+    assert_eq!(found.map(|entry| entry.level.seconds()), [1000, 100, 50, 0, 95]);
+    assert_eq!((unmarked, found[2].location, found[2].checked), (3, location(9, 80), true));
+    // The marks are gone.
+    index.sweep(|_| true);
+    let left = [1, 3].map(|number| index.get(index.key(&digest(number)), Level::ZERO).unwrap().level);
+    assert_eq!(left, [Level::ZERO; 2]);
+}
+
+#[test]
 fn remove_spares_an_entry_that_has_moved() {
     let index = Index::new(&SECRET);
     let key = index.key(&digest(1));

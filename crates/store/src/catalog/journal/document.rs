@@ -83,7 +83,10 @@ fn journal_records_of_the_document_are_ones() {
     let target = Target::Blob(Digest::EMPTY);
     let value = || Value::new(NewValue { target: target.clone(), ..example_value() }, 0x2711);
     let uses = Change::Uses(vec![(0x2711, Level::from_seconds(9))]);
-    for (name, change) in [("journal value", Change::Value(value().into())), ("journal uses", uses)] {
+    let levels = Change::Levels(vec![(0x2711, Level::from_seconds(99), Level::from_seconds(9))]);
+    for (name, change) in
+        [("journal value", Change::Value(value().into())), ("journal uses", uses), ("journal levels", levels)]
+    {
         let mut written = Vec::new();
         encode_record(&mut written, &SALT, 0x2711, &change);
         assert_written(name, &written);
@@ -94,6 +97,9 @@ fn journal_records_of_the_document_are_ones() {
         match decoded {
             Change::Value(decoded) => assert_same(&decoded, &value()),
             Change::Uses(uses) => assert_eq!(uses, [(0x2711, Level::from_seconds(9))]),
+            Change::Levels(levels) => {
+                assert_eq!(levels, [(0x2711, Level::from_seconds(99), Level::from_seconds(9))]);
+            }
             other => panic!("{other:?}"),
         }
         assert!(decode_record(&record, b"another file's s").is_none());

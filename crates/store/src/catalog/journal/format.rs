@@ -94,6 +94,8 @@ pub(in crate::catalog) enum Change {
     Removed(u64),
     /// The values with these numbers were raised.
     Uses(Vec<(u64, Level)>),
+    /// The values with these numbers have this level and this time of their last use now.
+    Levels(Vec<(u64, Level, Level)>),
     /// The waterline was raised.
     Waterline(Level),
     /// A record of a pack was found bad.
@@ -118,6 +120,7 @@ impl Change {
             + match self {
                 Self::Value(value) => usize::try_from(value.weight()).unwrap_or(usize::MAX),
                 Self::Uses(uses) => uses.len() * 12,
+                Self::Levels(levels) => levels.len() * 16,
                 _ => 8,
             }
     }
@@ -131,6 +134,13 @@ impl Change {
                     seq.to_le_bytes().into_iter().chain(level.seconds().to_le_bytes())
                 };
                 (3, uses.iter().flat_map(one).collect())
+            }
+            Self::Levels(levels) => {
+                let one = |(seq, level, touched): &(u64, Level, Level)| {
+                    let [level, touched] = [level, touched].map(|time| time.seconds().to_le_bytes());
+                    seq.to_le_bytes().into_iter().chain(level).chain(touched)
+                };
+                (9, levels.iter().flat_map(one).collect())
             }
             Self::Waterline(level) => (4, level.seconds().to_le_bytes().to_vec()),
             Self::Damage { pack, offset } => (5, [pack.to_le_bytes(), offset.to_le_bytes()].concat()),
@@ -157,6 +167,18 @@ impl Change {
             6 => Self::DamageForgotten(fields.u32()?),
             7 => Self::Opened,
             8 => Self::Complete,
+            9 => {
+                let mut levels = Vec::with_capacity(payload.len() / 16);
+                while !fields.0.is_empty() {
+                    let seq = fields.u64()?;
+                    levels.push((
+                        seq,
+                        Level::from_seconds(fields.u32()?),
+                        Level::from_seconds(fields.u32()?),
+                    ));
+                }
+                Self::Levels(levels)
+            }
             _ => return None,
         };
         fields.0.is_empty().then_some(change)

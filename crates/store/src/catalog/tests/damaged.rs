@@ -40,7 +40,8 @@ async fn volume(clean: bool) -> Volume {
     assert!(catalog.remove(&name(NAMES - 2), removed.seq).await.unwrap());
     in_force[NAMES as usize - 2] = None;
     let used = catalog.look_up(&name(0)).await.unwrap().unwrap();
-    let uses = vec![UseOf { name: name(0), seq: used.seq, level: Level::from_seconds(777) }];
+    let level = Level::from_seconds(777);
+    let uses = vec![UseOf { name: name(0), seq: used.seq, level, touched: level }];
     catalog.commit_waterline(Level::from_seconds(55), uses).await.unwrap();
     catalog.record_damage(3, 4).unwrap();
     if clean {
@@ -401,7 +402,8 @@ async fn rebuild_knows_uses_and_removals_that_the_journal_has_lost_with_its_end(
         let removed = catalog.look_up(&name(1)).await.unwrap().unwrap();
         let used = catalog.look_up(&name(2)).await.unwrap().unwrap();
         let before = copy(folder.path());
-        let uses = vec![UseOf { name: name(2), seq: used.seq, level: Level::from_seconds(900) }];
+        let level = Level::from_seconds(900);
+        let uses = vec![UseOf { name: name(2), seq: used.seq, level, touched: level }];
         catalog.record_uses(uses).await.unwrap();
         publish(&catalog, new_value(5, 2)).await;
         assert!(catalog.remove(&name(1), removed.seq).await.unwrap());

@@ -100,6 +100,7 @@ async fn use_of_an_overwritten_value_does_not_lift_the_new_one() {
         name: value.name.clone(),
         seq: value.seq,
         level: Level::from_seconds(level),
+        touched: Level::from_seconds(level),
     };
     catalog.record_uses(vec![use_of(&first, 900), use_of(&second, 500)]).await.unwrap();
     assert_eq!(second.level().seconds(), 500);
@@ -113,6 +114,54 @@ async fn use_of_an_overwritten_value_does_not_lift_the_new_one() {
     assert_eq!((started.waterline.seconds(), started.last_time.seconds()), (50, 700));
     let value = catalog.look_up(&name(1)).await.unwrap().unwrap();
     assert_eq!((value.level().seconds(), value.touched().seconds()), (600, 600));
+}
+
+/// Also by a catalog that is made anew from its journal.
+#[tokio::test]
+async fn levels_fall_as_they_are_told_and_stay_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    let level = Level::from_seconds;
+    let mut values = Vec::new();
+    for number in 0..3 {
+        values.push(publish(&catalog, new_value(number, 1)).await);
+    }
+    let used = |value: &Value| UseOf {
+        name: value.name.clone(),
+        seq: value.seq,
+        level: level(5000),
+        touched: level(300),
+    };
+    catalog.record_uses(values.iter().map(|value| used(value)).collect()).await.unwrap();
+    let lower = |value: &Value, from| NewLevel {
+        name: value.name.clone(),
+        seq: value.seq,
+        from: level(from),
+        to: level(300),
+    };
+    // The second was raised by somebody meanwhile.
+    catalog.change_levels(vec![lower(&values[0], 5000), lower(&values[1], 4000)]).await.unwrap();
+    let expected = [(300, 300), (5000, 300), (5000, 300)];
+    let levels = |value: &Value| (value.level().seconds(), value.touched().seconds());
+    assert_eq!([0, 1, 2].map(|number| levels(&values[number])), expected);
+    assert_eq!(catalog.kept_gone(), 0);
+    assert_eq!(catalog.forget(vec![(name(2), values[2].seq), (name(2), 77)]).await.unwrap(), 1);
+    assert_eq!(catalog.kept_gone(), 1);
+    assert!(catalog.is_in_order());
+    for damaged in [false, true] {
+        let copy = copy(folder.path());
+        if damaged {
+            fs::write(copy.path().join("catalog.db"), b"no database at all").unwrap();
+            // Which would have all that there is.
+            fs::remove_file(copy.path().join("catalog.db-wal")).unwrap();
+        }
+        let (catalog, started) = open(copy.path());
+        assert_eq!(started.rebuilt, damaged);
+        for (number, expected) in (0..2).zip(expected) {
+            assert_eq!(levels(&catalog.look_up(&name(number)).await.unwrap().unwrap()), expected);
+        }
+        assert!(catalog.look_up(&name(2)).await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
