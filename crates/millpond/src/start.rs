@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{self, Given, Keep, Settings};
+use crate::config::{self, Given, Keep, Retention, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -142,6 +142,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
                 otherwise: rule.otherwise.value.0,
             })
             .collect(),
+        retention: settings.retention.iter().map(Retention::rule).collect(),
         instances: settings
             .instances
             .iter()

@@ -4,12 +4,15 @@
 //! administration socket and on listeners that allow administration, and nowhere else.
 
 mod about;
+mod retention;
 
 use std::sync::Arc;
 
 use millpond_cache::{Cache, Error};
 use millpond_proto::admin::admin_server;
-use millpond_proto::admin::{GetStatusRequest, ServerStatus};
+use millpond_proto::admin::{
+    GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled, RetentionPlan, ServerStatus,
+};
 use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use self::about::{About, Listening};
@@ -40,5 +43,24 @@ impl admin_server::Admin for Admin {
         let figures = tokio::task::spawn_blocking(move || cache.status(&permit)).await;
         let figures = figures.map_err(|error| status::failed(Error::internal(error), caller.request))?;
         Ok(Response::new(self.about.status(figures)))
+    }
+
+    async fn plan_retention(
+        &self,
+        request: Request<PlanRetentionRequest>,
+    ) -> Result<Response<RetentionPlan>, Status> {
+        let caller = Caller::of(request.extensions());
+        let failed = |error| status::failed(error, caller.request);
+        let permit = caller.admin(&self.cache, "").map_err(failed)?;
+        let report = self.cache.retention_plan(&permit).await.map_err(failed)?;
+        Ok(Response::new(retention::plan(report)))
+    }
+
+    async fn relevel(&self, request: Request<RelevelRequest>) -> Result<Response<Releveled>, Status> {
+        let caller = Caller::of(request.extensions());
+        let failed = |error| status::failed(error, caller.request);
+        let permit = caller.admin(&self.cache, "").map_err(failed)?;
+        let releveled = self.cache.relevel(&permit).await.map_err(failed)?;
+        Ok(Response::new(retention::releveled(releveled)))
     }
 }

@@ -17,6 +17,7 @@ mod job;
 mod keys;
 mod listed;
 mod moment;
+mod retention;
 mod serve;
 mod status;
 mod tokens;
@@ -47,6 +48,9 @@ enum Command {
     /// Say what a server that runs is, and how it is
     #[command(after_help = exit::help())]
     Status(ask::AskFlags),
+    /// Say what the rules of [[retention]] come to on a server that runs, and give back what nothing keeps
+    #[command(subcommand, after_help = exit::help())]
+    Retention(retention::Command),
     /// Say who did what, from the audit logs of the data directory and of the directory of keys
     #[command(after_help = exit::help())]
     Audit(audit::AuditFlags),
@@ -70,6 +74,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
+            Command::Retention(command) => retention::run(command),
             Command::Audit(flags) => audit::run(flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),

@@ -15,6 +15,7 @@ use super::limit::Limit;
 use super::lists::{Networks, Patterns};
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
+use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
 use super::rights::{Allowed, Denied};
 use super::socket::Socket;
 use super::{flags, issuer, keys, usage};
@@ -95,6 +96,8 @@ pub(crate) struct File {
     pub(crate) authority: Vec<Authority>,
     /// Who may give a name another value, one table for each rule.
     pub(crate) replacement: Vec<Replacement>,
+    /// What is kept and what goes early, one table for each rule.
+    pub(crate) retention: Vec<Retention>,
     /// Where metrics are served.
     pub(crate) metrics: Metrics,
     /// Where the server is administered.
@@ -209,6 +212,30 @@ pub(crate) struct Replacement {
     pub(crate) by: Option<Spanned<By>>,
     /// And what becomes of a push that may not: `"keep"`.
     pub(crate) otherwise: Option<Spanned<Else>>,
+}
+
+/// `[[retention]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retention {
+    /// In which instances: `"main"`.
+    pub(crate) instance: Option<Spanned<Names>>,
+    /// Of what kind: `"artifact"`.
+    pub(crate) kind: Option<Spanned<Kind>>,
+    /// Artifacts of which projects: `"sdk"`.
+    pub(crate) project: Option<Spanned<Names>>,
+    /// And of which elements: `"base-*"`.
+    pub(crate) element: Option<Spanned<Names>>,
+    /// With which names: `"artifact:sdk/*"`.
+    pub(crate) names: Option<Spanned<Names>>,
+    /// Artifacts of builds that ended how: `"failure"`.
+    pub(crate) outcome: Option<Spanned<Outcome>>,
+    /// For how long they are kept: `"2 years"`.
+    pub(crate) keep: Option<Spanned<KeptFor>>,
+    /// How many artifacts of each element are kept.
+    pub(crate) keep_newest: Option<Spanned<u32>>,
+    /// How long after their push they go: `"1h"`.
+    pub(crate) let_go_after: Option<Spanned<LetGoAfter>>,
 }
 
 /// `[metrics]`
@@ -415,6 +442,7 @@ mod tests {
             ("listener", toml::from_str::<Listener>(bogus).unwrap_err()),
             ("instance", toml::from_str::<Instance>(bogus).unwrap_err()),
             ("replacement", toml::from_str::<Replacement>(bogus).unwrap_err()),
+            ("retention", toml::from_str::<Retention>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
             ("audit", toml::from_str::<Audit>(bogus).unwrap_err()),

@@ -8,9 +8,10 @@ use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
 use super::lists::Patterns;
+use super::replacement::Names;
 use super::{
     Allowed, Authority, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Quota,
-    Rule, Settings, Socket, flags, instance,
+    Retention, Rule, Settings, Socket, flags, instance,
 };
 use crate::span::Span;
 
@@ -123,6 +124,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("--read-only", false)),
         instances: instances(flags.instance, layers),
         replacement: layers.tables(|file| &file.replacement).map(rule).collect(),
+        retention: layers.tables(|file| &file.retention).map(retention).collect(),
         quotas: layers.tables(|file| &file.quota).map(quota).collect(),
         request_memory: (flags.request_memory.map(|size| given("--request-memory", size)))
             .or_else(|| layers.find("request_memory", |file| file.limits.request_memory.as_ref())),
@@ -256,6 +258,21 @@ fn rule((read, rule): (&Read, &file::Replacement)) -> Rule {
         by: rule.by.as_ref().map_or_else(|| Given::default("by", by), |by| read.given(by, "by")),
         otherwise: (rule.otherwise.as_ref())
             .map_or_else(|| Given::default("otherwise", otherwise), |given| read.given(given, "otherwise")),
+    }
+}
+
+fn retention((read, rule): (&Read, &file::Retention)) -> Retention {
+    let names = |of: &Option<Spanned<Names>>, key| of.as_ref().map(|given| read.given(given, key));
+    Retention {
+        instance: names(&rule.instance, "instance"),
+        kind: rule.kind.as_ref().map(|kind| read.given(kind, "kind")),
+        project: names(&rule.project, "project"),
+        element: names(&rule.element, "element"),
+        names: names(&rule.names, "names"),
+        outcome: rule.outcome.as_ref().map(|outcome| read.given(outcome, "outcome")),
+        keep: rule.keep.as_ref().map(|keep| read.given(keep, "keep")),
+        keep_newest: rule.keep_newest.as_ref().map(|count| read.given(count, "keep_newest")),
+        let_go_after: rule.let_go_after.as_ref().map(|after| read.given(after, "let_go_after")),
     }
 }
 

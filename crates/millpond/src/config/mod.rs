@@ -34,6 +34,7 @@ mod place;
 mod quota;
 mod reference;
 mod replacement;
+mod retention;
 mod rights;
 mod show;
 mod socket;
@@ -51,6 +52,7 @@ pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
+pub(crate) use retention::Retention;
 pub(crate) use rights::{Allowed, Denied};
 pub(crate) use socket::Socket;
 
@@ -92,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) instances: Vec<Instance>,
     /// Who may give a name another value, the first that matches counts.
     pub(crate) replacement: Vec<Rule>,
+    /// What is kept and what goes early, by rules.
+    pub(crate) retention: Vec<Retention>,
     /// What single identities may take up, the first that matches counts.
     pub(crate) quotas: Vec<Quota>,
     /// About how much of requests may be held in memory; without it, an eighth of the machine's.

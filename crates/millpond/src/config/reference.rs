@@ -7,6 +7,7 @@ mod issuer;
 mod limits;
 mod listener;
 mod quota;
+mod retention;
 
 /// A section of the file.
 #[derive(Debug)]
@@ -66,6 +67,7 @@ pub(super) const SECTIONS: &[Section] = &[
     listener::LISTENER,
     INSTANCE,
     REPLACEMENT,
+    retention::RETENTION,
     METRICS,
     ADMIN,
     AUDIT,

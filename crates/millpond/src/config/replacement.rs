@@ -63,6 +63,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words!(
     /// Whose value may be replaced.
     By(Replacement), "nobody whose value could be replaced",

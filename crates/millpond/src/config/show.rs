@@ -70,6 +70,18 @@ impl Display for Settings {
             given(to, "by", &rule.by)?;
             given(to, "otherwise", &rule.otherwise)?;
         }
+        for rule in &self.retention {
+            to.write_str("\n[[retention]]\n")?;
+            said(to, "instance", rule.instance.as_ref())?;
+            said(to, "kind", rule.kind.as_ref())?;
+            said(to, "project", rule.project.as_ref())?;
+            said(to, "element", rule.element.as_ref())?;
+            said(to, "names", rule.names.as_ref())?;
+            said(to, "outcome", rule.outcome.as_ref())?;
+            said(to, "keep", rule.keep.as_ref())?;
+            rule.keep_newest.as_ref().map_or(Ok(()), |count| number(to, "keep_newest", count))?;
+            said(to, "let_go_after", rule.let_go_after.as_ref())?;
+        }
         to.write_str("\n[metrics]\n")?;
         match &self.metrics {
             Metrics::Off(place) => line(to, "address", "\"off\"", place)?,
@@ -156,6 +168,11 @@ fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
 
 fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
     line(to, key, &quoted(&given.value), &given.place)
+}
+
+/// The same, where there is one to show.
+fn said(to: &mut fmt::Formatter<'_>, key: &str, given: Option<&Given<impl Display>>) -> fmt::Result {
+    given.map_or(Ok(()), |given| self::given(to, key, given))
 }
 
 /// What a file has without quotes.

@@ -54,6 +54,7 @@ mod loop_disk;
 mod power_cut;
 #[cfg(feature = "real-clients")]
 mod project;
+mod retention;
 #[cfg(feature = "real-clients")]
 mod roundtrip;
 mod serve;

@@ -1,0 +1,124 @@
+//! `millpond retention`: what the rules of a server that runs come to, and the pass that gives back what nothing keeps.
+
+use clap::Subcommand;
+use millpond_proto::admin::{PlanRetentionRequest, RelevelRequest, Releveled, RetentionPlan, Tally};
+use serde_json::{Value, json};
+
+use super::ask::AskFlags;
+use super::{print, print_json};
+use crate::exit::{self, Failure};
+use crate::greeting::share;
+use crate::size::Size;
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say what each rule keeps, what would go now, and what is left to go when space is needed; changes nothing
+    #[command(after_help = exit::help())]
+    Plan(AskFlags),
+    /// Have the rules applied now, and give back what no name needs any more; the server does so daily by itself
+    #[command(after_help = exit::help())]
+    Apply(AskFlags),
+}
+
+/// Asks, and prints the answer.
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Plan(flags) => {
+            let plan = flags.ask(async |mut server| {
+                Ok(server.plan_retention(PlanRetentionRequest {}).await?.into_inner())
+            })?;
+            if flags.json { print_json(&plan_to_json(&plan)) } else { print(&plan_text(&plan)) }
+        }
+        Command::Apply(flags) => {
+            let done =
+                flags.ask(async |mut server| Ok(server.relevel(RelevelRequest {}).await?.into_inner()))?;
+            if flags.json { print_json(&applied_to_json(&done)) } else { print(&applied_text(&done)) }
+        }
+    }
+}
+
+fn names(tally: Option<Tally>) -> String {
+    let Tally { names, bytes } = tally.unwrap_or_default();
+    format!("{names} {} of {}", if names == 1 { "name" } else { "names" }, Size(bytes))
+}
+
+fn plan_text(plan: &RetentionPlan) -> String {
+    let mut text = String::new();
+    for (number, rule) in (1..).zip(&plan.rules) {
+        text += &format!("rule {number}: {}\n", rule.rule);
+        text += &format!("  keeps {}\n", names(rule.keeps));
+        if rule.goes.unwrap_or_default().names > 0 {
+            text += &format!("  lets go of {}\n", names(rule.goes));
+        }
+        if rule.leaves.unwrap_or_default().names > 0 {
+            text += &format!("  leaves {}, to go when space is needed\n", names(rule.leaves));
+        }
+    }
+    text += &format!("no rule: {}, to go when space is needed\n", names(plan.unmatched));
+    let (kept, room) = (Size(plan.kept.unwrap_or_default().bytes), Size(plan.room_bytes));
+    text += &format!(
+        "kept in all: {} of the {room} that there is room for ({})\n",
+        names(plan.kept),
+        share(kept, room)
+    );
+    if plan.paused {
+        text += "paused: the wall clock is more than a day from the time that the cache has\n";
+    }
+    if !plan.going.is_empty() {
+        text += "would go now:\n";
+        text.extend(plan.going.iter().map(|name| format!("  {name}\n")));
+    }
+    text
+}
+
+fn plan_to_json(plan: &RetentionPlan) -> Value {
+    let rule = |rule: &millpond_proto::admin::RetentionRule| {
+        json!({
+            "rule": rule.rule,
+            "keeps": tally(rule.keeps),
+            "goes": tally(rule.goes),
+            "leaves": tally(rule.leaves),
+        })
+    };
+    json!({
+        "rules": plan.rules.iter().map(rule).collect::<Vec<_>>(),
+        "unmatched": tally(plan.unmatched),
+        "kept": tally(plan.kept),
+        "room_bytes": plan.room_bytes,
+        "going": plan.going,
+        "paused": plan.paused,
+    })
+}
+
+fn tally(tally: Option<Tally>) -> Value {
+    let Tally { names, bytes } = tally.unwrap_or_default();
+    json!({ "names": names, "bytes": bytes })
+}
+
+fn applied_text(done: &Releveled) -> String {
+    let mut text = format!("names: {}, of which {} are kept\n", done.names, done.kept_names);
+    if done.ended_names > 0 {
+        text += &format!("let go by a rule: {} names\n", done.ended_names);
+    }
+    if done.lowered_names > 0 {
+        text += &format!("kept no longer, or for less long: {} names\n", done.lowered_names);
+    }
+    text += &format!("given back: {} blobs of {}\n", done.blobs, Size(done.bytes));
+    if done.leased_bytes > 0 {
+        text += &format!("no name needs {}, which stay for a lease\n", Size(done.leased_bytes));
+    }
+    text
+}
+
+fn applied_to_json(done: &Releveled) -> Value {
+    json!({
+        "names": done.names,
+        "kept_names": done.kept_names,
+        "lowered_names": done.lowered_names,
+        "ended_names": done.ended_names,
+        "blobs": done.blobs,
+        "bytes": done.bytes,
+        "leased_bytes": done.leased_bytes,
+    })
+}

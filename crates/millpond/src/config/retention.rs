@@ -1,0 +1,148 @@
+//! Rules about what is kept and what goes early, as a file writes them.
+
+use millpond_cache::{BuildOutcome, Keep, KeptKind, RetentionRule};
+use serde::Deserialize;
+
+use super::Given;
+use super::replacement::{Names, words};
+use crate::span::Span;
+
+/// A rule. What is not given leaves out nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// In which instances.
+    pub(crate) instance: Option<Given<Names>>,
+    /// Of what kind.
+    pub(crate) kind: Option<Given<Kind>>,
+    /// Artifacts of which projects.
+    pub(crate) project: Option<Given<Names>>,
+    /// And of which elements.
+    pub(crate) element: Option<Given<Names>>,
+    /// With which names.
+    pub(crate) names: Option<Given<Names>>,
+    /// Artifacts of builds that ended how.
+    pub(crate) outcome: Option<Given<Outcome>>,
+    /// For how long they are kept.
+    pub(crate) keep: Option<Given<KeptFor>>,
+    /// How many artifacts of each element are kept.
+    pub(crate) keep_newest: Option<Given<u32>>,
+    /// How long after their push they go.
+    pub(crate) let_go_after: Option<Given<LetGoAfter>>,
+}
+
+impl Retention {
+    /// For the cache.
+    pub(crate) fn rule(&self) -> RetentionRule {
+        let pattern = |names: &Option<Given<Names>>| names.as_ref().map(|names| names.value.0.clone());
+        RetentionRule {
+            instance: pattern(&self.instance),
+            kind: self.kind.as_ref().map(|kind| kind.value.0),
+            project: pattern(&self.project),
+            element: pattern(&self.element),
+            names: pattern(&self.names),
+            outcome: self.outcome.as_ref().map(|outcome| outcome.value.0),
+            keep: self.keep.as_ref().map(|keep| keep.value.0),
+            keep_newest: self.keep_newest.as_ref().map(|count| count.value),
+            let_go_after: self.let_go_after.as_ref().map(|after| after.value.0),
+        }
+    }
+}
+
+words!(
+    /// What names are.
+    Kind(KeptKind), "no kind of name",
+    ["artifact" => KeptKind::Artifact, "source" => KeptKind::Source, "action-result" => KeptKind::ActionResult,
+     "asset" => KeptKind::Asset]
+);
+words!(
+    /// How a build ended.
+    Outcome(BuildOutcome), "no outcome of a build",
+    ["success" => BuildOutcome::Success, "failure" => BuildOutcome::Failure]
+);
+
+/// For how long something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct KeptFor(pub(crate) Keep);
+
+impl TryFrom<String> for KeptFor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.trim() == "forever" {
+            return Ok(Self(Keep::Forever));
+        }
+        long_span(&text, " or \"forever\"").map(|seconds| Self(Keep::Seconds(seconds)))
+    }
+}
+
+impl std::fmt::Display for KeptFor {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Keep::Forever => to.write_str("forever"),
+            Keep::Seconds(seconds) => Span { seconds }.fmt(to),
+        }
+    }
+}
+
+/// How long after a push, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct LetGoAfter(pub(crate) u32);
+
+impl TryFrom<String> for LetGoAfter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        long_span(&text, "").map(Self)
+    }
+}
+
+impl std::fmt::Display for LetGoAfter {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Span { seconds: self.0 }.fmt(to)
+    }
+}
+
+/// Days in each unit that people write out; a month has 30, a year 365.
+const LONG_UNITS: [(&str, u32); 4] = [("day", 1), ("week", 7), ("month", 30), ("year", 365)];
+
+/// `2 years`, or what [`Span`] takes; in seconds.
+fn long_span(text: &str, or: &str) -> Result<u32, String> {
+    let long = || {
+        let (number, unit) = text.trim().split_once(' ')?;
+        let unit = unit.trim_start();
+        let (_, days) =
+            LONG_UNITS.into_iter().find(|(name, _)| unit.strip_suffix('s').unwrap_or(unit) == *name)?;
+        number.parse::<u32>().ok()?.checked_mul(days)?.checked_mul(24 * 3600)
+    };
+    long().or_else(|| text.parse::<Span>().ok().map(|span| span.seconds)).ok_or_else(|| {
+        format!("\"{text}\" is no span of time: write it as in \"2 years\", \"90 days\" or \"12h\"{or}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_out_or_in_short() {
+        for (text, seconds) in [
+            ("2 years", 2 * 365 * 86_400),
+            ("1 year", 365 * 86_400),
+            ("3 months", 90 * 86_400),
+            ("1 week", 7 * 86_400),
+            ("12h", 43_200),
+            ("7d", 7 * 86_400),
+        ] {
+            assert_eq!(KeptFor::try_from(text.to_owned()), Ok(KeptFor(Keep::Seconds(seconds))));
+            let again = KeptFor(Keep::Seconds(seconds)).to_string();
+            assert_eq!(KeptFor::try_from(again), Ok(KeptFor(Keep::Seconds(seconds))));
+        }
+        assert_eq!(KeptFor::try_from("forever".to_owned()), Ok(KeptFor(Keep::Forever)));
+        for text in ["", "2", "2 parsecs", "years", "900 years", "-1 day"] {
+            assert!(KeptFor::try_from(text.to_owned()).unwrap_err().contains("\"forever\""), "{text}");
+        }
+        assert!(LetGoAfter::try_from("forever".to_owned()).is_err());
+    }
+}
