@@ -19,6 +19,7 @@ use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::scrubbing::{self, Scrubbing};
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{InstanceName, InstanceOptions, ReplacementRule, Result};
@@ -75,6 +76,8 @@ pub struct CacheOptions {
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
     pub audit: AuditKeep,
+    /// In how much time all blobs are read again, over and over; `None`: never.
+    pub scrub: Option<Duration>,
 }
 
 /// What a server has that nobody configured, but for the audit log; the data directory is always to be given.
@@ -92,6 +95,7 @@ impl Default for CacheOptions {
             replacement: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
+            scrub: None,
         }
     }
 }
@@ -160,6 +164,12 @@ pub struct Figures {
     pub lease_set_seconds: u64,
     /// Whether an upload was refused for want of room within the last minute.
     pub is_full: bool,
+    /// Bytes of blobs that were read again since the start, beside serving, and bad records found so.
+    pub scrubbed_bytes: u64,
+    /// See `scrubbed_bytes`.
+    pub scrubbed_bad: u64,
+    /// When all were last read through, in Unix seconds; 0 if never since the start.
+    pub scrubbed_all: u64,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
 }
@@ -183,8 +193,11 @@ pub(crate) struct Inner {
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
-    pub maintenance: Mutex<Option<(Maintenance, letting_go::Task)>>,
+    pub maintenance: Mutex<Option<(Maintenance, letting_go::Task, Option<scrubbing::Task>)>>,
     pub letting_go: LettingGo,
+    pub scrubbing: Scrubbing,
+    /// Held by the one who checks everything.
+    pub checking: Mutex<()>,
     pub let_go_names: LetGoNames,
     pub look_up_time: Duration,
     pub walks: Walks,
@@ -254,6 +267,9 @@ impl Cache {
             lease_seconds: lease.as_secs(),
             lease_set_seconds: set.as_secs(),
             is_full: self.inner.blobs.is_refusing(),
+            scrubbed_bytes: self.inner.scrubbing.bytes.load(Ordering::Relaxed),
+            scrubbed_bad: self.inner.scrubbing.bad.load(Ordering::Relaxed),
+            scrubbed_all: self.inner.scrubbing.last_pass.load(Ordering::Relaxed),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
     }
@@ -279,7 +295,10 @@ impl Cache {
         // Or whatever is still to be written would wait for it.
         self.inner.catalog.break_off();
         let maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((maintenance, letting_go)) = maintenance {
+        if let Some((maintenance, letting_go, scrubbing)) = maintenance {
+            if let Some(scrubbing) = scrubbing {
+                scrubbing.stop().await;
+            }
             self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
             letting_go.stop().await;
             maintenance.stop().await;

@@ -254,7 +254,11 @@ impl Inner {
             return Dropped::default();
         }
         let uses = self.gate.uses();
-        if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
+        let mut committed = self.catalog.commit_waterline(waterline, uses.clone()).await;
+        if matches!(committed, Err(Error::NoSpace { .. })) && self.give_up_ballast().await {
+            committed = self.catalog.commit_waterline(waterline, uses.clone()).await;
+        }
+        if let Err(error) = committed {
             now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
             return Dropped::default();
         }
@@ -277,6 +281,12 @@ impl Inner {
             "let go of what was used least recently"
         );
         dropped
+    }
+
+    /// Gives the ballast up if the file system is full; false if that makes no room.
+    async fn give_up_ballast(self: &Arc<Self>) -> bool {
+        let inner = Arc::clone(self);
+        tokio::task::spawn_blocking(move || inner.blobs.give_up_ballast()).await.unwrap_or(false)
     }
 
     /// Forgets the rows of names below the waterline, a few portions at a time.

@@ -21,6 +21,7 @@ use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::scrubbing::{self, Scrubbing};
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{Cache, CacheOptions, MaxSize, OpenError, Opened};
@@ -46,12 +47,14 @@ impl Cache {
         options: CacheOptions,
         disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
+        let scrub = options.scrub;
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
         let maintenance = Maintenance::start(Arc::clone(inner));
         let letting_go = letting_go::Task::start(Arc::clone(inner));
+        let scrubbing = scrub.map(|pass| scrubbing::Task::start(Arc::clone(inner), pass));
         if let Ok(mut place) = inner.maintenance.lock() {
-            *place = Some((maintenance, letting_go));
+            *place = Some((maintenance, letting_go, scrubbing));
         }
         let (cache, opened) = (Self { inner: Arc::clone(inner) }, begun.opened.clone());
         if !opened.clean {
@@ -94,6 +97,7 @@ fn open_blocking(
 ) -> Result<Begun, OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
+    Blobs::make_room_to_start(&*disk);
     let limit = limit(options, &disk).map_err(open_error)?;
     let auditor = auditor(options, limit, &disk).map_err(open_error)?;
     let witness = auditor.clone().map(|auditor| auditor as Arc<dyn Witness>);
@@ -157,6 +161,8 @@ fn open_blocking(
         replacement: ReplacementRules(options.replacement.clone()),
         levels_are_true: AtomicBool::new(clean),
         letting_go: LettingGo::new(catalog_started.waterline),
+        scrubbing: Scrubbing::default(),
+        checking: Mutex::default(),
         let_go_names: LetGoNames::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
@@ -230,7 +236,7 @@ fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64>
             return;
         }
         match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
-            Ok(()) => walked += 1,
+            Ok(_) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }
     })?;
@@ -241,14 +247,12 @@ fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenErro
     OpenError::Other(error.into())
 }
 
-fn open_error(error: StoreError) -> OpenError {
+pub(crate) fn open_error(error: StoreError) -> OpenError {
     match error {
         StoreError::InUse { pid } => OpenError::InUse { pid },
         StoreError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
         StoreError::NotWritable(source) => OpenError::NotWritable(source),
-        StoreError::NoSpace { used, limit } => OpenError::TooSmall(format!(
-            "there is no room for a cache: {used} of {limit} bytes are in use, give it a larger max-size or volume"
-        )),
+        StoreError::NoSpace { used, limit, .. } => OpenError::Full { used, limit },
         error => other(error),
     }
 }

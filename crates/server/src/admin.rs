@@ -4,12 +4,14 @@
 //! administration socket and on listeners that allow administration, and nowhere else.
 
 mod about;
+pub(crate) mod check;
 
 use std::sync::Arc;
 
 use millpond_cache::{Cache, Error};
 use millpond_proto::admin::admin_server;
-use millpond_proto::admin::{GetStatusRequest, ServerStatus};
+use millpond_proto::admin::{CheckAnswer, CheckRequest, GetStatusRequest, ServerStatus};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use self::about::{About, Listening};
@@ -40,5 +42,13 @@ impl admin_server::Admin for Admin {
         let figures = tokio::task::spawn_blocking(move || cache.status(&permit)).await;
         let figures = figures.map_err(|error| status::failed(Error::internal(error), caller.request))?;
         Ok(Response::new(self.about.status(figures)))
+    }
+
+    type CheckStream = ReceiverStream<Result<CheckAnswer, Status>>;
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        Ok(Response::new(check::run(Arc::clone(&self.cache), permit, caller.request)))
     }
 }

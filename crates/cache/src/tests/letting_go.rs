@@ -17,10 +17,11 @@ use millpond_store::disk::MemoryDisk;
 
 use super::*;
 use crate::letting_go::Progress;
+pub(super) use run::Random;
 use run::{LEASE, Run, open};
 
 /// What follows from the environment, or else the usual.
-fn number(variable: &str, usual: u64) -> u64 {
+pub(super) fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }
 

@@ -5,13 +5,15 @@ use millpond_cache::{InstanceName, Rights};
 
 use super::{
     Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Limit, Listener, MAX_SIZE_LEAST, Place,
-    REQUEST_MEMORY_LEAST, Settings, Socket, usage,
+    REQUEST_MEMORY_LEAST, Scrub, Settings, Socket, usage,
 };
 use crate::exit::Failure;
 use crate::span::Span;
 
 /// What is looked up can be promised for so long at most.
 const LEASE_MOST: Span = Span { seconds: 7 * 24 * 3600 };
+/// Everything is read again in so much time at the least.
+const SCRUB_LEAST: Span = Span { seconds: 60 };
 /// What to do about something given twice.
 const TAKE_OUT: &str = "take one of the two out";
 /// What stands before the names of users who come by the administration socket.
@@ -46,6 +48,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {
         let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
         return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
+    }
+    if let Scrub::Each(span) = settings.scrub.value
+        && span < SCRUB_LEAST
+    {
+        let sentence = format!("{}: {span} is too short a time to read everything in", settings.scrub.place);
+        return Err(usage(sentence, format!("give {SCRUB_LEAST} or more, or \"off\"")));
     }
     if settings.lease.value > LEASE_MOST {
         let sentence = format!("{}: a lease of {} is too long", settings.lease.place, settings.lease.value);

@@ -16,6 +16,7 @@ use super::lists::{Networks, Patterns};
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::rights::{Allowed, Denied};
+use super::scrub::Scrub;
 use super::socket::Socket;
 use super::{flags, issuer, keys, usage};
 use crate::exit::Failure;
@@ -127,6 +128,8 @@ pub(crate) struct Store {
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.
     pub(crate) read_only: Option<Spanned<bool>>,
+    /// In how much time all blobs are read again.
+    pub(crate) scrub: Option<Spanned<Scrub>>,
 }
 
 /// `[[listener]]`

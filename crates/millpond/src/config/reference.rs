@@ -136,6 +136,15 @@ const STORE: Section = Section {
             variable: "MILLPOND__STORE__READ_ONLY",
             ..KEY
         },
+        Key {
+            name: "scrub",
+            value: "\"14d\"",
+            text: "In how much time all blobs are read again and compared with their hashes, over and over, the newest first \
+                   after a start; never with \"off\". What is bad is missing from then on, and the next push heals it. At \
+                   least a minute; it reads 256 KiB/s at least.",
+            variable: "MILLPOND__STORE__SCRUB",
+            ..KEY
+        },
     ],
 };
 
