@@ -77,6 +77,11 @@ fn ask(flags: &AskFlags, report: &mut Report) -> Result<CheckTotals, Failure> {
 
 /// Opens the data directory here.
 fn offline(settings: &Settings, repair: bool, report: &mut Report) -> Result<CheckTotals, Failure> {
+    let data = &settings.data.value;
+    if !data.is_dir() {
+        let sentence = format!("there is no data directory {}", data.display());
+        return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
+    }
     let options = CacheOptions {
         keep_free: settings.keep_free.as_ref().map(|size| size.value.0),
         ..CacheOptions::to_check(
@@ -134,7 +139,7 @@ impl Report {
             }
             Answer::Bad(BadRecord { digest, pack, offset, what }) => {
                 let blob = if digest.is_empty() { "a blob" } else { &digest };
-                let line = format!("bad: {blob} at byte {offset} of pack {pack:08x}: {what}");
+                let line = format!("bad: {blob}: {what}");
                 self.bad
                     .push(json!({ "digest": said(&digest), "pack": pack, "offset": offset, "what": what }));
                 line

@@ -91,7 +91,7 @@ fn modified(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with("lock") {
+            } else if path.is_file() && !path.ends_with("lock") {
                 files.push((path.clone(), fs::read(path).unwrap()));
             }
         }
