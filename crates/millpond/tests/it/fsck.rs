@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -60,10 +61,10 @@ impl Pushed {
         let packs: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         let part = &self.shared.content[100..150];
         for pack in packs {
-            let mut bytes = fs::read(&pack).unwrap();
+            let bytes = fs::read(&pack).unwrap();
             if let Some(at) = bytes.windows(part.len()).position(|window| window == part) {
-                bytes[at] ^= 4;
-                fs::write(pack, bytes).unwrap();
+                let file = fs::File::options().write(true).open(pack).unwrap();
+                file.write_all_at(&[bytes[at] ^ 4], at as u64).unwrap();
                 return;
             }
         }
@@ -141,7 +142,11 @@ fn fsck_of_what_nobody_serves_finds_and_changes_nothing_until_it_repairs() {
 #[test]
 fn fsck_of_a_server_that_runs_finds_what_is_bad_and_the_next_push_heals_it() {
     let runtime = Runtime::new().unwrap();
-    let mut server = Server::start_with(&["--max-size", "60MB"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("millpond.toml");
+    // Or that finds it first.
+    fs::write(&file, "[store]\nscrub = \"off\"\n").unwrap();
+    let mut server = Server::start_with(&["--max-size", "60MB", "--config", file.to_str().unwrap()]);
     let pushed = Pushed::new(&mut seeded("fsck beside serving"));
     pushed.push(&runtime, &server);
     server.stop();
