@@ -220,6 +220,10 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
     let authority = absolute(&settings.keys.value.join("ca.crt"));
     let name = keys.as_ref().and_then(|keys| keys.names.first());
+    let issuers = settings.issuers.iter().map(|issuer| format!("issuer {}", issuer.name.value.0));
+    let authorities =
+        settings.authorities.iter().map(|authority| format!("authority {}", authority.name.value));
+    let vouching: Vec<_> = issuers.chain(authorities).collect();
     let greeting = Greeting {
         data: &data,
         used,
@@ -232,6 +236,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         metrics,
         host: &system.nodename().to_string_lossy(),
         certified: name.map(|name| (name.as_str(), authority.as_path())),
+        vouching: &vouching,
     };
     // Nobody has to be reading for the server to serve.
     let _ = io::stderr().write_all(greeting.to_string().as_bytes());

@@ -30,9 +30,14 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(Given { value: Limit::Bytes(size), place }) = &settings.max_size
         && *size < MAX_SIZE_LEAST
     {
+        let share = if (1..=100).contains(&size.0) {
+            format!(", or write \"{}%\" for a share of the file system", size.0)
+        } else {
+            String::new()
+        };
         return Err(usage(
             format!("{place}: a volume of at most {size} ({} bytes) is too small to work", size.0),
-            format!("give at least {MAX_SIZE_LEAST}"),
+            format!("give at least {MAX_SIZE_LEAST}{share}"),
         ));
     }
     if let Some(size) = settings.request_memory.as_ref().filter(|size| size.value < REQUEST_MEMORY_LEAST) {
