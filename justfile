@@ -13,9 +13,10 @@ quick:
 test *words:
     scripts/test {{words}}
 
-# Hours: thousands of kills and hundreds of power cuts; the figures they print belong into docs/batteries.md
-night kills="3000" cuts="300":
-    MILLPOND_KILLS={{kills}} MILLPOND_CUTS={{cuts}} scripts/test kill_battery power_cut_battery -- \
+# Hours: thousands of kills and of flipped bits, hundreds of power cuts; what they print belongs into docs/batteries.md
+night kills="3000" cuts="300" flips="5000":
+    MILLPOND_KILLS={{kills}} MILLPOND_KILLS_LETTING_GO={{kills}} MILLPOND_CUTS={{cuts}} MILLPOND_FLIPS={{flips}} \
+        scripts/test kill_battery power_cut_battery kills_in_the_midst_of_letting_go single_faults full_disk_at_each_call -- \
         --release --profile night --no-capture
 
 # The benchmarks of the hot pieces, measured; words select some

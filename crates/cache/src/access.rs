@@ -122,7 +122,7 @@ pub struct Access {
 enum Who {
     Anonymous,
     Known(Arc<Identity>),
-    Refused(Arc<str>),
+    Refused { reason: Arc<str>, name: Option<Arc<str>> },
 }
 
 /// Proof that a client may do something in an instance.
@@ -146,16 +146,25 @@ impl Access {
         Self { bounds, who: Who::Known(identity) }
     }
 
-    /// Of a client whose credential was refused, for this reason: it may do nothing, not even what everybody may.
-    pub fn refused(bounds: Bounds, reason: impl Into<Arc<str>>) -> Self {
-        Self { bounds, who: Who::Refused(reason.into()) }
+    /// Of a client whose credential was refused, for this reason: it may do nothing, not even what everybody may. The name is
+    /// that of the identity that the credential was issued to, where that is beyond doubt.
+    pub fn refused(bounds: Bounds, reason: impl Into<Arc<str>>, name: Option<&str>) -> Self {
+        Self { bounds, who: Who::Refused { reason: reason.into(), name: name.map(Arc::from) } }
+    }
+
+    /// Whose credential was shown that does not hold any more, where that is beyond doubt.
+    pub fn refused_name(&self) -> Option<&str> {
+        match &self.who {
+            Who::Refused { name, .. } => name.as_deref(),
+            Who::Known(_) | Who::Anonymous => None,
+        }
     }
 
     /// The name of the identity; empty for an anonymous client.
     pub fn identity(&self) -> &str {
         match &self.who {
             Who::Known(identity) => &identity.name,
-            Who::Anonymous | Who::Refused(_) => "",
+            Who::Anonymous | Who::Refused { .. } => "",
         }
     }
 
@@ -204,7 +213,7 @@ impl Access {
         }
         let identity = match &self.who {
             Who::Known(identity) if self.bounds.anonymous < wanted => Some(Arc::clone(identity)),
-            Who::Known(_) | Who::Anonymous | Who::Refused(_) => None,
+            Who::Known(_) | Who::Anonymous | Who::Refused { .. } => None,
         };
         Ok(Permit { instance, client: client.clone(), identity, right: PhantomData })
     }
@@ -212,7 +221,7 @@ impl Access {
     /// The most that the listener and those grants allow that are asked for.
     fn most(&self, asked_for: impl Fn(&Grant) -> bool) -> Rights {
         let own = match &self.who {
-            Who::Refused(_) => Rights::Nothing,
+            Who::Refused { .. } => Rights::Nothing,
             Who::Anonymous => self.bounds.anonymous,
             Who::Known(identity) => {
                 let grants = identity.grants.iter().filter(|grant| asked_for(grant));
@@ -230,7 +239,7 @@ impl Access {
             Rights::Admin => return self.refusal_to_administer(),
         };
         match &self.who {
-            Who::Refused(reason) => Error::Unauthenticated(reason.to_string()),
+            Who::Refused { reason, .. } => Error::Unauthenticated(reason.to_string()),
             _ if self.bounds.most == Rights::Pull => Error::Denied(
                 "this address serves pulls only: take `push: true` off this remote, or use the address for pushing"
                     .into(),
@@ -255,7 +264,7 @@ impl Access {
 
     fn refusal_to_administer(&self) -> Error {
         match &self.who {
-            Who::Refused(reason) => Error::Unauthenticated(reason.to_string()),
+            Who::Refused { reason, .. } => Error::Unauthenticated(reason.to_string()),
             Who::Anonymous => Error::Unauthenticated(
                 "administration needs a credential here: show a certificate or token that was issued with --admin"
                     .into(),

@@ -87,6 +87,8 @@ impl BadRecords {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use millpond_store::Held;
+
     use super::*;
 
     /// What the catalog has, with room for so many.
@@ -101,7 +103,7 @@ mod tests {
                     taken.push(damage);
                     Ok(())
                 }
-                room => Err(Error::NoSpace { used: 0, limit: room as u64 }),
+                room => Err(Error::NoSpace { held: Held::Names, used: 0, limit: room as u64 }),
             }
         };
         (BadRecords::new(Arc::default(), Box::new(remember)), has)

@@ -21,6 +21,7 @@ use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::relevel::{self, Relevels};
 use crate::retention::Retention;
+use crate::scrubbing::{self, Scrubbing};
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{InstanceName, InstanceOptions, ReplacementRule, Result, RetentionRule};
@@ -79,6 +80,8 @@ pub struct CacheOptions {
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
     pub audit: AuditKeep,
+    /// In how much time all blobs are read again, over and over; `None`: never.
+    pub scrub: Option<Duration>,
 }
 
 /// What a server has that nobody configured, but for the audit log; the data directory is always to be given.
@@ -97,6 +100,7 @@ impl Default for CacheOptions {
             retention: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
+            scrub: None,
         }
     }
 }
@@ -165,6 +169,12 @@ pub struct Figures {
     pub lease_set_seconds: u64,
     /// Whether an upload was refused for want of room within the last minute.
     pub is_full: bool,
+    /// Bytes of blobs that were read again since the start, beside serving, and bad records found so.
+    pub scrubbed_bytes: u64,
+    /// See `scrubbed_bytes`.
+    pub scrubbed_bad: u64,
+    /// When all were last read through, in Unix seconds; 0 if never since the start.
+    pub scrubbed_all: u64,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
 }
@@ -190,6 +200,9 @@ pub(crate) struct Inner {
     pub bad_records: Arc<BadRecords>,
     pub background: Mutex<Option<Background>>,
     pub letting_go: LettingGo,
+    pub scrubbing: Scrubbing,
+    /// Held by the one who checks everything.
+    pub checking: Mutex<()>,
     pub let_go_names: LetGoNames,
     pub look_up_time: Duration,
     pub walks: Walks,
@@ -213,6 +226,7 @@ pub(crate) struct Background {
     pub maintenance: Maintenance,
     pub letting_go: letting_go::Task,
     pub relevel: relevel::Task,
+    pub scrubbing: Option<scrubbing::Task>,
 }
 
 impl Inner {
@@ -272,6 +286,9 @@ impl Cache {
             lease_seconds: lease.as_secs(),
             lease_set_seconds: set.as_secs(),
             is_full: self.inner.blobs.is_refusing(),
+            scrubbed_bytes: self.inner.scrubbing.bytes.load(Ordering::Relaxed),
+            scrubbed_bad: self.inner.scrubbing.bad.load(Ordering::Relaxed),
+            scrubbed_all: self.inner.scrubbing.last_pass.load(Ordering::Relaxed),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
     }
@@ -298,7 +315,10 @@ impl Cache {
         self.inner.catalog.break_off();
         self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
         let background = self.inner.background.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Background { maintenance, letting_go, relevel }) = background {
+        if let Some(Background { maintenance, letting_go, relevel, scrubbing }) = background {
+            if let Some(scrubbing) = scrubbing {
+                scrubbing.stop().await;
+            }
             relevel.stop().await;
             letting_go.stop().await;
             maintenance.stop().await;

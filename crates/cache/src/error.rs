@@ -1,6 +1,6 @@
 //! What can go wrong in the domain: one kind for each thing a client should do next.
 
-use millpond_store::Digest;
+use millpond_store::{Digest, Held};
 
 /// A result of the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,10 +32,10 @@ pub enum Error {
     #[error("{0}")]
     OutOfRange(String),
     /// No room for what came in.
-    #[error(
-        "the cache is full, {used} of {limit} bytes are in use: raise max-size or free space on its volume"
-    )]
+    #[error("{}, {used} of {limit} bytes are in use: {}", held.words(), remedy(*held))]
     NoSpace {
+        /// What holds it.
+        held: Held,
         /// Bytes in use, reservations included.
         used: u64,
         /// Bytes that may be in use.
@@ -83,6 +83,17 @@ impl Error {
     }
 }
 
+/// What an operator can do about lack of room.
+fn remedy(held: Held) -> &'static str {
+    match held {
+        Held::Limit | Held::Names => "raise max-size or free space on its volume",
+        Held::Lease => "raise max-size, or set a shorter lease",
+        Held::Uploads => "send fewer at a time, or raise max-size",
+        Held::KeptFree => "make room on it, or leave less by keep-free",
+        Held::FileSystem => "make room on it",
+    }
+}
+
 fn list(digests: &[Digest]) -> String {
     digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -94,7 +105,7 @@ impl From<millpond_store::Error> for Error {
             Store::Missing => Self::NotFound("the blob".into()),
             Store::Mismatch(what) => Self::Invalid(format!("the content does not match its digest: {what}")),
             Store::TooLarge { size, limit } => Self::TooLarge { size, limit },
-            Store::NoSpace { used, limit } => Self::NoSpace { used, limit },
+            Store::NoSpace { held, used, limit } => Self::NoSpace { held, used, limit },
             Store::Poisoned(_) => Self::Poisoned,
             Store::Busy(what) => Self::Busy(what),
             other => Self::internal(other),
@@ -125,9 +136,14 @@ pub enum OpenError {
     /// An option is malformed.
     #[error("{0}")]
     Invalid(String),
-    /// The limit or the volume is too small.
-    #[error("{0}")]
-    TooSmall(String),
+    /// The file system has no room for the little that a start writes.
+    #[error("the file system is full, {used} of {limit} bytes are in use")]
+    Full {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes that it has.
+        limit: u64,
+    },
     /// Anything else.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

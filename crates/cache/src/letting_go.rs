@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond_store::blobs::Dropped;
-use millpond_store::{Error, Level, now_and_then};
+use millpond_store::{Error, Held, Level, now_and_then};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -201,8 +201,12 @@ impl Inner {
     /// Why an upload is refused.
     pub(crate) fn refusal(&self, error: Error) -> crate::Error {
         match error {
-            Error::NoSpace { used, limit } => match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
-                0 => crate::Error::NoSpace { used, limit },
+            Error::NoSpace { held: held @ (Held::Limit | Held::Lease), used, limit } => match self
+                .letting_go
+                .kept_bytes
+                .load(Ordering::Relaxed)
+            {
+                0 => crate::Error::NoSpace { held, used, limit },
                 kept => crate::Error::FullOfKept { used, limit, kept, rules: self.retention.that_keep() },
             },
             error => error.into(),
@@ -290,7 +294,11 @@ impl Inner {
         let (waterline, committed) = (self.blobs.waterline(), self.letting_go.committed());
         if waterline > committed {
             let uses = self.gate.uses();
-            if let Err(error) = self.catalog.commit_waterline(waterline, uses.clone()).await {
+            let mut committed = self.catalog.commit_waterline(waterline, uses.clone()).await;
+            if matches!(committed, Err(Error::NoSpace { .. })) && self.give_up_ballast().await {
+                committed = self.catalog.commit_waterline(waterline, uses.clone()).await;
+            }
+            if let Err(error) = committed {
                 now_and_then!(warn, %error, "nothing can be let go: the catalog takes in no waterline");
                 self.letting_go.swept.fetch_or(swept, Ordering::AcqRel);
                 return Dropped::default();
@@ -320,6 +328,12 @@ impl Inner {
             "let go of what was used least recently"
         );
         dropped
+    }
+
+    /// Gives the ballast up if the file system is full; false if that makes no room.
+    async fn give_up_ballast(self: &Arc<Self>) -> bool {
+        let inner = Arc::clone(self);
+        tokio::task::spawn_blocking(move || inner.blobs.give_up_ballast()).await.unwrap_or(false)
     }
 
     /// Forgets the rows of names below the waterline, a few portions at a time.

@@ -11,6 +11,7 @@ mod audit;
 mod bad_records;
 mod blobs;
 mod cache;
+mod check;
 mod closure;
 mod counters;
 mod error;
@@ -28,6 +29,7 @@ mod pattern;
 mod publish;
 mod relevel;
 mod retention;
+mod scrubbing;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -40,13 +42,15 @@ pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, referen
 pub use audit::{AuditKeep, write_down_apart};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
+pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::audit::{
     Deed, Entry as AuditEntry, FOLDER as AUDIT_FOLDER, Verified, entries as audit_entries,
     verify as verify_audit,
 };
-pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Level, Throttle, now_and_then};
+pub use millpond_store::blobs::BadRecord;
+pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Held, Level, Throttle, now_and_then};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;
 pub use relevel::Releveled;

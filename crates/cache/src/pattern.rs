@@ -36,6 +36,11 @@ impl Pattern {
         }
         rest.ends_with(last)
     }
+
+    /// As [`Self::matches`], for host names, which are the same in upper and lower case.
+    pub fn matches_host(&self, host: &str) -> bool {
+        Self(self.0.to_ascii_lowercase()).matches(&host.to_ascii_lowercase())
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -47,6 +52,13 @@ impl fmt::Display for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_names_match_in_either_case() {
+        let pattern = Pattern::new("*.Build.example.org").unwrap();
+        assert!(pattern.matches_host("CI-1.build.Example.org") && !pattern.matches("ci-1.build.example.org"));
+        assert!(!pattern.matches_host("ci-1.example.org"));
+    }
 
     fn matches(pattern: &str, text: &str) -> bool {
         Pattern::new(pattern).unwrap().matches(text)

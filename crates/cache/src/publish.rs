@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millpond_store::catalog::{NewValue, State, Target, Value};
-use millpond_store::{Level, now_and_then};
+use millpond_store::{Held, Level, now_and_then};
 
 use crate::access::Allowed;
 use crate::cache::Inner;
@@ -155,7 +155,10 @@ impl Inner {
         let bytes = (row * publication.names.len() * 3) as u64;
         let limit = self.limit_bytes / 100 * NAMES_PERCENT_MAX;
         let used = self.names_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used > limit { Err(Error::NoSpace { used, limit }) } else { Ok(()) }
+        if used > limit {
+            return Err(Error::NoSpace { held: Held::Names, used, limit });
+        }
+        Ok(self.blobs.check_room_for_rows()?)
     }
 
     /// A tree that was raised to this or later needs no walk to `to`: unless something is to be kept, whatever the

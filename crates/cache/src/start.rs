@@ -23,6 +23,7 @@ use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::relevel::{self, Relevels};
 use crate::retention::Retention;
+use crate::scrubbing::{self, Scrubbing};
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{Cache, CacheOptions, MaxSize, OpenError, Opened};
@@ -48,12 +49,14 @@ impl Cache {
         options: CacheOptions,
         disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
+        let scrub = options.scrub;
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
         let background = Background {
             maintenance: Maintenance::start(Arc::clone(inner)),
             letting_go: letting_go::Task::start(Arc::clone(inner)),
             relevel: relevel::Task::start(Arc::clone(inner)),
+            scrubbing: scrub.map(|pass| scrubbing::Task::start(Arc::clone(inner), pass)),
         };
         if let Ok(mut place) = inner.background.lock() {
             *place = Some(background);
@@ -99,6 +102,7 @@ fn open_blocking(
 ) -> Result<Begun, OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
+    Blobs::make_room_to_start(&*disk);
     let limit = limit(options, &disk).map_err(open_error)?;
     let auditor = auditor(options, limit, &disk).map_err(open_error)?;
     let witness = auditor.clone().map(|auditor| auditor as Arc<dyn Witness>);
@@ -165,6 +169,8 @@ fn open_blocking(
         relevels: Relevels::default(),
         levels_are_true: AtomicBool::new(clean),
         letting_go: LettingGo::new(catalog_started.waterline),
+        scrubbing: Scrubbing::default(),
+        checking: Mutex::default(),
         let_go_names: LetGoNames::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
@@ -238,7 +244,7 @@ fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64>
             return;
         }
         match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
-            Ok(()) => walked += 1,
+            Ok(_) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }
     })?;
@@ -249,14 +255,12 @@ fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenErro
     OpenError::Other(error.into())
 }
 
-fn open_error(error: StoreError) -> OpenError {
+pub(crate) fn open_error(error: StoreError) -> OpenError {
     match error {
         StoreError::InUse { pid } => OpenError::InUse { pid },
         StoreError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
         StoreError::NotWritable(source) => OpenError::NotWritable(source),
-        StoreError::NoSpace { used, limit } => OpenError::TooSmall(format!(
-            "there is no room for a cache: {used} of {limit} bytes are in use, give it a larger max-size or volume"
-        )),
+        StoreError::NoSpace { used, limit, .. } => OpenError::Full { used, limit },
         error => other(error),
     }
 }

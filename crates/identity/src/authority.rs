@@ -96,7 +96,7 @@ impl Authority {
         // Where there are host names, an authority that may issue some alone is held to these, and not to the common name.
         let meant = |subject: &Pattern| match &common_name {
             Some(name) if hosts.is_empty() => subject.matches(name),
-            _ => hosts.iter().any(|host| subject.matches(host)),
+            _ => hosts.iter().any(|host| subject.matches_host(host)),
         };
         if !subjects.is_empty() && !subjects.iter().any(meant) {
             return Err(Refused::Unknown);

@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
 use crate::certificate::{self, Certificate};
-use crate::{AuthorityTerms, Error, Fingerprint, Keys, Recall, Refused, Register, token};
+use crate::{AuthorityTerms, Declined, Error, Fingerprint, Keys, Recall, Refused, Register, token};
 
 /// A snapshot of everybody who is known.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ impl Identities {
     /// Whose the first of these certificates in DER is, at this time in Unix seconds: that the client holds its key is for
     /// the handshake to prove. Exactly this one is looked for, whoever signed it; if it is not known here, the authorities
     /// are asked, for whom the others may be between it and them.
-    pub fn certificate(&self, chain: &[impl AsRef<[u8]>], now: u64) -> Result<Arc<Identity>, Refused> {
+    pub fn certificate(&self, chain: &[impl AsRef<[u8]>], now: u64) -> Result<Arc<Identity>, Declined> {
         let (own, between) = chain.split_first().ok_or(Refused::Unknown)?;
         let own = own.as_ref();
         if let Some(holder) = self.certificates.get(&Fingerprint::of(own)) {
@@ -91,24 +91,24 @@ impl Identities {
         for authority in &self.authorities {
             match authority.identity(own, &between, now) {
                 Ok((identity, issued)) if self.is_revoked(&identity.name, Some(issued)) => {
-                    return Err(Refused::Revoked);
+                    return Err(Declined { why: Refused::Revoked, name: Some(identity.name.clone()) });
                 }
                 Ok((identity, _)) => return Ok(identity),
                 // Another one might not have been told.
-                Err(Refused::Revoked) => return Err(Refused::Revoked),
+                Err(Refused::Revoked) => return Err(Refused::Revoked.into()),
                 Err(Refused::Unknown) => {}
                 Err(reason) => refused = reason,
             }
         }
-        Err(refused)
+        Err(refused.into())
     }
 
     /// Whose this token is, at this time in Unix seconds.
-    pub fn token(&self, presented: &str, now: u64) -> Result<Arc<Identity>, Refused> {
+    pub fn token(&self, presented: &str, now: u64) -> Result<Arc<Identity>, Declined> {
         let parts = token::parts(presented).ok_or(Refused::Malformed)?;
         match self.tokens.get(parts.id) {
             Some((sha256, holder)) if sha256.is_same(&parts.sha256) => holder.at(now),
-            _ => Err(Refused::Unknown),
+            _ => Err(Refused::Unknown.into()),
         }
     }
 
@@ -182,16 +182,17 @@ impl Holder {
         }
     }
 
-    fn at(&self, now: u64) -> Result<Arc<Identity>, Refused> {
-        if self.revoked {
-            Err(Refused::Revoked)
+    fn at(&self, now: u64) -> Result<Arc<Identity>, Declined> {
+        let why = if self.revoked {
+            Refused::Revoked
         } else if now < self.not_before {
-            Err(Refused::NotYetValid)
+            Refused::NotYetValid
         } else if now > self.not_after {
-            Err(Refused::Expired { since: self.not_after })
+            Refused::Expired { since: self.not_after }
         } else {
-            Ok(Arc::clone(&self.identity))
-        }
+            return Ok(Arc::clone(&self.identity));
+        };
+        Err(Declined { why, name: Some(self.identity.name.clone()) })
     }
 
     fn may_also(&mut self, grant: &Grant) {

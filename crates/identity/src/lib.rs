@@ -28,7 +28,7 @@ pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use identities::{Credential, Expiring, Identities};
 pub use paths::Keys;
-pub use refused::{Refused, day};
+pub use refused::{Declined, Refused, day};
 pub use register::{CertificateEntry, Recall, Register, TokenEntry};
 pub use revoke::{is_of_an_issuer, recall, revoke_certificates, revoke_tokens};
 pub use server_keys::{ServerKeys, last_second};

@@ -22,6 +22,27 @@ pub enum Refused {
     Malformed,
 }
 
+/// A credential that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// Why.
+    pub why: Refused,
+    /// Whose it was, where that is beyond doubt.
+    pub name: Option<String>,
+}
+
+impl From<Refused> for Declined {
+    fn from(why: Refused) -> Self {
+        Self { why, name: None }
+    }
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(to)
+    }
+}
+
 /// The day of a time in Unix seconds, as in 2026-11-24 (UTC).
 pub fn day(unix_seconds: u64) -> String {
     let time =

@@ -68,6 +68,11 @@ impl Failure {
         &self.sentence
     }
 
+    /// Whether it ends with this code.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code
+    }
+
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code as u8)

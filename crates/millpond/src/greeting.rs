@@ -38,6 +38,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) host: &'a str,
     /// What clients know the server by, if it was made here: the name in the certificate, and the CA's own, absolute.
     pub(crate) certified: Option<(&'a str, &'a Path)>,
+    /// Issuers and authorities who vouch for clients.
+    pub(crate) vouching: &'a [String],
 }
 
 /// An address where clients are served.
@@ -84,6 +86,9 @@ impl Display for Greeting<'_> {
             writeln!(to, "metrics: http://{metrics}/metrics")?;
         }
         self.write_rights(to)?;
+        if !self.vouching.is_empty() {
+            writeln!(to, "known are also those for whom these vouch: {}", self.vouching.join(", "))?;
+        }
         if let Some(first) = self.listeners.first() {
             self.write_yaml(to, first)?;
         }
@@ -248,6 +253,7 @@ mod tests {
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
             host: "millhouse",
             certified: None,
+            vouching: &[],
         }
         .to_string()
     }
@@ -288,9 +294,11 @@ mod tests {
             metrics: None,
             host: "millhouse",
             certified: Some(("cache.example.org", Path::new("/srv/keys/ca.crt"))),
+            vouching: &["issuer gitlab".into(), "authority corp".into()],
         }
         .to_string();
         for line in [
+            "known are also those for whom these vouch: issuer gitlab, authority corp",
             "127.0.0.1:1 (TLS): everybody may pull, and nobody push",
             "127.0.0.1:2 (TLS): holders of keys and tokens may pull and push",
             "  - url: https://cache.example.org:1",

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{Code, Failure};
 
@@ -20,7 +21,7 @@ pub(crate) fn start() -> Result<(), Failure> {
     // Empty is how files for services and containers leave a variable out.
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.trim().is_empty());
     let directives = given.unwrap_or_else(|| "info".into());
-    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+    let filter = filter(&directives).map_err(|error| {
         Failure::new(
             Code::Usage,
             format!("{VARIABLE}=\"{directives}\" is no log filter: {error}"),
@@ -34,4 +35,32 @@ pub(crate) fn start() -> Result<(), Failure> {
         .with_ansi(wants_colour && stderr().is_terminal())
         .init();
     Ok(())
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    // A word by itself would be a target, and with it alone nothing else would be logged: a level was meant.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_ours = |word: &str| word.starts_with(env!("CARGO_PKG_NAME"));
+    let mut words = directives.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    if let Some(word) = words.find(|word| !word.is_empty() && !is_level(word) && !is_ours(word)) {
+        return Err(format!("\"{word}\" is no level"));
+    }
+    EnvFilter::try_new(directives).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_lists_are_filters_and_other_words_are_not() {
+        for good in
+            ["info", "WARN", "off", "info,millpond_store=debug", "warn,h2=trace", "millpond_cache", "info,"]
+        {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["verbose", "info,chatty", "millpond_store=loud", "info,=,"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -57,7 +57,8 @@ impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = self.seconds;
         for (name, seconds) in UNITS {
-            if left >= seconds {
+            // Nobody thinks of 8d as 1w1d.
+            if left >= seconds && (name != 'w' || left.is_multiple_of(seconds)) {
                 write!(formatter, "{}{name}", left / seconds)?;
                 left %= seconds;
             }
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn spans_print_as_they_are_written() {
-        for text in ["0s", "45s", "1h30m", "3h", "2w1d"] {
+        for text in ["0s", "45s", "1h30m", "3h", "2w", "8d"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
     }

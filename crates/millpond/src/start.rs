@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{self, Given, Keep, Retention, Settings};
+use crate::config::{self, Given, Keep, Retention, Scrub, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -151,6 +151,10 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
                 kind: instance.keeps.value.0,
             })
             .collect(),
+        scrub: match settings.scrub.value {
+            Scrub::Off => None,
+            Scrub::Each(span) => Some(seconds(span)),
+        },
         ..CacheOptions::default()
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
@@ -217,6 +221,10 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
     let authority = absolute(&settings.keys.value.join("ca.crt"));
     let name = keys.as_ref().and_then(|keys| keys.names.first());
+    let issuers = settings.issuers.iter().map(|issuer| format!("issuer {}", issuer.name.value.0));
+    let authorities =
+        settings.authorities.iter().map(|authority| format!("authority {}", authority.name.value));
+    let vouching: Vec<_> = issuers.chain(authorities).collect();
     let greeting = Greeting {
         data: &data,
         used,
@@ -229,6 +237,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         metrics,
         host: &system.nodename().to_string_lossy(),
         certified: name.map(|name| (name.as_str(), authority.as_path())),
+        vouching: &vouching,
     };
     // Nobody has to be reading for the server to serve.
     let _ = io::stderr().write_all(greeting.to_string().as_bytes());
@@ -247,7 +256,7 @@ async fn close(cache: &Cache) -> Result<(), Failure> {
 }
 
 /// Each reason why a volume does not open, with its remedy.
-fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
+pub(crate) fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
     let Given { value: data, place } = &settings.data;
     let (data, place) = (data.display(), place.name());
     match error {
@@ -274,15 +283,10 @@ fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
         OpenError::Invalid(sentence) => {
             Failure::new(Code::Usage, sentence.clone(), "see `millpond serve --help`")
         }
-        OpenError::TooSmall(sentence) => Failure::new(
-            Code::Usage,
-            format!("{data}: {sentence}"),
-            match &settings.max_size {
-                Some(size) => {
-                    format!("give a larger size as {}, or make room on its file system", size.place.name())
-                }
-                None => "make room on its file system".to_owned(),
-            },
+        OpenError::Full { .. } => Failure::new(
+            Code::Failed,
+            format!("{data} cannot be opened: {error}"),
+            "make room for a few megabytes on its file system, and start again",
         ),
         OpenError::Other(cause) => {
             Failure::new(Code::Failed, format!("{data} cannot be opened: {}", chain(&**cause)), "")
@@ -327,7 +331,7 @@ mod tests {
                 Code::NotWritable,
                 "read-only",
             ),
-            (OpenError::TooSmall("1 MB is too small".into()), Code::Usage, "1 MB"),
+            (OpenError::Full { used: 9, limit: 10 }, Code::Failed, "9 of 10 bytes"),
         ];
         let settings = Settings { data: Given::by_flag("--data", "/srv/pond".into()), ..Settings::default() };
         for (error, code, part) in cases {

@@ -4,6 +4,7 @@
 //! administration socket and on listeners that allow administration, and nowhere else.
 
 mod about;
+pub(crate) mod check;
 mod retention;
 
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use millpond_cache::{Cache, Error};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
-    GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled, RetentionPlan, ServerStatus,
+    CheckAnswer, CheckRequest, GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled, RetentionPlan,
+    ServerStatus,
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use self::about::{About, Listening};
@@ -62,5 +65,13 @@ impl admin_server::Admin for Admin {
         let permit = caller.admin(&self.cache, "").map_err(failed)?;
         let releveled = self.cache.relevel(&permit).await.map_err(failed)?;
         Ok(Response::new(retention::releveled(releveled)))
+    }
+
+    type CheckStream = ReceiverStream<Result<CheckAnswer, Status>>;
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        Ok(Response::new(check::run(Arc::clone(&self.cache), permit, caller.request)))
     }
 }

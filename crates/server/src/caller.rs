@@ -61,6 +61,11 @@ impl Caller {
             .unwrap_or_else(|| Self::new(Access::anonymous(Bounds::PULL_ONLY), None, Generation::Other))
     }
 
+    /// Who it is, or whose credential was shown that does not hold any more; empty for somebody unknown.
+    pub(crate) fn name(&self) -> &str {
+        self.access.refused_name().unwrap_or(&self.client.identity)
+    }
+
     /// A permit to pull from the instance of that name.
     pub(crate) fn pull(&self, cache: &Cache, instance: &str) -> Result<Permit<Pull>> {
         let permit = self.access.pull(cache.instance(instance)?, &self.client);

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderMap;
 use millpond_cache::{Access, Bounds, Clock, Identity};
 use millpond_identity::jwt::{Issuers, NotKnown};
-use millpond_identity::{Expiring, Identities, Refused, is_token};
+use millpond_identity::{Declined, Expiring, Identities, is_token};
 
 pub(crate) use self::connection::ConnectionIdentity;
 use self::issuers::Source;
@@ -96,7 +96,7 @@ impl Credentials {
         let token = match authorization::token(headers) {
             Ok(None) => return Ok(connection.access(self, bounds, headers)),
             Ok(Some(token)) => token,
-            Err(reason) => return Ok(Access::refused(bounds, reason)),
+            Err(reason) => return Ok(Access::refused(bounds, reason, None)),
         };
         if is_token(&token) || self.issuers.is_empty() {
             return Ok(to_access(bounds, self.now().token(&token, Clock::unix_seconds())));
@@ -121,9 +121,11 @@ impl Credentials {
     fn vouched_for(&self, bounds: Bounds, token: &str) -> Result<Access, (Access, usize)> {
         match self.issuers.token(token, &self.now(), Clock::unix_seconds()) {
             Ok(identity) => Ok(Access::known(bounds, identity)),
-            Err(NotKnown::Refused(refusal)) => Ok(Access::refused(bounds, refusal.to_string())),
+            Err(NotKnown::Refused(refusal)) => {
+                Ok(Access::refused(bounds, refusal.to_string(), refusal.name()))
+            }
             Err(NotKnown::WantsKeys { issuer, refusal }) => {
-                Err((Access::refused(bounds, refusal.to_string()), issuer))
+                Err((Access::refused(bounds, refusal.to_string(), refusal.name()), issuer))
             }
         }
     }
@@ -135,9 +137,9 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn to_access(bounds: Bounds, found: Result<Arc<Identity>, Refused>) -> Access {
+fn to_access(bounds: Bounds, found: Result<Arc<Identity>, Declined>) -> Access {
     match found {
         Ok(identity) => Access::known(bounds, identity),
-        Err(refused) => Access::refused(bounds, refused.to_string()),
+        Err(declined) => Access::refused(bounds, declined.to_string(), declined.name.as_deref()),
     }
 }

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
-use millpond_cache::{Access, Bounds, Client, now_and_then};
+use millpond_cache::{Access, Bounds, Cache, Client, now_and_then};
 use tonic::Status;
 use tower::{BoxError, Service};
 
@@ -60,6 +60,8 @@ pub(crate) struct Calls {
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
     quotas: Arc<Quotas>,
+    /// Where it is written down whose credential does not hold any more.
+    cache: Option<Arc<Cache>>,
     connection: Option<Arc<Connection>>,
 }
 
@@ -89,7 +91,8 @@ impl Calls {
         memory: Arc<Memory>,
     ) -> Self {
         let quotas = Arc::default();
-        Self { router, dropping: None, bounds, credentials, metrics, memory, quotas, connection: None }
+        let (dropping, cache, connection) = (None, None, None);
+        Self { router, dropping, bounds, credentials, metrics, memory, quotas, cache, connection }
     }
 
     /// The same where writes of clients that may only pull go to this router, if there is one.
@@ -100,6 +103,11 @@ impl Calls {
     /// The same where identities have these quotas.
     pub(crate) fn within(self, quotas: Arc<Quotas>) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// The same where the audit log of this cache says whose credentials do not hold any more.
+    pub(crate) fn audited_by(self, cache: Arc<Cache>) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 
     /// The same for one connection of it.
@@ -136,6 +144,10 @@ impl Calls {
             return None;
         }
         if let Err(error) = caller.access.may_do_something() {
+            if let (Some(cache), Some(name)) = (&self.cache, caller.access.refused_name()) {
+                let client = Client { identity: name.to_owned(), address: caller.client.address };
+                cache.note_denied(&client, "", &error.to_string());
+            }
             return Some(status::failed(error, caller.request));
         }
         let nature = method.nature();

@@ -19,6 +19,7 @@ mod metrics;
 mod quirks;
 mod quota;
 mod resource_name;
+mod said;
 mod status;
 
 use std::future::Future;
@@ -32,6 +33,7 @@ use millpond_cache::{Bounds, Cache, Rights};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub use crate::admin::check::{told as check_findings, totals as check_totals};
 use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
@@ -159,7 +161,7 @@ impl Server {
             }
             let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
             let dropping = drops_writes.then(grpc::dropping_router);
-            let calls = calls.dropping(dropping).within(Arc::clone(&quotas));
+            let calls = calls.dropping(dropping).within(Arc::clone(&quotas)).audited_by(Arc::clone(&cache));
             let socket = listener::accept::socket(socket)?;
             let (settings, addresses) = (settings.clone(), Arc::clone(&addresses_connected));
             let door = Arc::new(Door { tls, proxies, calls, settings, addresses });

@@ -89,6 +89,9 @@ struct CacheMetrics {
     lease: Gauge<u64, AtomicU64>,
     lease_set: Gauge<u64, AtomicU64>,
     full: Gauge<u64, AtomicU64>,
+    scrubbed: Counter<u64, AtomicU64>,
+    scrubbed_bad: Counter<u64, AtomicU64>,
+    scrubbed_all: Gauge<u64, AtomicU64>,
 }
 
 /// From a tenth of a millisecond to about 100 s.
@@ -219,6 +222,7 @@ impl CacheMetrics {
         bytes("let_go", "Bytes of blobs let go to make room", &self.bytes_let_go);
         bytes("given_back", "Bytes of packs given back to the volume", &self.given_back);
         bytes("compacted", "Bytes of blobs moved to another pack to give space back", &self.compacted);
+        bytes("scrubbed", "Bytes of blobs that were read again beside serving", &self.scrubbed);
         let mut seconds = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
         };
@@ -228,8 +232,13 @@ impl CacheMetrics {
             "For how long what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
         seconds("lease_set", "For how long what is looked up should stay", &self.lease_set);
+        let help =
+            "When all blobs were last read through beside serving, in Unix time; 0 if not since the start";
+        seconds("scrubbed_all_timestamp", help, &self.scrubbed_all);
         let help = "1 if an upload was refused for want of room within the last minute";
         registry.register("full", help, self.full.clone());
+        let help = "Bad records that were found by reading all blobs again";
+        registry.register("scrubbed_bad_records", help, self.scrubbed_bad.clone());
     }
 
     fn set(&self, figures: &Figures) {
@@ -260,6 +269,9 @@ impl CacheMetrics {
         self.lease.set(figures.lease_seconds);
         self.lease_set.set(figures.lease_set_seconds);
         self.full.set(u64::from(figures.is_full));
+        set_counter(&self.scrubbed, figures.scrubbed_bytes);
+        set_counter(&self.scrubbed_bad, figures.scrubbed_bad);
+        self.scrubbed_all.set(figures.scrubbed_all);
     }
 }
 
@@ -289,6 +301,9 @@ mod tests {
             lookups_timed_out: 4,
             lookups_shed: 5,
             bytes_let_go: 6,
+            scrubbed_bytes: 8,
+            scrubbed_bad: 9,
+            scrubbed_all: 1_700_000_001,
             waterline: 1_700_000_000,
             lease_seconds: 60,
             audit_failures: 6,
@@ -319,6 +334,9 @@ mod tests {
             "millpond_waterline_timestamp_seconds 1700000000",
             "millpond_lease_seconds 60",
             "millpond_full 0",
+            "millpond_scrubbed_bytes_total 8",
+            "millpond_scrubbed_bad_records_total 9",
+            "millpond_scrubbed_all_timestamp_seconds 1700000001",
             concat!("millpond_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             r#"millpond_volume_info{data="/srv/pond"} 1"#,
             "# EOF",

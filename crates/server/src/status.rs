@@ -275,6 +275,8 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use millpond_cache::Held;
+
     use super::*;
 
     fn every_error() -> Vec<(Error, Code, Code)> {
@@ -286,7 +288,11 @@ mod tests {
             (Error::Unauthenticated("x".into()), Code::Unauthenticated, Code::Unauthenticated),
             (Error::Invalid("x".into()), Code::InvalidArgument, Code::InvalidArgument),
             (Error::OutOfRange("x".into()), Code::OutOfRange, Code::OutOfRange),
-            (Error::NoSpace { used: 1, limit: 1 }, Code::ResourceExhausted, Code::NotFound),
+            (
+                Error::NoSpace { held: Held::Limit, used: 1, limit: 1 },
+                Code::ResourceExhausted,
+                Code::NotFound,
+            ),
             (Error::TooLarge { size: 2, limit: 1 }, Code::ResourceExhausted, Code::NotFound),
             (Error::Poisoned, Code::ResourceExhausted, Code::NotFound),
             (Error::Busy("x".into()), Code::Unavailable, Code::NotFound),

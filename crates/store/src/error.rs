@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::disk::DiskSpace;
+
 /// A result of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -23,9 +25,11 @@ pub enum Error {
         limit: u64,
     },
     /// No room. Heals by itself when there is room again.
-    #[error("the store is full: {used} of {limit} bytes are in use")]
+    #[error("{}: {used} of {limit} bytes are in use", held.words())]
     NoSpace {
-        /// Bytes in use, reservations included.
+        /// What holds it.
+        held: Held,
+        /// Bytes in use, reservations included; of the file system where that is full.
         used: u64,
         /// Bytes that may be in use.
         limit: u64,
@@ -74,7 +78,44 @@ pub enum Error {
     },
 }
 
+/// What holds the room that was not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// What is in the store, up to its limit.
+    Limit,
+    /// What is in the store and still promised: nothing of it may go.
+    Lease,
+    /// Unfinished uploads, up to what they may take together.
+    Uploads,
+    /// Names, up to what they may take.
+    Names,
+    /// Others, on the file system, down to what is to be left to them.
+    KeptFree,
+    /// Others, on the file system, to its last bytes.
+    FileSystem,
+}
+
+impl Held {
+    /// What is full of what.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Limit => "the cache is full",
+            Self::Lease => "the cache is full of what is in use, and nothing of it may go yet",
+            Self::Uploads => "unfinished uploads take all that they may together",
+            Self::Names => "names take all that they may",
+            Self::KeptFree => "the file system has no more than is to be left to others",
+            Self::FileSystem => "the file system is full",
+        }
+    }
+}
+
 impl Error {
+    /// The file system is full.
+    pub(crate) fn disk_full(space: DiskSpace) -> Self {
+        let used = space.total.saturating_sub(space.available);
+        Self::NoSpace { held: Held::FileSystem, used, limit: space.total }
+    }
+
     /// An I/O error with what was being done.
     pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
         Self::Io { doing: doing.into(), source }

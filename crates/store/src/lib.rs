@@ -20,6 +20,6 @@ mod throttle;
 
 pub use clock::Clock;
 pub use digest::{Digest, DigestError, DigestFunction, Hasher};
-pub use error::{Error, Result};
+pub use error::{Error, Held, Result};
 pub use level::Level;
 pub use throttle::Throttle;

@@ -105,8 +105,8 @@ impl Walker {
     }
 
     /// Raises the closure of `subject` to `to`, and leaves verifying to its next look-up.
-    pub(crate) fn raise_only(&self, subject: &Subject, to: Level) -> Result<()> {
-        self.walk_and_check(subject, to, to, 0).map(drop)
+    pub(crate) fn raise_only(&self, subject: &Subject, to: Level) -> Result<Walked> {
+        self.walk_and_check(subject, to, to, 0)
     }
 
     /// The same, and marks every blob of it that is there as needed; whatever tree the pass with this number (from 1 on)

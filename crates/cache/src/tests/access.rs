@@ -41,7 +41,7 @@ async fn listener_bounds_everybody() {
         (known(KEYS_ONLY, vec![]), (false, false)),
         (known(PULLERS_ANYBODY, vec![]), (true, false)),
         (known(KEYS_ONLY, vec![grant(Rights::Push, &["x"], &[])]), (false, false)),
-        (Access::refused(Bounds::OPEN, "expired"), (false, false)),
+        (Access::refused(Bounds::OPEN, "expired", None), (false, false)),
     ] {
         assert_eq!(may(cache, &access, ""), rights, "{access:?}");
     }
@@ -54,7 +54,7 @@ async fn whoever_may_push_somewhere_may_push() {
     assert!(known(KEYS_ONLY, elsewhere.clone()).may_push());
     assert!(!known(Bounds::PULL_ONLY, elsewhere).may_push());
     assert!(!known(KEYS_ONLY, vec![grant(Rights::Pull, &[], &[])]).may_push());
-    assert!(!Access::refused(Bounds::OPEN, "expired").may_push());
+    assert!(!Access::refused(Bounds::OPEN, "expired", None).may_push());
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn everything_is_administered_by_whoever_may_do_everything_everywhere() {
     admin(known(bounds, vec![grant(Rights::Admin, &[], &[])])).unwrap();
     for (access, part) in [
         (Access::anonymous(bounds), "needs a credential"),
-        (Access::refused(bounds, "expired"), "expired"),
+        (Access::refused(bounds, "expired", None), "expired"),
         (known(Bounds::OPEN, vec![grant(Rights::Admin, &[], &[])]), "an address that allows it"),
         (known(bounds, vec![grant(Rights::Push, &[], &[])]), "alice may not administer"),
         (known(bounds, vec![grant(Rights::Admin, &["*"], &[])]), "limited to no instance"),
@@ -84,7 +84,7 @@ async fn refusals_say_whether_a_credential_is_wrong_missing_or_too_weak() {
     let fixture = Fixture::open(&folder.path().join("data")).await;
     let instance = || fixture.cache.instance("").unwrap();
     let client = Client::default();
-    let refused = Access::refused(Bounds::OPEN, "the token has expired");
+    let refused = Access::refused(Bounds::OPEN, "the token has expired", None);
     let said = refused.pull(instance(), &client).unwrap_err();
     assert!(matches!(&said, Error::Unauthenticated(words) if words == "the token has expired"), "{said:?}");
     let said = Access::anonymous(PULLERS_ANYBODY).push(instance(), &client).unwrap_err();

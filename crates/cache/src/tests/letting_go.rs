@@ -17,17 +17,18 @@ use millpond_store::disk::MemoryDisk;
 
 use super::*;
 use crate::letting_go::Progress;
+pub(super) use run::Random;
 use run::{LEASE, Run, open};
 
 /// What follows from the environment, or else the usual.
-fn number(variable: &str, usual: u64) -> u64 {
+pub(super) fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn served_names_are_whole_and_promises_are_kept_in_any_order_of_steps() {
     let first = number("MILLPOND_MODEL_FIRST", 0);
-    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 25) {
+    for seed in first..first + number("MILLPOND_MODEL_SEEDS", 40) {
         let mut run = Run::begin(seed).await;
         for _ in 0..150 {
             run.step().await;

@@ -1,10 +1,14 @@
 //! The domain over real files, and over the memory disk where the power goes.
 
 mod access;
+mod bad_sector;
+mod clocks;
 mod closures;
 mod faults;
+mod flips;
 mod instances;
 mod letting_go;
+mod no_space;
 mod overload;
 mod overwrite;
 mod power_cut;

@@ -89,10 +89,11 @@ impl Issuers {
         let remembered = known.map_or_else(|| self.check(token, now), Ok)?;
         let Remembered { identity, dates, until } = &remembered;
         if now > *until {
-            return Err(Refusal::ExpiredForGood { since: dates.expires }.into());
+            let name = identity.name.clone();
+            return Err(Refusal::ExpiredForGood { since: dates.expires, name }.into());
         }
         if identities.is_revoked(&identity.name, dates.issued) {
-            return Err(Refusal::Revoked.into());
+            return Err(Refusal::Revoked { name: identity.name.clone() }.into());
         }
         let identity = Arc::clone(identity);
         // What nothing was granted to is had by anybody from an issuer that serves all the world, and would push out others.

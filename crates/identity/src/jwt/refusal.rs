@@ -45,6 +45,8 @@ pub enum Refusal {
     ExpiredForGood {
         /// Since when, in Unix seconds.
         since: u64,
+        /// Whose it was.
+        name: String,
     },
     /// A claim without which it is no token for us, or one that is not of its kind.
     Lacks(&'static str),
@@ -63,7 +65,20 @@ pub enum Refusal {
     /// Somebody else has signed it, or it was changed.
     Signature,
     /// Taken back by the operator.
-    Revoked,
+    Revoked {
+        /// Whose it was.
+        name: String,
+    },
+}
+
+impl Refusal {
+    /// Whose the token was, where that is beyond doubt.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::ExpiredForGood { name, .. } | Self::Revoked { name } => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -101,7 +116,7 @@ impl fmt::Display for Refusal {
                 "this access token expired on {} and was not shown here before that: request a new one where the job begins",
                 day(*since)
             ),
-            Self::ExpiredForGood { since } => write!(
+            Self::ExpiredForGood { since, .. } => write!(
                 to,
                 "this access token expired on {}, longer ago than the operator of this cache allows: request a new one",
                 day(*since)
@@ -126,7 +141,7 @@ impl fmt::Display for Refusal {
             Self::Signature => to.write_str(
                 "the signature of this access token is wrong: show the one that the issuer made, as it is",
             ),
-            Self::Revoked => to.write_str(
+            Self::Revoked { .. } => to.write_str(
                 "this access token was revoked: ask the operator of this cache, or request a new one",
             ),
         }

@@ -4,7 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use time::OffsetDateTime;
 
 use super::*;
-use crate::{Identities, Refused, Register};
+use crate::{Declined, Identities, Refused, Register};
 
 /// A certificate that signed itself and may sign others, as BuildStream 1's documentation makes them; valid for 10 days.
 pub(super) fn self_signed(common_name: Option<&str>) -> (Vec<u8>, String) {
@@ -31,11 +31,11 @@ fn each_certificate_stands_for_itself_under_its_name_in_its_time() {
     let found = known.certificate(&[&ci], NOW).unwrap();
     assert!(found.name.starts_with("ci (") && found.name.len() == 21, "{}", found.name);
     assert_eq!(found.grants, [push()]);
-    assert_eq!(known.certificate(&[&ci], NOW - 1), Err(Refused::NotYetValid));
+    assert_eq!(known.certificate(&[&ci], NOW - 1).unwrap_err().why, Refused::NotYetValid);
     assert!(known.certificate(&[&ci], NOW + 10 * DAY).is_ok());
     assert_eq!(
-        known.certificate(&[&ci], NOW + 10 * DAY + 1),
-        Err(Refused::Expired { since: NOW + 10 * DAY })
+        known.certificate(&[&ci], NOW + 10 * DAY + 1).unwrap_err(),
+        Declined { why: Refused::Expired { since: NOW + 10 * DAY }, name: Some(found.name.clone()) }
     );
     let name = &known.certificate(&[&nameless], NOW).unwrap().name;
     assert!(name.starts_with("certificate (") && name.len() == 13 + 16 + 1, "{name}");
@@ -43,10 +43,10 @@ fn each_certificate_stands_for_itself_under_its_name_in_its_time() {
     assert!(known.certificate(&[&hostile], NOW).unwrap().name.starts_with("ab ("));
 
     // One of the same name and key usage that is not in the file.
-    assert_eq!(known.certificate(&[&self_signed(Some("ci")).0], NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&self_signed(Some("ci")).0], NOW).unwrap_err().why, Refused::Unknown);
     let mut changed = ci.clone();
     *changed.last_mut().unwrap() ^= 1;
-    assert_eq!(known.certificate(&[&changed], NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&changed], NOW).unwrap_err().why, Refused::Unknown);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn certificate_of_two_files_may_what_both_say_and_revoked_stays_revoked() {
     crate::revoke_certificates(&keys, "gone", NOW).unwrap();
     let mut known = Identities::load(keys.folder()).unwrap();
     known.add_authorized(&fs::read(keys.client_certificate("gone")).unwrap(), push()).unwrap();
-    assert_eq!(known.certificate(&[&certificate_of(&keys, "gone")], NOW), Err(Refused::Revoked));
+    assert_eq!(known.certificate(&[&certificate_of(&keys, "gone")], NOW).unwrap_err().why, Refused::Revoked);
     assert_eq!(Register::load(&keys).unwrap().certificates.len(), 1);
 }
 

@@ -18,9 +18,9 @@ fn certificate_and_token_name_their_holder_and_what_it_may_do() {
 fn nobody_is_known_where_nothing_was_issued() {
     let folder = TempDir::new().unwrap();
     let known = Identities::load(&folder.path().join("nowhere")).unwrap();
-    assert_eq!(known.certificate(&[b"anything"], NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[b"anything"], NOW).unwrap_err().why, Refused::Unknown);
     let token = crate::token::make().unwrap();
-    assert_eq!(known.token(&token, NOW), Err(Refused::Unknown));
+    assert_eq!(known.token(&token, NOW).unwrap_err().why, Refused::Unknown);
 }
 
 #[test]
@@ -36,8 +36,10 @@ fn what_is_expired_or_revoked_says_so() {
 
     let known = Identities::load(keys.folder()).unwrap();
     let end = NOW + 10 * DAY;
-    let certificate = |name, now| known.certificate(&[&certificate_of(&keys, name)], now).map(|_| ());
-    let token = |token, now| known.token(token, now).map(|_| ());
+    let certificate = |name, now| {
+        known.certificate(&[&certificate_of(&keys, name)], now).map(|_| ()).map_err(|declined| declined.why)
+    };
+    let token = |token, now| known.token(token, now).map(|_| ()).map_err(|declined| declined.why);
     for look_up in [certificate("short", end), token(&short, end)] {
         assert_eq!(look_up, Ok(()));
     }
@@ -60,11 +62,11 @@ fn token_with_one_character_changed_is_unknown_or_none() {
         let mut changed = token.clone();
         changed.replace_range(place..=place, other);
         let refused = known.token(&changed, NOW).unwrap_err();
-        assert!(matches!(refused, Refused::Unknown | Refused::Malformed), "{place}: {refused:?}");
+        assert!(matches!(refused.why, Refused::Unknown | Refused::Malformed), "{place}: {refused:?}");
         assert!(!refused.to_string().contains(&changed[3..]), "{refused}");
     }
     for malformed in ["", "mp_", "mp_00000000_short", &format!("{token} ")] {
-        assert_eq!(known.token(malformed, NOW), Err(Refused::Malformed));
+        assert_eq!(known.token(malformed, NOW).unwrap_err().why, Refused::Malformed);
     }
 }
 
@@ -75,7 +77,7 @@ fn certificate_of_the_same_ca_that_is_not_registered_is_unknown() {
     let der = certificate_of(&keys, "ci");
     fs::remove_file(keys.register()).unwrap();
     let known = Identities::load(keys.folder()).unwrap();
-    assert_eq!(known.certificate(&[&der], NOW), Err(Refused::Unknown));
+    assert_eq!(known.certificate(&[&der], NOW).unwrap_err().why, Refused::Unknown);
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn old_certificate_holds_beside_the_new_one_unless_revoked() {
     issue::renew_client(&keys, "ci", 30, true, NOW + DAY).unwrap();
     let known = Identities::load(keys.folder()).unwrap();
     for der in [&first, &second] {
-        assert_eq!(known.certificate(&[der], NOW + DAY), Err(Refused::Revoked));
+        assert_eq!(known.certificate(&[der], NOW + DAY).unwrap_err().why, Refused::Revoked);
     }
     assert_eq!(known.certificate(&[&certificate_of(&keys, "ci")], NOW + DAY).unwrap().grants, [push()]);
 }

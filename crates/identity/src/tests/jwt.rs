@@ -86,7 +86,7 @@ fn token_holds_from_a_minute_before_its_time_to_its_grace_if_it_was_shown() {
     issuers.token(&token, &nobody, NOW + 300 + GRACE).unwrap();
     assert_eq!(
         refused(&issuers, &token, NOW + 300 + GRACE + 1),
-        Refusal::ExpiredForGood { since: NOW + 300 }
+        Refusal::ExpiredForGood { since: NOW + 300, name: "gitlab:s".into() }
     );
     issuers.token(&key.sign(None, &claims(&json!({ "n": 8 }))), &nobody, late).unwrap();
 }
@@ -170,18 +170,19 @@ fn revoked_is_what_is_from_before_and_has_such_a_name() {
     recall(&keys, "gitlab:other", NOW).unwrap();
     let identities = Identities::load(keys.folder()).unwrap();
     let known = |token: &str| issuers.token(token, &identities, NOW + 600).map(|_| ());
-    assert_eq!(known(&token(json!(NOW + 60))), Err(Refusal::Revoked.into()));
+    let revoked = NotKnown::from(Refusal::Revoked { name: "gitlab:s".into() });
+    assert_eq!(known(&token(json!(NOW + 60))), Err(revoked.clone()));
     assert_eq!(known(&token(json!(NOW + 61))), Ok(()));
     let undated = claims(&json!({}));
     let mut undated = undated.as_object().unwrap().clone();
     undated.remove("iat");
     undated["exp"] = json!(NOW + 9000);
-    assert_eq!(known(&key.sign(None, &undated.into())), Err(Refusal::Revoked.into()));
+    assert_eq!(known(&key.sign(None, &undated.into())), Err(revoked.clone()));
     // Revoked again, the later time counts.
     recall(&keys, "gitlab:s*", NOW + 300).unwrap();
     let identities = Identities::load(keys.folder()).unwrap();
     let again = issuers.token(&token(json!(NOW + 61)), &identities, NOW + 600);
-    assert_eq!(again.map(|_| ()), Err(Refusal::Revoked.into()));
+    assert_eq!(again.map(|_| ()), Err(revoked.clone()));
 }
 
 #[test]

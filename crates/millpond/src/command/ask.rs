@@ -54,10 +54,16 @@ impl AskFlags {
         runtime.block_on(async { question(AdminClient::new(channel(stream).await?)).await })
     }
 
-    fn connect(&self) -> Result<std::os::unix::net::UnixStream, Failure> {
+    /// What configures it.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let (config, data, admin_socket) =
             (self.config.clone(), self.data.clone(), self.admin_socket.clone());
-        let settings = Settings::load(Flags { config, data, admin_socket, ..Flags::default() })?;
+        Settings::load(Flags { config, data, admin_socket, ..Flags::default() })
+    }
+
+    /// The connection to it.
+    pub(super) fn connect(&self) -> Result<std::os::unix::net::UnixStream, Failure> {
+        let settings = self.settings()?;
         let Some(path) = admin_socket::path(&settings) else {
             let sentence = "the server has no administration socket: it is set to off";
             return Err(Failure::new(Code::Usage, sentence, "give its path as --admin-socket"));

@@ -75,16 +75,21 @@ impl PlaceFlags {
     fn folders(&self) -> Result<[PathBuf; 2], Failure> {
         let (config, data, keys) = (self.config.clone(), self.data.clone(), self.keys.clone());
         let settings = Settings::load(Flags { config, data, keys, ..Flags::default() })?;
-        if !settings.data.value.is_dir() && !settings.keys.value.is_dir() {
-            return Err(Failure::new(
-                Code::NoVolume,
-                format!(
-                    "there is neither a data directory {} nor a directory of keys {}",
-                    settings.data.value.display(),
-                    settings.keys.value.display()
-                ),
-                "give them as --data and --keys",
-            ));
+        let of_keys = Keys::at(&settings.keys.value);
+        let keys_are_there = of_keys.register().is_file() || of_keys.ca_certificate().is_file();
+        let data_is_there = settings.data.value.is_dir();
+        let (data, keys) = (settings.data.value.display(), settings.keys.value.display());
+        // Of a directory that was named it is never said that nothing was done there if it is another one.
+        let missing = match (self.data.is_some() && !data_is_there, self.keys.is_some() && !keys_are_there) {
+            (true, _) => format!("there is no data directory {data}"),
+            (_, true) => format!("{keys} is no directory of keys in which anything was issued"),
+            _ if !data_is_there && !keys_are_there => {
+                format!("there is neither a data directory {data} nor a directory of keys {keys}")
+            }
+            _ => String::new(),
+        };
+        if !missing.is_empty() {
+            return Err(Failure::new(Code::NoVolume, missing, "give them as --data and --keys"));
         }
         Ok([settings.data.value.join(AUDIT_FOLDER), apart(&settings.keys.value).join(AUDIT_FOLDER)])
     }

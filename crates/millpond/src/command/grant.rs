@@ -1,32 +1,51 @@
 //! What the commands for certificates and those for tokens share: flags, words for a grant, and how they fail.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use millpond_cache::{Grant, Pattern, Rights};
 use millpond_identity::{Error, Keys};
 
-use crate::config::PUSH_PORT;
+use crate::config::{Flags, PUSH_PORT, Settings};
 use crate::exit::{Code, Failure};
 use crate::names;
 
 /// Which directory of keys.
 #[derive(Debug, Args)]
 pub(super) struct Folder {
-    /// The directory of keys, which lies beside the data and never in it
-    #[arg(long, value_name = "DIR", default_value = "millpond-keys")]
-    keys: PathBuf,
+    /// Find the directory of keys as this TOML file configures it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of keys, which lies beside the data and never in it [default: millpond-keys in the current directory]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
 }
 
 impl Folder {
     /// It, with an absolute path.
-    pub(super) fn keys(&self) -> Keys {
-        let flag = if self.keys == Path::new("millpond-keys") {
-            String::new()
-        } else {
-            format!("--keys {}", self.keys.display())
+    pub(super) fn keys(&self) -> Result<Keys, Failure> {
+        let flag = match (&self.keys, &self.config) {
+            (Some(keys), _) => format!("--keys {}", keys.display()),
+            (None, Some(config)) => format!("--config {}", config.display()),
+            (None, None) => String::new(),
         };
-        Keys::at(&std::path::absolute(&self.keys).unwrap_or_else(|_| self.keys.clone())).found_by(flag)
+        let folder = self.settings()?.keys.value;
+        Ok(Keys::at(&std::path::absolute(&folder).unwrap_or(folder)).found_by(flag))
+    }
+
+    /// Issuers and authorities that the configuration names, if one was given.
+    pub(super) fn who_vouch(&self) -> Result<Option<Vec<String>>, Failure> {
+        if self.config.is_none() {
+            return Ok(None);
+        }
+        let Settings { issuers, authorities, .. } = self.settings()?;
+        let issuers = issuers.into_iter().map(|issuer| issuer.name.value.0);
+        Ok(Some(issuers.chain(authorities.into_iter().map(|authority| authority.name.value)).collect()))
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        let (config, keys) = (self.config.clone(), self.keys.clone());
+        Settings::load(Flags { config, keys, ..Flags::default() })
     }
 }
 

@@ -83,7 +83,13 @@ impl<'a> HandOver<'a> {
             writeln!(to, "    auth:")?;
             self.write_files(to, "      ")?;
         }
-        Ok(())
+        if sources {
+            return Ok(());
+        }
+        writeln!(
+            to,
+            "# no source-caches: sources belong to no project; --name 'source:*' would grant them too"
+        )
     }
 
     fn write_buildstream1(&self, to: &mut Formatter<'_>, url: &str) -> fmt::Result {

@@ -88,12 +88,12 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init { name, folder, days, .. } => init(&name, &folder, days, now),
         Command::Issue { name, grant, folder, port, days, json } => {
-            let (keys, grant) = (folder.keys(), grant.grant()?);
+            let (keys, grant) = (folder.keys()?, grant.grant()?);
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             hand_over(&keys, &entry, port, json)
         }
-        Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
+        Command::List(ListFlags { folder, json }) => list(&folder.keys()?, json, now),
         Command::Revoke { name, folder } => revoke(&name, &folder, now),
         Command::Renew { name, server_name, folder, days, revoke_old, .. } if name == "server" => {
             if revoke_old {
@@ -111,7 +111,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             "give one client at a time",
         )),
         Command::Renew { name, folder, port, days, revoke_old, .. } => {
-            let (keys, days) = (folder.keys(), days.unwrap_or(issue::CLIENT_DAYS));
+            let (keys, days) = (folder.keys()?, days.unwrap_or(issue::CLIENT_DAYS));
             let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             if revoke_old {
@@ -123,7 +123,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn init(names: &[String], folder: &Folder, days: u32, now: u64) -> Result<(), Failure> {
-    let keys = folder.keys();
+    let keys = folder.keys()?;
     let not_after = issue::init(&keys, names, days, now).map_err(failure)?;
     write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
     let shown = keys.folder().display();
@@ -202,7 +202,7 @@ fn list(keys: &Keys, json: bool, now: u64) -> Result<(), Failure> {
 }
 
 fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
-    let keys = folder.keys();
+    let keys = folder.keys()?;
     let count = revoke_certificates(&keys, name, now).map_err(failure)?;
     write_down(&keys, Deed::CertificateRevoked, name)?;
     let certificates =
@@ -217,7 +217,7 @@ fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
 }
 
 fn renew_server(folder: &Folder, names: &[String], days: u32, now: u64) -> Result<(), Failure> {
-    let keys = folder.keys();
+    let keys = folder.keys()?;
     let not_after = issue::renew_server(&keys, names, days, now).map_err(failure)?;
     write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
     print(&format!(

@@ -11,6 +11,7 @@ mod ask;
 mod audit;
 mod bench;
 mod config;
+mod fsck;
 mod grant;
 mod hand_over;
 mod job;
@@ -54,6 +55,9 @@ enum Command {
     /// Say who did what, from the audit logs of the data directory and of the directory of keys
     #[command(after_help = exit::help())]
     Audit(audit::AuditFlags),
+    /// Read everything and say what is bad, of a server that runs or of a data directory that nobody serves
+    #[command(after_help = exit::help())]
+    Fsck(fsck::FsckFlags),
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
@@ -76,6 +80,7 @@ impl CommandLine {
             Command::Status(flags) => status::run(flags),
             Command::Retention(command) => retention::run(command),
             Command::Audit(flags) => audit::run(flags),
+            Command::Fsck(flags) => fsck::run(flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),

@@ -67,6 +67,14 @@ fn text(status: &ServerStatus) -> String {
             volume.lease_seconds, volume.lease_set_seconds
         );
     }
+    if volume.scrubbed_all > 0 || volume.scrubbed_bytes > 0 {
+        let all = match volume.scrubbed_all {
+            0 => "not yet all of it since the start".to_owned(),
+            all => format!("all of it by {}", moment::written(all)),
+        };
+        let (bytes, bad) = (Size(volume.scrubbed_bytes), volume.scrubbed_bad);
+        text += &format!("read again: {bytes}, {all}; bad records: {bad}\n");
+    }
     if volume.full {
         text += "full: uploads were refused within the last minute for want of room\n";
     }
@@ -117,5 +125,8 @@ fn to_json(status: &ServerStatus) -> Value {
         "bytes_let_go": volume.bytes_let_go,
         "let_go_lookups": volume.let_go_lookups,
         "full": volume.full,
+        "scrubbed_bytes": volume.scrubbed_bytes,
+        "scrubbed_bad_records": volume.scrubbed_bad,
+        "scrubbed_all": volume.scrubbed_all,
     })
 }

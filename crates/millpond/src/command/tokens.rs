@@ -17,7 +17,7 @@ use super::job::{Job, Service};
 use super::keys::days;
 use super::listed::Listed;
 use super::{print, print_json};
-use crate::exit::{self, Failure};
+use crate::exit::{self, Code, Failure};
 
 /// What is done with tokens.
 #[derive(Debug, Subcommand)]
@@ -78,28 +78,51 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Issue { name, grant, folder, port, days, no_expiry, json } => {
             let days = (!no_expiry).then_some(days);
-            let (token, entry) =
-                issue::token(&folder.keys(), &name, grant.grant()?, days, now).map_err(failure)?;
-            hand_over(&folder.keys(), &token, &entry, port, json)
+            let keys = folder.keys()?;
+            let (token, entry) = issue::token(&keys, &name, grant.grant()?, days, now).map_err(failure)?;
+            hand_over(&keys, &token, &entry, port, json)
         }
-        Command::List(ListFlags { folder, json }) => list(&folder.keys(), json, now),
+        Command::List(ListFlags { folder, json }) => list(&folder.keys()?, json, now),
         Command::Job { service, config, issuer, keys } => {
             let keys = keys.as_deref().map(Keys::at);
             print(&Job::new(service, config, issuer.as_deref(), keys.as_ref())?.to_string())
         }
         Command::Revoke { name, folder } if is_of_an_issuer(&name) => {
-            recall(&folder.keys(), &name, now).map_err(failure)?;
-            write_down(&folder.keys(), Deed::TokenRevoked, &name)?;
+            let keys = folder.keys()?;
+            let known = known_issuer(&name, folder.who_vouch()?)?;
+            recall(&keys, &name, now).map_err(failure)?;
+            write_down(&keys, Deed::TokenRevoked, &name)?;
             print(&format!(
-                "every token and certificate of {name} that an issuer or authority has issued until now is revoked\n"
+                "every token and certificate of {name} that an issuer or authority has issued until now is revoked{known}\n"
             ))
         }
         Command::Revoke { name, folder } => {
-            let count = revoke_tokens(&folder.keys(), &name, now).map_err(failure)?;
-            write_down(&folder.keys(), Deed::TokenRevoked, &name)?;
+            let keys = folder.keys()?;
+            let count = revoke_tokens(&keys, &name, now).map_err(failure)?;
+            write_down(&keys, Deed::TokenRevoked, &name)?;
             let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
             print(&format!("{tokens} of {name} revoked\n"))
         }
+    }
+}
+
+/// Refuses to revoke what nobody vouches for who is configured; without a configuration, what is to be said of that.
+fn known_issuer(name: &str, known: Option<Vec<String>>) -> Result<String, Failure> {
+    let issuer = name.split(':').next().unwrap_or_default();
+    match known {
+        Some(known) if known.iter().any(|known| known == issuer) || issuer.contains('*') => Ok(String::new()),
+        Some(known) => Err(Failure::new(
+            Code::Usage,
+            format!("the configuration has no issuer or authority {issuer}"),
+            if known.is_empty() {
+                "tokens and certificates that were issued here are revoked by their name or ID".to_owned()
+            } else {
+                format!("it has {}", known.join(", "))
+            },
+        )),
+        None => Ok(format!(
+            ",\nwhere the server's configuration has an issuer or authority {issuer}: with --config FILE that is looked up"
+        )),
     }
 }
 

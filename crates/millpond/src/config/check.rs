@@ -5,13 +5,15 @@ use millpond_cache::{InstanceName, Rights};
 
 use super::{
     Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Limit, Listener, MAX_SIZE_LEAST, Place,
-    REQUEST_MEMORY_LEAST, Settings, Socket, usage,
+    REQUEST_MEMORY_LEAST, Scrub, Settings, Socket, usage,
 };
 use crate::exit::Failure;
 use crate::span::Span;
 
 /// What is looked up can be promised for so long at most.
 const LEASE_MOST: Span = Span { seconds: 7 * 24 * 3600 };
+/// Everything is read again in so much time at the least.
+const SCRUB_LEAST: Span = Span { seconds: 60 };
 /// What to do about something given twice.
 const TAKE_OUT: &str = "take one of the two out";
 /// What stands before the names of users who come by the administration socket.
@@ -28,9 +30,14 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(Given { value: Limit::Bytes(size), place }) = &settings.max_size
         && *size < MAX_SIZE_LEAST
     {
+        let share = if (1..=100).contains(&size.0) {
+            format!(", or write \"{}%\" for a share of the file system", size.0)
+        } else {
+            String::new()
+        };
         return Err(usage(
             format!("{place}: a volume of at most {size} ({} bytes) is too small to work", size.0),
-            format!("give at least {MAX_SIZE_LEAST}"),
+            format!("give at least {MAX_SIZE_LEAST}{share}"),
         ));
     }
     if let Some(size) = settings.request_memory.as_ref().filter(|size| size.value < REQUEST_MEMORY_LEAST) {
@@ -46,6 +53,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(size) = settings.max_cas_blob_size.as_ref().filter(|size| size.value < BLOB_SIZE_LEAST) {
         let sentence = format!("{}: blobs of at most {} are too small for anybody", size.place, size.value);
         return Err(usage(sentence, format!("give at least {BLOB_SIZE_LEAST}")));
+    }
+    if let Scrub::Each(span) = settings.scrub.value
+        && span < SCRUB_LEAST
+    {
+        let sentence = format!("{}: {span} is too short a time to read everything in", settings.scrub.place);
+        return Err(usage(sentence, format!("give {SCRUB_LEAST} or more, or \"off\"")));
     }
     if settings.lease.value > LEASE_MOST {
         let sentence = format!("{}: a lease of {} is too long", settings.lease.place, settings.lease.value);

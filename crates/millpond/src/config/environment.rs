@@ -47,9 +47,11 @@ pub(super) fn read(variables: impl Iterator<Item = Variable>) -> Result<Environm
 }
 
 fn unknown(name: &str) -> String {
-    let names = reference::all().map(|(_, key)| key.variable);
-    let near = keys::nearest_word(&name.to_uppercase(), names);
-    let hint = near.map_or("unset it".to_owned(), |near| format!("did you mean {near}?"));
+    // What all of them begin with makes none of them near.
+    let own = |name: &'static str| name.strip_prefix(PREFIX);
+    let names = reference::all().filter_map(|(_, key)| own(key.variable));
+    let near = keys::nearest_word(name.to_uppercase().trim_start_matches(PREFIX), names);
+    let hint = near.map_or("unset it".to_owned(), |near| format!("did you mean {PREFIX}{near}?"));
     format!("{name} is no setting and changes nothing: {hint}")
 }
 

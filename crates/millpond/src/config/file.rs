@@ -17,6 +17,7 @@ use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
 use super::rights::{Allowed, Denied};
+use super::scrub::Scrub;
 use super::socket::Socket;
 use super::{flags, issuer, keys, usage};
 use crate::exit::Failure;
@@ -130,6 +131,8 @@ pub(crate) struct Store {
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.
     pub(crate) read_only: Option<Spanned<bool>>,
+    /// In how much time all blobs are read again.
+    pub(crate) scrub: Option<Spanned<Scrub>>,
 }
 
 /// `[[listener]]`

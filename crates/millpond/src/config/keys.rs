@@ -114,7 +114,13 @@ fn nearest(key: &str, section: Option<&Section>) -> Option<String> {
     // Of two that are equally near, the one of this section: the first of equals is taken.
     let mut words: Vec<_> = keys.chain(sections).collect();
     words.sort_by_key(|word| !here(word));
-    let word = nearest_word(&key.to_lowercase(), words.into_iter())?;
+    let key_lowercase = key.to_lowercase();
+    let inner = section.into_iter().flat_map(Section::inner);
+    let inner = nearest_word(&key_lowercase, inner.filter_map(|inner| inner.name.rsplit('.').next()));
+    if let Some(inner) = inner.and_then(|name| section?.within(name)) {
+        return Some(format!("did you mean the section {}?", inner.header()));
+    }
+    let word = nearest_word(&key_lowercase, words.into_iter())?;
     if here(word) {
         return Some(format!("did you mean \"{word}\"?"));
     }
@@ -180,6 +186,7 @@ mod tests {
             ("address = 1", "\"address\" belongs below [[listener]] or [metrics]"),
             ("[metrics]\nlease = 1", "\"lease\" belongs below [store]"),
             ("colour = 1", "take it out; docs/configuration.md lists every setting"),
+            ("[[issuer]]\n[[issuer.grants]]", "did you mean the section [[issuer.grant]]?"),
         ] {
             assert_eq!(misfit(text).1, hint, "{text}");
         }

@@ -11,10 +11,12 @@ use super::lists::Patterns;
 use super::replacement::Names;
 use super::{
     Allowed, Authority, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Quota,
-    Retention, Rule, Settings, Socket, flags, instance,
+    Retention, Rule, Scrub, Settings, Socket, flags, instance,
 };
 use crate::span::Span;
 
+/// In how much time everything is read again.
+const SCRUB: Span = Span { seconds: 14 * 24 * 3600 };
 /// The port that BuildStream caches are found on.
 const PORT: u16 = 11001;
 /// The one that is for pushing, where there are two.
@@ -122,6 +124,8 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         read_only: (flags.read_only.then(|| Given::by_flag("--read-only", true)))
             .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
             .unwrap_or_else(|| Given::default("--read-only", false)),
+        scrub: (layers.find("scrub", |file| file.store.scrub.as_ref()))
+            .unwrap_or_else(|| Given::default("scrub", Scrub::Each(SCRUB))),
         instances: instances(flags.instance, layers),
         replacement: layers.tables(|file| &file.replacement).map(rule).collect(),
         retention: layers.tables(|file| &file.retention).map(retention).collect(),

@@ -36,6 +36,7 @@ mod reference;
 mod replacement;
 mod retention;
 mod rights;
+mod scrub;
 mod show;
 mod socket;
 
@@ -54,6 +55,7 @@ pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
 pub(crate) use retention::Retention;
 pub(crate) use rights::{Allowed, Denied};
+pub(crate) use scrub::Scrub;
 pub(crate) use socket::Socket;
 
 /// Below this the store's own packs, reserve and catalog leave no room for anybody's blobs.
@@ -72,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) max_cas_blob_size: Option<Given<Size>>,
     /// For how long a client that got an answer can count on the blobs behind it.
     pub(crate) lease: Given<Span>,
+    /// In how much time all blobs are read again, over and over.
+    pub(crate) scrub: Given<Scrub>,
     /// Every push is refused.
     pub(crate) read_only: Given<bool>,
     /// Where clients are served.

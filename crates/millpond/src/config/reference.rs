@@ -122,10 +122,10 @@ const STORE: Section = Section {
         Key {
             name: "lease",
             value: "\"3h\"",
-            text: "For how long a client can count on what it was told is there, as in 3h or 90m, up to 7d. If what \
-                   is in use leaves no room for what is pushed, it is shortened by halves, down to one minute at \
-                   least, and a warning says so. With 0s nothing is promised: what a client was told is there may be \
-                   gone when it pushes the name or asks for the blob.",
+            text: "For how long a client can count on what it was told is there, as in 3h or 90m, up to 7d; with 0s \
+                   it may be gone when the client pushes the name or asks for the blob. If what is in use leaves no \
+                   room for what is pushed, the time is shortened by halves, down to one minute at least, and a \
+                   warning says so.",
             flag: Some("--lease TIME"),
             variable: "MILLPOND__STORE__LEASE",
             ..KEY
@@ -136,6 +136,15 @@ const STORE: Section = Section {
             text: "Pulls are served, and every push is refused.",
             flag: Some("--read-only"),
             variable: "MILLPOND__STORE__READ_ONLY",
+            ..KEY
+        },
+        Key {
+            name: "scrub",
+            value: "\"14d\"",
+            text: "In how much time all blobs are read again and compared with their hashes, over and over, the newest first \
+                   after a start; never with \"off\". What is bad is missing from then on, and the next push heals it. At \
+                   least a minute; it reads 256 KiB/s at least.",
+            variable: "MILLPOND__STORE__SCRUB",
             ..KEY
         },
     ],
@@ -319,11 +328,16 @@ impl Section {
         if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 
+    /// The sections within it.
+    pub(super) fn inner(&self) -> impl Iterator<Item = &'static Self> {
+        let of =
+            |section: &Self| section.name.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.'));
+        SECTIONS.iter().filter(move |section| of(section))
+    }
+
     /// The section of this name within it.
     pub(super) fn within(&self, name: &str) -> Option<&'static Self> {
-        let inner =
-            |section: &&Self| section.name.strip_prefix(self.name)?.strip_prefix('.')?.eq(name).then_some(());
-        SECTIONS.iter().find(|section| inner(section).is_some())
+        self.inner().find(|section| section.name.rsplit('.').next() == Some(name))
     }
 
     /// Whether it has such a key.

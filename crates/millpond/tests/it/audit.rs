@@ -144,6 +144,44 @@ fn everybody_who_pushed_replaced_or_was_refused_is_found() {
 }
 
 #[test]
+fn whose_credential_it_was_that_does_not_hold_any_more_is_told() {
+    let pond = Pond::new("");
+    let keys = pond.folder.path().join("keys");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    command.args(["tokens", "revoke", "alice", "--keys"]).arg(&keys);
+    assert!(command.output().unwrap().status.success());
+    pond.server.wait_for("identities were read anew", 1);
+    pond.runtime.block_on(async {
+        let channel = Endpoint::from_shared(pond.server.url().to_owned()).unwrap().connect().await.unwrap();
+        let request = pond.request(0, reapi::FindMissingBlobsRequest::default());
+        let status =
+            ContentAddressableStorageClient::new(channel).find_missing_blobs(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    });
+    pond.server.wait_for("identity=\"alice\"", 1);
+    while pond.deeds("--who alice").is_empty() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let denied = pond.deeds("--who alice");
+    assert!(
+        denied.len() == 1 && denied[0].starts_with("denied ") && denied[0].contains("revoked"),
+        "{denied:?}"
+    );
+}
+
+#[test]
+fn directories_that_were_named_and_are_not_there_are_no_empty_logs() {
+    let pond = Pond::new("");
+    for (flag, path) in [("--data", "nowhere"), ("--keys", "keys/audit")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+        command.args(["audit", "verify", flag]).arg(pond.folder.path().join(path));
+        let Output { status, stderr, .. } = command.output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(10) && said.contains(path), "{said}");
+    }
+}
+
+#[test]
 fn what_was_changed_in_the_files_is_found_and_named() {
     let pond = Pond::new("");
     for name in ["own:a", "own:b", "own:c"] {

@@ -49,7 +49,7 @@ fn push_and_stop(volume: &mut Volume, runtime: &Runtime, random: &mut Random) {
 
 #[test]
 fn kill_battery_loses_and_halves_no_acknowledged_name() {
-    let kills = setting("MILLPOND_KILLS", 50);
+    let kills = setting("MILLPOND_KILLS", 170);
     let mut random = seeded("kill battery");
     let runtime = Runtime::new().unwrap();
     let mut figures = Figures::default();

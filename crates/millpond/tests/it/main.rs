@@ -39,6 +39,9 @@ mod company;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
+mod fsck;
+#[cfg(feature = "real-clients")]
+mod full_disk;
 mod full_volume;
 mod hostile;
 mod issued;

@@ -60,6 +60,9 @@ impl About {
                 bytes_let_go: figures.bytes_let_go,
                 let_go_lookups: figures.let_go_lookups,
                 full: figures.is_full,
+                scrubbed_bytes: figures.scrubbed_bytes,
+                scrubbed_bad: figures.scrubbed_bad,
+                scrubbed_all: figures.scrubbed_all,
             }),
             poisoned: figures.poisoned.unwrap_or_default(),
         }

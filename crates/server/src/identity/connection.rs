@@ -57,7 +57,7 @@ impl ConnectionIdentity {
         let Some(header) = &self.header else { return self.access_of(&self.chain, credentials, bounds) };
         match forwarded::chain(headers, header) {
             Ok(chain) => self.access_of(&chain, credentials, bounds),
-            Err(reason) => Access::refused(bounds, reason),
+            Err(reason) => Access::refused(bounds, reason, None),
         }
     }
 

@@ -78,6 +78,7 @@ impl Method {
             "/google.bytestream.ByteStream/Read" => ("ByteStream", "Read"),
             "/google.bytestream.ByteStream/Write" => ("ByteStream", "Write"),
             "/millpond.admin.v1.Admin/GetStatus" => ("Admin", "GetStatus"),
+            "/millpond.admin.v1.Admin/Check" => ("Admin", "Check"),
             "/grpc.health.v1.Health/Check" => ("Health", "Check"),
             "/grpc.health.v1.Health/Watch" => ("Health", "Watch"),
             _ => ("other", "other"),

@@ -36,7 +36,7 @@ impl Record {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (request, identity) = (caller.request, caller.client.identity.clone());
+        let (request, identity) = (caller.request, caller.name().to_owned());
         Self { request, identity, method, peer, start: Instant::now(), received, sent, account, metrics }
     }
 
@@ -45,7 +45,7 @@ impl Record {
         self.request
     }
 
-    /// Who makes it; empty for somebody unknown.
+    /// Who makes it, or whose credential it showed that does not hold any more; empty for somebody unknown.
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }

@@ -31,6 +31,7 @@ use crate::Options;
 use crate::identity::ConnectionIdentity;
 use crate::layers::Calls;
 use crate::memory::{UNREAD_STREAMS_MAX, WINDOW_BYTES};
+use crate::said::Said;
 
 /// What a client may send on all streams before we have taken it in. HTTP/2's own 64 KiB would make a fast link wait;
 /// `memory` says what it costs. It is more than that of one stream, or one that is not read would hold up all others.
@@ -48,6 +49,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(60);
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 /// How long an HTTP/1 client may take for its headers, and idle between requests.
 const HTTP1_HEADERS: Duration = Duration::from_secs(60);
+
+/// Of handshakes that came to nothing.
+static SAID: Said = Said::new();
 
 /// What all connections of a server share.
 #[derive(Clone)]
@@ -169,7 +173,10 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
         }
         Err(error) => {
             calls.count_failed_handshake();
-            now_and_then!(info, %peer, error, "a TLS handshake failed");
+            if let Some(left_out) = SAID.pass(Some(peer.ip().to_canonical()), "", error.outcome) {
+                let left_out = (left_out > 0).then_some(left_out);
+                tracing::info!(left_out, %peer, %error, "a TLS handshake failed");
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! certificate is one that counts is asked for each call (`identity`): so a refusal reaches the user with its reason,
 //! and one that is revoked or expires in the middle of a connection counts no more.
 
+mod broken;
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+pub(crate) use self::broken::Broken;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -74,11 +78,11 @@ impl Tls {
     }
 
     /// Shakes hands.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Broken> {
         match timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the handshake took longer than {} s", HANDSHAKE.as_secs())),
+            Ok(Err(error)) => Err(Broken::by(&error)),
+            Err(_) => Err(Broken { outcome: "it took longer than 10 s", detail: None }),
         }
     }
 }

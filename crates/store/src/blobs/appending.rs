@@ -254,7 +254,9 @@ pub(super) fn repeat_error(error: &Error, count: usize) -> Vec<Result<()>> {
     (0..count)
         .map(|_| {
             Err(match error {
-                Error::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
+                Error::NoSpace { held, used, limit } => {
+                    Error::NoSpace { held: *held, used: *used, limit: *limit }
+                }
                 Error::Poisoned(cause) => Error::Poisoned(cause.clone()),
                 Error::Io { doing, source } => {
                     Error::io(doing.clone(), io::Error::new(source.kind(), source.to_string()))

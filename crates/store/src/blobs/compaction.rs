@@ -82,21 +82,30 @@ struct Target {
 impl Shared {
     /// See [`super::Blobs::give_back`].
     pub(super) fn give_back(&self, urgent: bool) -> Result<GivenBack> {
-        let mut given = GivenBack::default();
         if self.check_open().is_err() {
-            return Ok(given);
+            return Ok(GivenBack::default());
         }
+        let mut given = std::mem::take(&mut *self.lock(&self.untold));
+        let done = self.give_back_to(&mut given, urgent);
+        if let Err(error) = done {
+            *self.lock(&self.untold) = GivenBack { more: false, ..given };
+            return Err(error);
+        }
+        Ok(given)
+    }
+
+    fn give_back_to(&self, given: &mut GivenBack, urgent: bool) -> Result<()> {
         let _guard = PoisonOnPanic::during(&self.poison, "giving space back");
-        self.release_left(&mut given);
+        self.release_left(given);
         // What cannot be unlinked is no reason not to compact the rest.
-        let reaped = self.reap(&mut given);
+        let reaped = self.reap(given);
         let victims = self.victims(urgent);
         if !victims.is_empty() {
             let copied = self.copy(victims)?;
-            self.switch(copied, &mut given)?;
+            self.switch(copied, given)?;
             given.more |= !self.victims(urgent).is_empty();
         }
-        reaped.map(|()| given)
+        reaped
     }
 
     /// The emptiest packs, as many as fit into one; none if there is too little to be had.

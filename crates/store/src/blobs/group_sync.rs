@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::format::PackId;
-use crate::{Error, Result};
+use crate::{Error, Held, Result};
 
 /// Up to which byte packs must be durable before something may be promised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,14 +57,14 @@ pub(crate) trait Target: Send + Sync + 'static {
 /// Why a target will not become durable beyond `synced`.
 #[derive(Clone, Debug)]
 enum Failure {
-    NoSpace { used: u64, limit: u64 },
+    NoSpace { held: Held, used: u64, limit: u64 },
     Other(String),
 }
 
 impl Failure {
     fn of(error: &Error) -> Self {
         match error {
-            Error::NoSpace { used, limit } => Self::NoSpace { used: *used, limit: *limit },
+            Error::NoSpace { held, used, limit } => Self::NoSpace { held: *held, used: *used, limit: *limit },
             Error::Poisoned(sentence) => Self::Other(sentence.clone()),
             other => Self::Other(other.to_string()),
         }
@@ -72,7 +72,7 @@ impl Failure {
 
     fn error(&self) -> Error {
         match self {
-            Self::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
+            Self::NoSpace { held, used, limit } => Error::NoSpace { held: *held, used: *used, limit: *limit },
             Self::Other(sentence) => Error::Poisoned(sentence.clone()),
         }
     }
@@ -288,9 +288,9 @@ mod tests {
             })
             .collect();
         began(receiver).await;
-        go.send(Err(Error::NoSpace { used: 1, limit: 2 })).unwrap();
+        go.send(Err(Error::NoSpace { held: Held::Limit, used: 1, limit: 2 })).unwrap();
         for waiting in waiting {
-            assert!(matches!(waiting.await.unwrap(), Err(Error::NoSpace { used: 1, limit: 2 })));
+            assert!(matches!(waiting.await.unwrap(), Err(Error::NoSpace { used: 1, limit: 2, .. })));
         }
         assert!(matches!(group.wait(8).await, Err(Error::NoSpace { .. })));
         assert!(group.wait(0).await.is_ok(), "what was durable before stays so");

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::Blobs;
 use super::format::PackId;
 use super::scan_levels::level_above;
-use crate::{Digest, Level};
+use crate::{Digest, Level, Result};
 
 /// What was taken out of the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,19 @@ impl Blobs {
     /// Bytes by which those who wait have too little room as things are, garbage and the ends of packs counted.
     pub fn shortage(&self) -> u64 {
         self.shared.space.shortage()
+    }
+
+    /// Gives the ballast up, if the file system is full: false if there is none, or room without. Blocks.
+    pub fn give_up_ballast(&self) -> bool {
+        self.shared.space.give_up_ballast()
+    }
+
+    /// Whether the file system has room for rows of the catalog, beside what letting go needs itself.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) if not.
+    pub fn check_room_for_rows(&self) -> Result<()> {
+        self.shared.space.check_room_for_rows()
     }
 
     /// Whether an upload was refused for want of room within the last minute.

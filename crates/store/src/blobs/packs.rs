@@ -19,11 +19,11 @@ use super::pack_set::Standing;
 use super::reader::BlobReader;
 use super::scan_levels::BytesByAge;
 use super::shared::{Raised, Shared};
-use super::space::Reservation;
+use super::space::{Reservation, make_room_to_start};
 use super::start::{Started, start};
 use super::upload::Upload;
 use crate::disk::Disk;
-use crate::{Clock, Digest, Error, Level, Result};
+use crate::{Clock, Digest, Error, Held, Level, Result};
 
 /// Packs that are synced at a time for one who waits.
 const SYNCS_AT_A_TIME: usize = 16;
@@ -93,6 +93,11 @@ impl Blobs {
     ) -> Result<(Self, Started)> {
         let (shared, started) = start(disk, options, clock, waterline, damaged, on_damage)?;
         Ok((Self { shared }, started))
+    }
+
+    /// Before anything of a volume is opened: gives its ballast up if its file system is full.
+    pub fn make_room_to_start(disk: &dyn Disk) {
+        make_room_to_start(disk);
     }
 
     /// Which of these are not there; the others are raised to `to` if they are older than `fresh_from`. No I/O, no
@@ -319,7 +324,7 @@ impl Blobs {
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the volume has no room for the copy, [`Error::Poisoned`], [`Error::Io`]. What was given
-    /// back before stays so.
+    /// back before stays so, and counts in what the next step says.
     pub fn give_back(&self, urgent: bool) -> Result<GivenBack> {
         self.shared.give_back(urgent)
     }
@@ -408,8 +413,7 @@ impl Shared {
     }
 
     fn given_up(&self) -> Error {
-        let (used, limit) = (self.space.used(), self.space.limits().limit);
-        self.poison.check().err().unwrap_or(Error::NoSpace { used, limit })
+        self.poison.check().err().unwrap_or_else(|| self.space.full(Held::Limit))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::appending::Appending;
 use super::blocking::Turns;
+use super::compaction::GivenBack;
 use super::damage::OnDamage;
 use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) poison: Poison,
     pub(super) appending: Mutex<Appending>,
     pub(super) snapshots: Mutex<Turn>,
+    /// What was given back before an error: told of with the next step that has none.
+    pub(super) untold: Mutex<GivenBack>,
     pub(super) ages: Mutex<Option<(Instant, BytesByAge)>>,
     pub(super) on_damage: OnDamage,
     pub(super) turns: Turns,

@@ -12,6 +12,7 @@
 //!
 //! It knows neither packs nor the index; it is told what they hold.
 
+mod ballast;
 mod room;
 
 use std::io;
@@ -19,10 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ballast::Ballast;
+pub(crate) use ballast::make_room_to_start;
 use room::Room;
 
 use crate::disk::{Disk, DiskSpace};
-use crate::{Error, Result};
+use crate::{Error, Held, Result};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -49,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) for_compaction: u64,
     /// For rows of the catalog, when there is no room for blobs.
     pub(crate) for_catalog: u64,
+    /// For the ballast.
+    pub(crate) ballast: u64,
     /// What the volume must have left for others.
     pub(crate) keep_free: u64,
 }
@@ -79,13 +84,15 @@ impl Limits {
             single_from: MIB.min(pack_max / 4),
             for_compaction: 2 * pack_max,
             for_catalog: (limit / 64).clamp(MIB, 64 * MIB),
+            ballast: (limit / 64).clamp(MIB, 64 * MIB),
             keep_free: keep_free.unwrap_or_else(|| share(5).min(2_000_000_000)),
         })
     }
 
     /// P: what packs may hold while everything else occupies `other` bytes.
     pub(crate) fn packs(&self, other: u64) -> u64 {
-        self.limit.saturating_sub(self.for_compaction + self.for_catalog + FOLDERS).saturating_sub(other)
+        let kept = self.for_compaction + self.for_catalog + self.ballast + FOLDERS;
+        self.limit.saturating_sub(kept).saturating_sub(other)
     }
 }
 
@@ -130,6 +137,7 @@ pub(crate) struct Space {
     /// Of targets in force, for which packs have not given back as much yet.
     owed: AtomicU64,
     free: Mutex<Free>,
+    ballast: Ballast,
     room: Room,
 }
 
@@ -138,9 +146,11 @@ impl Space {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: &RoomOptions) -> Result<Self> {
         let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
         let free = Free { asked: None, available: 0, since: 0, taken_since: None, taken: 0, refused: None };
+        let limits = Limits::new(options.limit, options.keep_free, volume)?;
         Ok(Self {
+            ballast: Ballast::find(&*disk, limits.ballast),
             disk,
-            limits: Limits::new(options.limit, options.keep_free, volume)?,
+            limits,
             blob_max: options.blob_max.unwrap_or(u64::MAX),
             packs: AtomicU64::new(0),
             other: AtomicU64::new(0),
@@ -178,6 +188,7 @@ impl Space {
         [&self.packs, &self.other, &self.snapshots, &self.reserved, &self.compacting, &self.owed]
             .iter()
             .fold(FOLDERS, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
+            .saturating_add(self.ballast.held())
     }
 
     /// A pack's file became this much larger or, in place of `before`, has this size.
@@ -211,12 +222,11 @@ impl Space {
     /// Whether the volume has room for a compaction's target, for which what is kept free for others may be used: it
     /// gives more back.
     pub(crate) fn check_target(&self, bytes: u64) -> Result<()> {
-        match self.disk.space() {
-            Ok(DiskSpace { total, available }) if available < bytes => {
-                Err(Error::NoSpace { used: total.saturating_sub(available), limit: total })
-            }
-            _ => Ok(()),
+        let lacking = || self.disk.space().ok().filter(|space| space.available < bytes);
+        if lacking().is_some() {
+            self.give_up_ballast();
         }
+        lacking().map_or(Ok(()), |space| Err(Error::disk_full(space)))
     }
 
     /// The claim of a compaction's target, on nothing yet.
@@ -254,29 +264,43 @@ impl Space {
         self.free().asked = None;
     }
 
-    fn full(&self) -> Error {
-        Error::NoSpace { used: self.used(), limit: self.limits.limit }
+    /// The error that says what holds the room.
+    pub(crate) fn full(&self, held: Held) -> Error {
+        match (held, self.disk.space()) {
+            (Held::KeptFree, Ok(DiskSpace { total, available })) => {
+                Error::NoSpace { held, used: total.saturating_sub(available), limit: total }
+            }
+            _ => Error::NoSpace { held, used: self.used(), limit: self.limits.limit },
+        }
     }
 
     fn reserve(&self, bytes: u64) -> Result<()> {
         let reserved = self.reserved.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let wanted = self.packs.load(Ordering::Relaxed).saturating_add(reserved);
         let room = self.packs_max();
-        if wanted > room || reserved > room / 2 || !self.volume_has(bytes) {
+        let held = if wanted > room {
+            Some(Held::Limit)
+        } else if reserved > room / 2 {
+            Some(Held::Uploads)
+        } else {
+            (!self.volume_has(bytes, self.limits.keep_free)).then_some(Held::KeptFree)
+        };
+        if let Some(held) = held {
             self.reserved.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(self.full());
+            return Err(self.full(held));
         }
         self.count_pace(bytes);
         Ok(())
     }
 
-    fn volume_has(&self, bytes: u64) -> bool {
+    /// Whether the file system has so many bytes, and `left` beside them and what the ballast still needs.
+    fn volume_has(&self, bytes: u64, left: u64) -> bool {
         let mut free = self.free();
         let stale = free.asked.is_none_or(|asked| asked.elapsed() >= ASK_EACH);
         if stale || free.since >= ASK_EACH_BYTES {
             self.ask(&mut free);
         }
-        let needed = self.limits.keep_free.saturating_add(free.since).saturating_add(bytes);
+        let needed = left.max(self.ballast.missing()).saturating_add(free.since).saturating_add(bytes);
         let enough = free.available >= needed;
         if enough {
             free.since += bytes;
@@ -317,7 +341,7 @@ impl Reservation {
 
     /// The same, but also an error if this second has taken in its share.
     pub(crate) fn grow_at_pace(&mut self, bytes: u64) -> Result<()> {
-        if self.space.pause().is_some() { Err(self.space.full()) } else { self.grow(bytes) }
+        if self.space.pause().is_some() { Err(self.space.full(Held::Limit)) } else { self.grow(bytes) }
     }
 
     /// As [`Reservation::grow`], but waits for room if there is none.
@@ -412,7 +436,7 @@ mod tests {
         assert!(limits.packs(0) > 63 << 40);
         let limits = Limits::new(Some(8_000_000), None, volume(1 << 40)).unwrap();
         assert_eq!((limits.pack_max, limits.single_from), (256 * KIB, 64 * KIB));
-        assert!(limits.packs(MIB) > 4_000_000);
+        assert!(limits.packs(MIB) > 3_000_000);
     }
 
     #[test]

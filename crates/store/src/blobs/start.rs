@@ -138,6 +138,7 @@ pub(super) fn start(
         poison: Poison::default(),
         appending: Mutex::new(Appending::default()),
         snapshots: Mutex::new(turn),
+        untold: Mutex::default(),
         ages: Mutex::new(None),
         turns: Turns::default(),
         on_damage: OnDamage::new(on_damage),

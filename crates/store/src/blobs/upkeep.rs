@@ -36,6 +36,12 @@ impl Shared {
         if let Err(error) = self.make_next_pack() {
             now_and_then!(warn, %error, "the next pack was not made ahead");
         }
+        if self.check_open().is_ok()
+            && let Err(error) = self.space.hold_ballast()
+        {
+            self.write_failed(&error, false);
+            now_and_then!(warn, %error, "the ballast was not made");
+        }
         let fresh = self.lock(&self.ages).as_ref().is_some_and(|(when, _)| when.elapsed() < AGES_KEPT);
         if !fresh {
             let found = scan(&self.index, self.clock.now(), self.waterline());

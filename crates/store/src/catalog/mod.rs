@@ -52,8 +52,8 @@ use self::cache::Entry;
 use self::change::{Outcome, Request};
 use self::shared::Shared;
 use self::writer::{Answer, Command};
-use crate::disk::Disk;
-use crate::{Error, Level, Result};
+use crate::disk::{Disk, with_space};
+use crate::{Error, Held, Level, Result};
 
 /// Reads a row and a record of the journal: what a row says is written as it was read.
 #[cfg(any(test, fuzzing))]
@@ -102,7 +102,8 @@ impl Catalog {
         disk: Arc<dyn Disk>,
         options: &CatalogOptions,
     ) -> Result<(Self, CatalogStarted)> {
-        let (writer, shared, started) = start::start(folder, disk, options)?;
+        let started = start::start(folder, Arc::clone(&disk), options);
+        let (writer, shared, started) = started.map_err(|error| with_space(&*disk, error))?;
         let (commands, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("catalog".into())
@@ -136,7 +137,7 @@ impl Catalog {
         // The writer keeps all of it in memory, once more for the journal, and commits it at one go.
         let size: usize = values.iter().map(NewValue::size).sum();
         if size > VALUE_MAX {
-            return Err(Error::NoSpace { used: size as u64, limit: VALUE_MAX as u64 });
+            return Err(Error::NoSpace { held: Held::Names, used: size as u64, limit: VALUE_MAX as u64 });
         }
         match self.request(Request::Publish(values, replaces)).await? {
             Outcome::Published(values) => Ok(Some(values)),

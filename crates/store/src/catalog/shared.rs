@@ -103,19 +103,14 @@ impl Shared {
 
     /// Lack of space with the file system's figures, which SQLite's error does not have.
     pub(super) fn with_space(&self, error: Error) -> Error {
-        match (error, self.disk.space()) {
-            (Error::NoSpace { .. }, Ok(space)) => {
-                Error::NoSpace { used: space.total.saturating_sub(space.available), limit: space.total }
-            }
-            (error, _) => error,
-        }
+        crate::disk::with_space(&*self.disk, error)
     }
 }
 
 /// The same error for one more of those who share a transaction.
 pub(super) fn another(error: &Error) -> Error {
     match error {
-        Error::NoSpace { used, limit } => Error::NoSpace { used: *used, limit: *limit },
+        Error::NoSpace { held, used, limit } => Error::NoSpace { held: *held, used: *used, limit: *limit },
         Error::Poisoned(why) => Error::Poisoned(why.clone()),
         Error::Damaged(what) => Error::Damaged(what.clone()),
         Error::Busy(why) => Error::Busy(why.clone()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{Error, Result};
+use crate::{Error, Held, Result};
 
 /// The name of the database in the data directory.
 pub(super) const DATABASE: &str = "catalog.db";
@@ -19,6 +19,9 @@ pub(super) const DATABASE: &str = "catalog.db";
 /// An extended code of SQLite that the bindings have no name for: the index of the write-ahead log, a file in the
 /// same folder, could not be made larger.
 const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+
+/// Lack of space; the figures are filled in by who knows the disk.
+const FULL: Error = Error::NoSpace { held: Held::FileSystem, used: 0, limit: 0 };
 
 /// How long the writer's connection waits for a lock, but where it must not.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,13 +113,11 @@ pub(super) fn sql_error(doing: impl Into<String>, error: rusqlite::Error) -> Err
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::Damaged(format!("{doing}: {error}"))
         }
-        Some(ErrorCode::DiskFull) => Error::NoSpace { used: 0, limit: 0 },
+        Some(ErrorCode::DiskFull) => FULL,
         Some(ErrorCode::OperationInterrupted) => {
             Error::Busy("the catalog is being closed, or its files exchanged".into())
         }
-        Some(ErrorCode::SystemIoFailure) if error.sqlite_extended_error_code() == Some(IOERR_SHMSIZE) => {
-            Error::NoSpace { used: 0, limit: 0 }
-        }
+        Some(ErrorCode::SystemIoFailure) if error.sqlite_extended_error_code() == Some(IOERR_SHMSIZE) => FULL,
         Some(_) => Error::Sql { doing, source: error },
         // Of our own statements: a column of another type than was written, a statement that fits no table.
         None => Error::Damaged(format!("{doing}: {error}")),

@@ -1,7 +1,8 @@
 //! The seam between the store and a volume: about nine calls, paths relative to the data directory.
 //!
 //! [`RealDisk`] is a directory, [`MemoryDisk`] keeps what is durable apart from what is only written and yields the
-//! image that a power cut would leave, [`FaultyDisk`] stands before either and fails the n-th call. All of it blocks;
+//! image that a power cut would leave, [`FaultyDisk`] stands before either and fails the n-th call, [`OverlayDisk`] keeps
+//! what is changed to itself. All of it blocks;
 //! who may wait is not decided here. What the files mean is not known here either.
 //!
 //! **Invariant:** what was written is durable once [`DiskFile::sync`] returned well, what was created, renamed or
@@ -9,6 +10,7 @@
 
 mod faulty;
 mod memory;
+mod overlay;
 mod real;
 
 use std::fmt::Debug;
@@ -20,9 +22,10 @@ use rustix::io::Errno;
 
 pub use faulty::{Call, Effect, Fault, FaultyDisk};
 pub use memory::MemoryDisk;
+pub use overlay::OverlayDisk;
 pub use real::RealDisk;
 
-use crate::Error;
+use crate::{Error, Held};
 
 /// A volume: folders and files below one data directory.
 pub trait Disk: Send + Sync + Debug + 'static {
@@ -105,8 +108,13 @@ pub fn write_error(disk: &dyn Disk, doing: impl Into<String>, error: io::Error) 
     if !is_no_space(&error) {
         return Error::io(doing, error);
     }
-    match disk.space() {
-        Ok(space) => Error::NoSpace { used: space.total.saturating_sub(space.available), limit: space.total },
-        Err(_) => Error::NoSpace { used: 0, limit: 0 },
+    with_space(disk, Error::disk_full(DiskSpace { total: 0, available: 0 }))
+}
+
+/// Lack of space with the file system's figures; any other error as it is.
+pub(crate) fn with_space(disk: &dyn Disk, error: Error) -> Error {
+    match (error, disk.space()) {
+        (Error::NoSpace { held: Held::FileSystem, .. }, Ok(space)) => Error::disk_full(space),
+        (error, _) => error,
     }
 }

@@ -29,10 +29,10 @@ pub(super) const LEASE: u32 = 160;
 const SETTLED: Duration = Duration::from_millis(30);
 
 /// Numbers that follow from a seed (SplitMix64).
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,11 +40,11 @@ impl Random {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    pub(super) fn index(&mut self, bound: usize) -> usize {
+    pub(crate) fn index(&mut self, bound: usize) -> usize {
         usize::try_from(self.below(bound as u64)).unwrap()
     }
 
-    pub(super) fn one_in(&mut self, number: u64) -> bool {
+    pub(crate) fn one_in(&mut self, number: u64) -> bool {
         self.below(number) == 0
     }
 

@@ -19,7 +19,7 @@ use crate::blobs::format::{
     checksum_of, decode_footer,
 };
 use crate::disk::{Disk, DiskFile, is_device_error};
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, Hasher, Result};
 
 /// A pack open for reading.
 #[derive(Debug)]
@@ -177,6 +177,41 @@ impl PackFile {
             })
             .map_err(|trouble| self.error(place, trouble))?;
         Ok(FrameReader::new(Arc::clone(self), place, header, table, range))
+    }
+
+    /// Has what is read next come from the device, not from the page cache.
+    pub fn forget_pages(&self) {
+        self.file.drop_cache();
+    }
+
+    /// Which blob the record at this place says that it is.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if there is no good header, [`Error::Io`].
+    pub fn digest_at(&self, place: Place) -> Result<Digest> {
+        self.twice(|| {
+            let bytes = self.read_exact(place.byte_offset(), RecordHeader::LEN as u64)?;
+            RecordHeader::decode(&bytes, &self.keys, self.id, place.byte_offset())
+                .map(|header| header.digest)
+                .ok_or(Trouble::Bad("its header does not match its checksum"))
+        })
+        .map_err(|trouble| self.error(place, trouble))
+    }
+
+    /// Reads all of a blob and hashes it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a checksum does not match, or the hash is not what the digest names, [`Error::Io`].
+    pub fn hash(self: &Arc<Self>, place: Place, digest: &Digest) -> Result<()> {
+        let mut reader = self.frames(place, digest, 0..digest.size())?;
+        let mut hasher = Hasher::new(digest.function());
+        while let Some(piece) = reader.next()? {
+            hasher.update(&piece);
+        }
+        if hasher.finish() == *digest {
+            return Ok(());
+        }
+        Err(self.error(place, Trouble::Bad("its content is not what its digest names")))
     }
 
     /// What a sealed pack's footer says of its records.

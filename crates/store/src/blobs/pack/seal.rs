@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::blobs::format::{
     FooterEntry, PackId, PackKind, PackState, Trailer, VolumeKeys, align, encode_footer, footer_len,
 };
-use crate::disk::{Disk, DiskFile, DiskSpace, write_error};
+use crate::disk::{Disk, DiskFile, write_error};
 use crate::{Error, Level, Result};
 
 /// What a footer needs to know.
@@ -58,9 +58,7 @@ impl Ending<'_> {
 
     fn check_room(&self, bytes: u64) -> Result<()> {
         match self.disk.space() {
-            Ok(DiskSpace { total, available }) if available < bytes => {
-                Err(Error::NoSpace { used: total.saturating_sub(available), limit: total })
-            }
+            Ok(space) if space.available < bytes => Err(Error::disk_full(space)),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Space;
-use crate::Result;
+use crate::{Held, Result};
 
 /// Pacing begins when this part of the room is taken.
 const PACED_FROM: u64 = 4;
@@ -95,7 +95,8 @@ impl Space {
                 // No letting go helps against that.
                 Err(error) if ended || self.are_uploads_too_many(bytes) => {
                     self.free().refused = Some(Instant::now());
-                    return Err(error);
+                    let is_leased = refused != refused_before && refused != ENDED;
+                    return Err(if is_leased { self.full(Held::Lease) } else { error });
                 }
                 Err(_) => {}
             }
@@ -177,7 +178,19 @@ impl Space {
     /// Bytes by which those who wait have too little room as things are.
     pub(crate) fn shortage(&self) -> u64 {
         let packs = self.packs.load(Ordering::Relaxed);
-        (packs.saturating_add(self.reserved()).saturating_add(self.wanted())).saturating_sub(self.packs_max())
+        let taken = packs.saturating_add(self.reserved()).saturating_add(self.wanted());
+        taken.saturating_sub(self.packs_max()).max(self.volume_lacks())
+    }
+
+    /// Bytes that the file system has too few for those who wait.
+    fn volume_lacks(&self) -> u64 {
+        match self.wanted() {
+            0 => 0,
+            wanted => {
+                let left = self.limits.keep_free.max(self.ballast.missing());
+                left.saturating_add(wanted).saturating_sub(self.available())
+            }
+        }
     }
 
     /// How many bytes of blobs that are there, which are `live`, should be let go. What is garbage already is not
@@ -190,12 +203,7 @@ impl Space {
             if taken > percent(HIGH_PERCENT) { taken.saturating_sub(percent(LOW_PERCENT)) } else { 0 };
         // What is garbage already comes back to the volume as well.
         let garbage = self.packs.load(Ordering::Relaxed).saturating_sub(live);
-        let short = match wanted {
-            0 => 0,
-            wanted => (self.limits.keep_free.saturating_add(wanted))
-                .saturating_sub(self.available())
-                .saturating_sub(garbage),
-        };
+        let short = self.volume_lacks().saturating_sub(garbage);
         above.max(short).min(live)
     }
 }

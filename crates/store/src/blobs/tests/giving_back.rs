@@ -107,7 +107,8 @@ impl Shared {
 fn used_besides(store: &Store) -> u64 {
     let disk = &store.blobs.shared().disk;
     let files = disk.list("".as_ref()).unwrap();
-    let snapshots = files.iter().filter(|entry| entry.name.starts_with("snapshot."));
+    let of_its_own = |name: &str| name.starts_with("snapshot.") || name == "ballast";
+    let snapshots = files.iter().filter(|entry| of_its_own(&entry.name));
     let snapshots: u64 = snapshots.map(|entry| entry.allocated).sum();
     store.blobs.figures().used - snapshots - pack_bytes_on(&**disk)
 }

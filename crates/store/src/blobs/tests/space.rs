@@ -20,7 +20,7 @@ async fn full_store_refuses_blobs_and_goes_on_reading() {
             let one = blob(number, [300, 30_000, 100_000][number as usize % 3]);
             match put(&store.blobs, &one).await {
                 Ok(()) => taken.push(one),
-                Err(Error::NoSpace { used, limit: said }) => {
+                Err(Error::NoSpace { used, limit: said, .. }) => {
                     assert!(said == limit && used <= limit);
                     refused += 1;
                 }

@@ -1,0 +1,241 @@
+//! Checking everything: all records against checksums and hashes, catalog and journal against theirs, and every name
+//! against what it needs. What is found bad is missing from then on, as if a client had come across it.
+//!
+//! Of a data directory that nobody serves the same is done on a copy of its catalog, and with every other change kept in
+//! memory: it stays as it is, unless it is to be repaired, which is what a start does.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, TryLockError};
+
+use millpond_store::blobs::{BadRecord, Scrub};
+use millpond_store::disk::{OverlayDisk, RealDisk};
+use millpond_store::{Clock, Digest, Level};
+
+use crate::cache::Inner;
+use crate::start::Begun;
+use crate::{Admin, AuditKeep, Cache, CacheOptions, Error, MaxSize, OpenError, Permit, Result};
+
+/// Files of the catalog that are copied to be looked at.
+const CATALOG_FILES: [&str; 2] = ["catalog.db", "catalog.db-wal"];
+
+/// What a check comes across.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// So many bytes of blobs were read, of about so many. Nothing is wrong.
+    Read {
+        /// Bytes that were read.
+        bytes: u64,
+        /// Bytes that there are.
+        of: u64,
+    },
+    /// Names are being looked at, so many by now. Nothing is wrong.
+    Names(u64),
+    /// Something else than a blob or a name is damaged: a sentence, with what was made of it.
+    Damaged(String),
+    /// A record that cannot be read back.
+    Bad(BadRecord),
+    /// A name that is not served any more, since not all is there that it needs.
+    Affected {
+        /// Of the name.
+        instance: String,
+        /// The name.
+        name: String,
+        /// A blob that it lacks, where that is why.
+        missing: Option<Digest>,
+    },
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Blobs that were read, and the bytes they take.
+    pub blobs: u64,
+    /// See `blobs`.
+    pub bytes: u64,
+    /// Names that were looked at.
+    pub names: u64,
+    /// Records that cannot be read back.
+    pub bad: u64,
+    /// Names that lack something.
+    pub affected: u64,
+    /// Everything else that is damaged.
+    pub damaged: u64,
+}
+
+impl Checked {
+    /// Whether all is well.
+    pub fn is_well(&self) -> bool {
+        self.bad + self.affected + self.damaged == 0
+    }
+}
+
+/// Hears what is found; false ends the check.
+pub type Hear<'a> = dyn FnMut(Finding) -> bool + Send + 'a;
+
+impl Cache {
+    /// Checks everything beside serving, as fast as the disk allows, one check at a time. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another one is under way, while the cache is being closed, or when `hear` ended it.
+    pub fn check(&self, _permit: &Permit<Admin>, hear: &mut Hear<'_>) -> Result<Checked> {
+        self.inner.check(hear)
+    }
+
+    /// Checks a data directory that nobody serves. With `repair` it is opened as a start opens it, and what is bad is
+    /// remembered; without, it is left as it is.
+    pub async fn check_volume(
+        options: CacheOptions,
+        repair: bool,
+        mut hear: impl FnMut(Finding) -> bool + Send + 'static,
+    ) -> Result<Checked, OpenError> {
+        let mut options = CacheOptions { audit: AuditKeep::Off, ..options };
+        let mut copy = None;
+        let begun = if repair {
+            Begun::open(options, |data| Ok(Arc::new(RealDisk::open(data)?)), Clock::start).await?
+        } else {
+            let data = options.data.clone();
+            let disk = RealDisk::open(&data).map_err(crate::start::open_error)?;
+            let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
+            options.data.clone_from(&copied.0);
+            copy = Some(copied);
+            let open = |_: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
+                Ok(Arc::new(OverlayDisk::new(Arc::new(disk))))
+            };
+            Begun::open(options, open, Clock::start).await?
+        };
+        let check = move || {
+            let mut damaged = 0;
+            for sentence in &begun.opened.findings {
+                damaged += 1;
+                hear(Finding::Damaged(sentence.clone()));
+            }
+            if repair && !begun.opened.clean {
+                begun.restore();
+            }
+            let checked = begun.inner.check(&mut hear);
+            checked.map(|checked| (begun, Checked { damaged: checked.damaged + damaged, ..checked }))
+        };
+        let checked =
+            tokio::task::spawn_blocking(check).await.map_err(|error| OpenError::Other(error.into()))?;
+        let (begun, checked) = checked.map_err(|error| OpenError::Other(error.into()))?;
+        if repair {
+            Self { inner: Arc::clone(&begun.inner) }.close().await;
+        }
+        drop(copy);
+        Ok(checked)
+    }
+}
+
+impl CacheOptions {
+    /// To check this data directory.
+    pub fn to_check(data: PathBuf, max_size: Option<MaxSize>) -> Self {
+        Self { data, max_size, ..Self::default() }
+    }
+}
+
+/// A copy of the catalog, which goes with its value.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(data: &Path) -> std::io::Result<Self> {
+        let place = std::env::temp_dir().join(format!("millpond-check-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&place)?;
+        let copy = Self(place);
+        for name in CATALOG_FILES {
+            match fs::copy(data.join(name), copy.0.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "{} stays: remove it", self.0.display());
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn check(&self, hear: &mut Hear<'_>) -> Result<Checked> {
+        let _one = match self.checking.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Busy("another check is under way: wait until it ends".into()));
+            }
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(guard) => guard,
+        };
+        let mut checked = Checked::default();
+        self.check_records(&mut checked, hear)?;
+        let catalog = self.catalog.check()?;
+        let places = catalog.journal_bad;
+        let journal = (places > 0).then(|| format!("{places} places of the catalog's journal are damaged"));
+        for sentence in catalog.database.into_iter().chain(journal) {
+            checked.damaged += 1;
+            go_on(hear(Finding::Damaged(sentence)))?;
+        }
+        (checked.names, checked.affected) = self.check_names(hear)?;
+        Ok(checked)
+    }
+
+    fn check_records(&self, checked: &mut Checked, hear: &mut Hear<'_>) -> Result<()> {
+        let of = self.blobs.figures().live;
+        let scrub = Scrub::new(self.blobs.clone());
+        let mut sentences = Vec::new();
+        scrub.footers(|sentence| sentences.push(sentence))?;
+        for sentence in sentences {
+            checked.damaged += 1;
+            go_on(hear(Finding::Damaged(sentence)))?;
+        }
+        for scrubbed in scrub {
+            let scrubbed = scrubbed?;
+            checked.blobs += u64::from(scrubbed.bytes > 0);
+            checked.bytes += scrubbed.bytes;
+            go_on(hear(Finding::Read { bytes: checked.bytes, of: of.max(checked.bytes) }))?;
+            if self.gate.is_closed() {
+                return Err(Error::Busy("the cache is being closed".into()));
+            }
+            if let Some(bad) = scrubbed.bad {
+                checked.bad += 1;
+                go_on(hear(Finding::Bad(bad)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of each name that is served but for what it lacks; says how many names there are and how many lack something.
+    pub(crate) fn check_names(&self, hear: &mut Hear<'_>) -> Result<(u64, u64)> {
+        let (mut names, mut affected) = (0, 0);
+        let mut ended = false;
+        self.catalog.for_each_touched_after(Level::ZERO, &mut |value| {
+            if ended || self.gate.is_closed() || self.gate.level_of(&value) < self.blobs.waterline() {
+                return;
+            }
+            names += 1;
+            let walked =
+                self.subject(&value).and_then(|subject| self.walker.raise_only(&subject, value.level()));
+            let missing = match walked {
+                Ok(walked) if walked.is_whole() => {
+                    ended = !hear(Finding::Names(names));
+                    return;
+                }
+                Ok(walked) => walked.missing.first().copied(),
+                Err(_) => None,
+            };
+            affected += 1;
+            let (instance, name) = (value.name.instance.to_string(), value.name.text.to_string());
+            ended = !hear(Finding::Affected { instance, name, missing });
+        })?;
+        go_on(!ended)?;
+        Ok((names, affected))
+    }
+}
+
+fn go_on(goes_on: bool) -> Result<()> {
+    if goes_on { Ok(()) } else { Err(Error::Busy("the check was broken off".into())) }
+}
