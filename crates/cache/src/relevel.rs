@@ -407,7 +407,7 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         if !due {
             continue;
         }
-        if !(asked || follows_up || loose) && !inner.keeps_anything().await {
+        if !(asked || follows_up || loose || inner.keeps_anything().await) {
             // Levels are times of last uses: a pass would only take from those whose blobs no name has.
             last = Some(now);
             continue;

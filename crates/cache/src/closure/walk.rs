@@ -119,7 +119,7 @@ impl Walker {
     }
 
     /// Shows every blob of the closure of `subject`, some of them several times, and raises nothing.
-    pub(crate) fn show(&self, subject: &Subject, show: &mut dyn FnMut(&[Digest])) -> Result<Walked> {
+    pub(crate) fn show(&self, subject: &Subject, show: Show<'_>) -> Result<Walked> {
         let mut walk = self.begin(Level::ZERO, Level::PINNED, 0);
         walk.shows = Some(show);
         walk.run(subject)?;
@@ -168,6 +168,9 @@ impl Walker {
     }
 }
 
+/// Sees blobs.
+type Show<'a> = &'a mut dyn FnMut(&[Digest]);
+
 struct Walk<'a> {
     walker: &'a Walker,
     to: Level,
@@ -175,7 +178,7 @@ struct Walk<'a> {
     /// What is there is marked as needed, for the pass with this number.
     marks_for: Option<u64>,
     /// Sees every blob that is met.
-    shows: Option<&'a mut dyn FnMut(&[Digest])>,
+    shows: Option<Show<'a>>,
     /// Where nobody may block: how many blobs it may still raise.
     at_once: Option<usize>,
     /// It met something to wait for, and what it has found is worth nothing.
