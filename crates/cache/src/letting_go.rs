@@ -201,14 +201,12 @@ impl Inner {
     /// Why an upload is refused.
     pub(crate) fn refusal(&self, error: Error) -> crate::Error {
         match error {
-            Error::NoSpace { held: held @ (Held::Limit | Held::Lease), used, limit } => match self
-                .letting_go
-                .kept_bytes
-                .load(Ordering::Relaxed)
-            {
-                0 => crate::Error::NoSpace { held, used, limit },
-                kept => crate::Error::FullOfKept { used, limit, kept, rules: self.retention.that_keep() },
-            },
+            Error::NoSpace { held: held @ (Held::Limit | Held::Lease), used, limit } => {
+                match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
+                    0 => crate::Error::NoSpace { held, used, limit },
+                    kept => crate::Error::FullOfKept { used, limit, kept, rules: self.retention.that_keep() },
+                }
+            }
             error => error.into(),
         }
     }

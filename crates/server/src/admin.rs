@@ -12,8 +12,8 @@ use std::sync::Arc;
 use millpond_cache::{Cache, Error};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
-    CheckAnswer, CheckRequest, GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled, RetentionPlan,
-    ServerStatus,
+    CheckAnswer, CheckRequest, GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled,
+    RetentionPlan, ServerStatus,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
