@@ -116,6 +116,7 @@ fn to_json(status: &ServerStatus) -> Value {
         "names_let_go": volume.names_let_go,
         "bytes_let_go": volume.bytes_let_go,
         "let_go_lookups": volume.let_go_lookups,
+        "unknown_lookups": volume.unknown_lookups,
         "full": volume.full,
     })
 }
