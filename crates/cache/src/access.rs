@@ -298,6 +298,15 @@ impl<Right> Permit<Right> {
     }
 }
 
+impl Permit<Admin> {
+    /// Who may do everything may pull.
+    pub fn to_pull(&self) -> Permit<Pull> {
+        let (instance, client, identity) =
+            (self.instance.clone(), self.client.clone(), self.identity.clone());
+        Permit { instance, client, identity, right: PhantomData }
+    }
+}
+
 impl Permit<Push> {
     /// Who may push may pull.
     pub fn to_pull(&self) -> Permit<Pull> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millpond_store::audit::{Audit, Deed, Entry};
-use millpond_store::catalog::{Changed, Name, NewValue, State, Target, Witness};
+use millpond_store::catalog::{By, Changed, Name, NewValue, Pin, PinTerms, State, Target, Witness};
 use millpond_store::{Clock, Digest, now_and_then};
 
 use crate::access::Allowed;
@@ -112,7 +112,13 @@ impl Witness for Auditor {
                     ..of(what, &value.name)
                 }
             }
-            Changed::Removed { name, .. } => Entry { who: ITSELF.to_owned(), ..of(Deed::Removed, name) },
+            Changed::Pinned { pin, by } => of_pin(Deed::Pinned, pin, by),
+            Changed::Unpinned { pin, by } => of_pin(Deed::Unpinned, pin, by),
+            Changed::Removed { name, by, .. } => by_whom(by.as_ref(), of(Deed::Removed, name)),
+            Changed::SetAside { name, by, .. } => by_whom(by.as_ref(), of(Deed::SetAside, name)),
+            Changed::Restored { value, by } => {
+                Entry { digest: digest(&value.target), ..by_whom(Some(by), of(Deed::Restored, &value.name)) }
+            }
         }))
     }
 }
@@ -123,6 +129,25 @@ fn of(what: Deed, name: &Name) -> Entry {
         text += &format!(" ({})", name.qualifiers);
     }
     Entry { instance: name.instance.to_string(), name: cut(text), ..entry(what) }
+}
+
+/// As done by somebody, or by the server itself.
+fn by_whom(by: Option<&By>, entry: Entry) -> Entry {
+    match by {
+        Some(By { who, address }) => Entry { who: who.to_string(), address: address.to_string(), ..entry },
+        None => Entry { who: ITSELF.to_owned(), ..entry },
+    }
+}
+
+fn of_pin(what: Deed, pin: &Pin, by: &By) -> Entry {
+    let PinTerms { pattern, instance, reason, .. } = &pin.terms;
+    Entry {
+        who: by.who.to_string(),
+        address: by.address.to_string(),
+        instance: instance.as_deref().unwrap_or_default().to_owned(),
+        name: cut(format!("{pattern} ({reason})")),
+        ..entry(what)
+    }
 }
 
 fn entry(what: Deed) -> Entry {

@@ -14,11 +14,13 @@ use crate::bad_records::BadRecords;
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::inflow::Inflow;
 use crate::instance::Instances;
 use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::pins::PinsInForce;
 use crate::relevel::{self, Relevels};
 use crate::retention::Retention;
 use crate::scrubbing::{self, Scrubbing};
@@ -161,6 +163,8 @@ pub struct Figures {
     pub bytes_moved: u64,
     /// Look-ups of names that had been let go, since the start: what more disk would have spared.
     pub let_go_lookups: u64,
+    /// Look-ups of names that were never there, or went too long ago to be remembered, since the start.
+    pub unknown_lookups: u64,
     /// What was used before this time, in Unix seconds, has been let go; 0 if nothing was yet.
     pub waterline: u64,
     /// For how long what is looked up stays, as things are, in seconds.
@@ -204,6 +208,8 @@ pub(crate) struct Inner {
     /// Held by the one who checks everything.
     pub checking: Mutex<()>,
     pub let_go_names: LetGoNames,
+    pub pins: PinsInForce,
+    pub inflow: Inflow,
     pub look_up_time: Duration,
     pub walks: Walks,
     pub auditor: Option<Arc<Auditor>>,
@@ -280,6 +286,7 @@ impl Cache {
             bytes_given_back: letting_go.given_back.load(Ordering::Relaxed),
             bytes_moved: letting_go.moved.load(Ordering::Relaxed),
             let_go_lookups: self.inner.let_go_names.misses(),
+            unknown_lookups: self.inner.let_go_names.strangers(),
             waterline: Some(self.inner.blobs.waterline())
                 .filter(|level| *level > Level::ZERO)
                 .map_or(0, Level::to_unix),

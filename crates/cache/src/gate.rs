@@ -160,6 +160,13 @@ impl Gate {
         self.lock().of_generation.keys().next().is_none_or(|oldest| *oldest > generation)
     }
 
+    /// Until when what has this level is not let go, as the lease is now; `None` for ever.
+    pub(crate) fn stays_until(&self, level: Level) -> Option<Level> {
+        let mut state = self.lock();
+        let lease = state.lease.seconds() + state.lease.unrecorded();
+        (level < Level::PINNED).then(|| level.plus(lease))
+    }
+
     /// Shortens the lease if it holds the waterline (`held`) while writers wait for room, gives it back if neither is so; at
     /// most one step in ten seconds. The lease in force, and what was set.
     pub(crate) fn adjust_lease(&self, held: bool, writers_wait: bool) -> (Duration, Duration) {

@@ -19,6 +19,7 @@ pub(crate) struct LetGoNames {
     hasher: RandomState,
     state: Mutex<State>,
     misses: Counter,
+    strangers: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +44,11 @@ impl LetGoNames {
         }
     }
 
-    /// The name was looked up and has no value: counts it if that is because it was let go.
+    /// The name was looked up and has no value: counts whether that is because it was let go.
     pub(crate) fn count_miss(&self, name: &Name) {
         let hash = self.hasher.hash_one(name);
-        if self.state.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&hash) {
-            self.misses.add(1);
-        }
+        let was_let_go = self.state.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&hash);
+        if was_let_go { &self.misses } else { &self.strangers }.add(1);
     }
 
     /// A name that is still there, and was let go, was looked up.
@@ -59,6 +59,11 @@ impl LetGoNames {
     /// Look-ups of names that had been let go, since the start.
     pub(crate) fn misses(&self) -> u64 {
         self.misses.get()
+    }
+
+    /// Look-ups of other names that are not there, since the start.
+    pub(crate) fn strangers(&self) -> u64 {
+        self.strangers.get()
     }
 }
 
@@ -79,9 +84,9 @@ mod tests {
         (0..NAMES_MAX + 10).for_each(|number| names.remember(&name(number)));
         names.count_miss(&name(9));
         names.count_miss(&name(NAMES_MAX + 11));
-        assert_eq!(names.misses(), 0);
+        assert_eq!((names.misses(), names.strangers()), (0, 2));
         names.count_miss(&name(10));
-        assert_eq!(names.misses(), 1);
+        assert_eq!((names.misses(), names.strangers()), (1, 2));
         assert_eq!(names.state.lock().unwrap().known.len(), NAMES_MAX);
     }
 }

@@ -18,6 +18,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gate;
+mod inflow;
 mod instance;
 mod let_go_names;
 mod letting_go;
@@ -26,6 +27,7 @@ mod maintenance;
 mod name;
 mod overwrite;
 mod pattern;
+mod pins;
 mod publish;
 mod relevel;
 mod retention;
@@ -38,18 +40,26 @@ mod verify;
 mod walks;
 
 pub use access::{Access, Admin, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
+pub use admin::directory::{DirectoryEntry, DirectoryWalk, EntryKind};
+pub use admin::horizon::Horizon;
+pub use admin::names::{
+    NameDetails, NameEntry, NamesOrder, NamesWalk, NamesWanted, SORTED_MAX as SORTED_NAMES_MAX, Sort,
+};
+pub use admin::remove::{Removal, RemovalKind, Restoration, Restored};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
+pub use inflow::CameIn;
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::audit::{
     Deed, Entry as AuditEntry, FOLDER as AUDIT_FOLDER, Verified, entries as audit_entries,
     verify as verify_audit,
 };
 pub use millpond_store::blobs::BadRecord;
+pub use millpond_store::catalog::{Pin, PinTerms};
 pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Held, Level, Throttle, now_and_then};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;

@@ -19,6 +19,9 @@ const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// Uses, time and the catalog's size are written down each so many sync periods.
 const FLUSH_PERIODS: u32 = 5;
 
+/// What was removed and may not come back any more is looked for each so many sync periods.
+const REMOVED_PERIODS: u32 = 600;
+
 /// The running work.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
@@ -46,6 +49,11 @@ impl Maintenance {
 async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SYNC_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let noted = Arc::clone(&inner);
+    // So that what comes in from now on counts. If it cannot be noted, a later step does.
+    let _ = tokio::task::spawn_blocking(move || noted.note_inflow()).await;
+    // What was set aside before the start is found by the first look.
+    let mut set_aside = true;
     for period in 1_u32.. {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -54,6 +62,9 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         let flush = period.is_multiple_of(FLUSH_PERIODS);
         if flush {
             inner.flush_uses().await;
+        }
+        if set_aside && period % REMOVED_PERIODS == 1 {
+            set_aside = inner.forget_removed_and_say().await;
         }
         let inner = Arc::clone(&inner);
         let step = tokio::task::spawn_blocking(move || inner.step(flush));
@@ -64,10 +75,19 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
 }
 
 impl Inner {
+    /// Whether anything is set aside, as far as that is known.
+    async fn forget_removed_and_say(&self) -> bool {
+        self.forget_removed().await.unwrap_or_else(|error| {
+            now_and_then!(warn, %error, "names that were removed stay in the catalog for now");
+            true
+        })
+    }
+
     fn step(&self, sizes: bool) {
         self.blobs.background_sync();
         if sizes {
             self.bad_records.retry(BAD_RECORDS_TIME);
+            self.note_inflow();
             let catalog = self.catalog.figures();
             let bytes = catalog.database_bytes + catalog.journal_bytes;
             self.names_bytes.store(bytes, Ordering::Relaxed);

@@ -16,11 +16,13 @@ use crate::cache::{Background, Inner};
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::inflow::Inflow;
 use crate::instance::Instances;
 use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
+use crate::pins::PinsInForce;
 use crate::relevel::{self, Relevels};
 use crate::retention::Retention;
 use crate::scrubbing::{self, Scrubbing};
@@ -110,6 +112,8 @@ fn open_blocking(
     let catalog_options = CatalogOptions { witness, wal_bytes, ..CatalogOptions::default() };
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &catalog_options).map_err(open_error)?;
+    let pins = PinsInForce::default();
+    pins.reload(&catalog).map_err(|error| OpenError::Other(error.into()))?;
     let clock = Arc::new(clock(catalog_started.last_time));
     let counters = Arc::new(Counters::default());
     let remembers = catalog.clone();
@@ -172,6 +176,8 @@ fn open_blocking(
         scrubbing: Scrubbing::default(),
         checking: Mutex::default(),
         let_go_names: LetGoNames::default(),
+        pins,
+        inflow: Inflow::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),
     };
     Ok(Begun { inner: Arc::new(inner), opened, blobs: started })

@@ -5,15 +5,23 @@
 
 mod about;
 pub(crate) mod check;
+mod look;
+mod names;
+mod remove;
 mod retention;
+mod waterline;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use millpond_cache::{Cache, Error};
+use futures_core::Stream;
+use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
-    CheckAnswer, CheckRequest, GetStatusRequest, PlanRetentionRequest, RelevelRequest, Releveled,
-    RetentionPlan, ServerStatus,
+    BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetWaterlineRequest,
+    ListDirectoryRequest, ListNamesRequest, NameDetailsPage, NamesPage, PlanRetentionRequest,
+    ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
+    RetentionPlan, ServerStatus, ShowNamesRequest, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -21,6 +29,9 @@ use tonic::{Request, Response, Status, async_trait};
 pub(crate) use self::about::{About, Listening};
 use crate::caller::Caller;
 use crate::status;
+
+/// An answer in parts.
+type Pages<Page> = Pin<Box<dyn Stream<Item = Result<Page, Status>> + Send>>;
 
 /// What implements the service, one file for each kind of question.
 #[derive(Debug)]
@@ -34,13 +45,26 @@ impl Admin {
     pub(crate) fn new(cache: Arc<Cache>, about: About) -> Self {
         Self { cache, about }
     }
+
+    /// Who asks, and that they may.
+    fn permit<T>(&self, request: &Request<T>) -> Result<(Permit<millpond_cache::Admin>, Caller), Status> {
+        let caller = Caller::of(request.extensions());
+        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        Ok((permit, caller))
+    }
 }
 
 #[async_trait]
 impl admin_server::Admin for Admin {
+    type ListNamesStream = Pages<NamesPage>;
+    type ShowNamesStream = Pages<NameDetailsPage>;
+    type ReadBlobStream = Pages<BlobPart>;
+    type ListDirectoryStream = Pages<DirectoryPage>;
+    type RemoveNamesStream = Pages<NamesPage>;
+    type RestoreNamesStream = Pages<RestoredPage>;
+
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<ServerStatus>, Status> {
-        let caller = Caller::of(request.extensions());
-        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        let (permit, caller) = self.permit(&request)?;
         let cache = Arc::clone(&self.cache);
         // Figures may ask the disk, which may take its time.
         let figures = tokio::task::spawn_blocking(move || cache.status(&permit)).await;
@@ -73,5 +97,70 @@ impl admin_server::Admin for Admin {
         let caller = Caller::of(request.extensions());
         let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
         Ok(Response::new(check::run(Arc::clone(&self.cache), permit, caller.request)))
+    }
+
+    async fn get_waterline(
+        &self,
+        request: Request<GetWaterlineRequest>,
+    ) -> Result<Response<Waterline>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let cache = Arc::clone(&self.cache);
+        let horizon = tokio::task::spawn_blocking(move || cache.horizon(&permit)).await;
+        let horizon = horizon.map_err(|error| status::failed(Error::internal(error), caller.request))?;
+        Ok(Response::new(waterline::waterline(&horizon)))
+    }
+
+    async fn read_blob(
+        &self,
+        request: Request<ReadBlobRequest>,
+    ) -> Result<Response<Self::ReadBlobStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = look::read(&self.cache, &permit, caller.request, request.get_ref()).await;
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn list_directory(
+        &self,
+        request: Request<ListDirectoryRequest>,
+    ) -> Result<Response<Self::ListDirectoryStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = look::list(&self.cache, &permit, caller.request, request.get_ref()).await;
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn list_names(
+        &self,
+        request: Request<ListNamesRequest>,
+    ) -> Result<Response<Self::ListNamesStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = names::list(&self.cache, &permit, caller.request, request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn remove_names(
+        &self,
+        request: Request<RemoveNamesRequest>,
+    ) -> Result<Response<Self::RemoveNamesStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = remove::remove(&self.cache, &permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn restore_names(
+        &self,
+        request: Request<RestoreNamesRequest>,
+    ) -> Result<Response<Self::RestoreNamesStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = remove::restore(&self.cache, &permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn show_names(
+        &self,
+        request: Request<ShowNamesRequest>,
+    ) -> Result<Response<Self::ShowNamesStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = names::show(&self.cache, &permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 }

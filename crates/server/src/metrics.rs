@@ -83,6 +83,7 @@ struct CacheMetrics {
     blobs_let_go: Counter<u64, AtomicU64>,
     bytes_let_go: Counter<u64, AtomicU64>,
     let_go_lookups: Counter<u64, AtomicU64>,
+    unknown_lookups: Counter<u64, AtomicU64>,
     given_back: Counter<u64, AtomicU64>,
     compacted: Counter<u64, AtomicU64>,
     waterline: Gauge<u64, AtomicU64>,
@@ -216,6 +217,8 @@ impl CacheMetrics {
         total("blobs_let_go", "Blobs let go to make room", &self.blobs_let_go);
         let help = "Look-ups of names that had been let go: what more disk would have spared";
         total("let_go_lookups", help, &self.let_go_lookups);
+        let help = "Look-ups of names that were never there, or were let go too long ago to be remembered";
+        total("unknown_lookups", help, &self.unknown_lookups);
         let mut bytes = |name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
             registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
         };
@@ -263,6 +266,7 @@ impl CacheMetrics {
         set_counter(&self.blobs_let_go, figures.blobs_let_go);
         set_counter(&self.bytes_let_go, figures.bytes_let_go);
         set_counter(&self.let_go_lookups, figures.let_go_lookups);
+        set_counter(&self.unknown_lookups, figures.unknown_lookups);
         set_counter(&self.given_back, figures.bytes_given_back);
         set_counter(&self.compacted, figures.bytes_moved);
         self.waterline.set(figures.waterline);

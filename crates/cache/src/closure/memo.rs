@@ -64,6 +64,13 @@ impl Memos {
         memo
     }
 
+    /// The blobs of a tree, if they are known and nobody is walking it just now.
+    pub(super) fn known(&self, root: &Digest) -> Option<Arc<[Digest]>> {
+        let memo = lock(&self.state).entries.get(root).map(|entry| Arc::clone(&entry.memo))?;
+        let digests = Arc::clone(&memo.try_lock().ok()?.digests);
+        (!digests.is_empty()).then_some(digests)
+    }
+
     /// Forgets a memo that nothing was learnt for.
     pub(super) fn forget(&self, root: &Digest) {
         let mut state = lock(&self.state);

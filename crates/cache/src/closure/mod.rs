@@ -8,6 +8,7 @@
 mod action_result;
 mod artifact;
 mod directory;
+mod inspect;
 mod memo;
 mod walk;
 
@@ -23,13 +24,14 @@ use crate::{AssetKind, Error, Result};
 
 pub(crate) use action_result::outputs;
 pub(crate) use directory::children;
+pub(crate) use inspect::Contents;
 pub(crate) use walk::{Walked, Walker};
 
 /// The largest `Directory`, `Tree`, `Artifact` or `ActionResult` blob that a walk reads, in bytes: a directory of
 /// 100 000 files takes about 10 MB.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 /// The deepest nesting of directories.
-const TREE_DEPTH_MAX: usize = 1000;
+pub(crate) const TREE_DEPTH_MAX: usize = 1000;
 /// The most blobs in one closure.
 const CLOSURE_BLOBS_MAX: usize = 8_000_000;
 

@@ -34,8 +34,8 @@ const AT_ONCE_MESSAGE_BYTES_MAX: u64 = 64 << 10;
 /// Walks closures over one blob store.
 #[derive(Debug)]
 pub(crate) struct Walker {
-    blobs: Blobs,
-    memos: Memos,
+    pub(super) blobs: Blobs,
+    pub(super) memos: Memos,
 }
 
 /// What a walk found.

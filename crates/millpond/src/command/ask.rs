@@ -22,6 +22,17 @@ use crate::start;
 /// Which server, and how its answer is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct AskFlags {
+    #[command(flatten)]
+    server: ServerFlags,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerFlags {
     /// Find the server as this TOML file configures it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -33,16 +44,25 @@ pub(super) struct AskFlags {
     /// The administration socket of the server [default: admin.sock in the data directory]
     #[arg(long, value_name = "PATH")]
     admin_socket: Option<Socket>,
-
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
+
+/// A page of names may be of the longest names that there are.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The client that questions are asked with.
 pub(super) type Server = AdminClient<Channel>;
 
 impl AskFlags {
+    /// As [`ServerFlags::ask`].
+    pub(super) fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(Server) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.server.ask(question)
+    }
+}
+
+impl ServerFlags {
     /// Connects to the server, and lets `question` ask it.
     pub(super) fn ask<T>(
         &self,
@@ -51,7 +71,8 @@ impl AskFlags {
         let stream = self.connect()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start::no_runtime)?;
-        runtime.block_on(async { question(AdminClient::new(channel(stream).await?)).await })
+        let client = |channel| AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        runtime.block_on(async { question(client(channel(stream).await?)).await })
     }
 
     /// What configures it.

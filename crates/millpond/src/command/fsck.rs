@@ -9,7 +9,7 @@ use millpond_proto::admin::{AffectedName, BadRecord, CheckProgress, CheckRequest
 use millpond_server::{check_findings, check_totals};
 use serde_json::{Value, json};
 
-use super::ask::AskFlags;
+use super::ask::ServerFlags;
 use super::{print, print_json};
 use crate::config::Settings;
 use crate::exit::{Code, Failure};
@@ -20,7 +20,11 @@ use crate::start;
 #[derive(Debug, clap::Args)]
 pub(super) struct FsckFlags {
     #[command(flatten)]
-    server: AskFlags,
+    server: ServerFlags,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 
     /// Where no server runs: also do what its start would do, and remember what is bad, so that it is asked for anew
     #[arg(long)]
@@ -29,7 +33,7 @@ pub(super) struct FsckFlags {
 
 /// Checks, and prints what was found. Whatever is wrong is a finding.
 pub(super) fn run(flags: FsckFlags) -> Result<(), Failure> {
-    let mut report = Report::new(flags.server.json);
+    let mut report = Report::new(flags.json);
     let totals = match flags.server.connect() {
         Ok(_) if flags.repair => {
             let sentence = "a server runs there, which repairs what it can by itself";
@@ -57,7 +61,7 @@ pub(super) fn run(flags: FsckFlags) -> Result<(), Failure> {
 }
 
 /// Lets a server that runs check itself.
-fn ask(flags: &AskFlags, report: &mut Report) -> Result<CheckTotals, Failure> {
+fn ask(flags: &ServerFlags, report: &mut Report) -> Result<CheckTotals, Failure> {
     flags.ask(async |mut server| {
         let mut answers = server.check(CheckRequest {}).await?.into_inner();
         while let Some(answer) = answers.message().await? {

@@ -10,6 +10,7 @@ use crate::exit::{self, Code, Failure};
 mod ask;
 mod audit;
 mod bench;
+mod cat;
 mod config;
 mod fsck;
 mod grant;
@@ -17,11 +18,14 @@ mod hand_over;
 mod job;
 mod keys;
 mod listed;
+mod ls;
 mod moment;
+mod names;
 mod retention;
 mod serve;
 mod status;
 mod tokens;
+mod waterline;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -52,6 +56,18 @@ enum Command {
     /// Say what the rules of [[retention]] come to on a server that runs, and give back what nothing keeps
     #[command(subcommand, after_help = exit::help())]
     Retention(retention::Command),
+    /// Say how far back the cache reaches, when it will be full, and whether more disk would help
+    #[command(after_help = exit::help())]
+    Waterline(ask::AskFlags),
+    /// Print the bytes of a blob
+    #[command(after_help = exit::help())]
+    Cat(cat::CatFlags),
+    /// List what is in a tree
+    #[command(after_help = exit::help())]
+    Ls(ls::LsFlags),
+    /// List names, say what is known of them, remove them and bring them back
+    #[command(subcommand, after_help = exit::help())]
+    Names(names::Command),
     /// Say who did what, from the audit logs of the data directory and of the directory of keys
     #[command(after_help = exit::help())]
     Audit(audit::AuditFlags),
@@ -79,6 +95,10 @@ impl CommandLine {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
             Command::Retention(command) => retention::run(command),
+            Command::Waterline(flags) => waterline::run(flags),
+            Command::Cat(flags) => cat::run(&flags),
+            Command::Ls(flags) => ls::run(&flags),
+            Command::Names(command) => names::run(command),
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
             Command::Bench(flags) => bench::run(flags),
@@ -90,7 +110,11 @@ impl CommandLine {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    let printed = io::stdout().write_all(text.as_bytes());
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let printed = io::stdout().write_all(bytes);
     match printed {
         // Whoever closed the pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

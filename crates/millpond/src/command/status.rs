@@ -124,6 +124,7 @@ fn to_json(status: &ServerStatus) -> Value {
         "names_let_go": volume.names_let_go,
         "bytes_let_go": volume.bytes_let_go,
         "let_go_lookups": volume.let_go_lookups,
+        "unknown_lookups": volume.unknown_lookups,
         "full": volume.full,
         "scrubbed_bytes": volume.scrubbed_bytes,
         "scrubbed_bad_records": volume.scrubbed_bad,

@@ -53,6 +53,7 @@ mod large_blob;
 mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
+mod names;
 #[cfg(feature = "real-clients")]
 mod power_cut;
 #[cfg(feature = "real-clients")]

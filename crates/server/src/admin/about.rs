@@ -45,27 +45,33 @@ impl About {
             read_only: self.read_only,
             connections: count(self.metrics.connections.get()),
             calls: count(self.metrics.calls_in_flight.get()),
-            volume: Some(Volume {
-                limit_bytes: figures.limit_bytes,
-                used_bytes: figures.used_bytes,
-                live_bytes: figures.live_bytes,
-                free_bytes: figures.volume_free_bytes,
-                blobs: figures.blobs,
-                names: figures.names,
-                pending_names: figures.pending_names,
-                waterline: figures.waterline,
-                lease_seconds: figures.lease_seconds,
-                lease_set_seconds: figures.lease_set_seconds,
-                names_let_go: figures.names_let_go,
-                bytes_let_go: figures.bytes_let_go,
-                let_go_lookups: figures.let_go_lookups,
-                full: figures.is_full,
-                scrubbed_bytes: figures.scrubbed_bytes,
-                scrubbed_bad: figures.scrubbed_bad,
-                scrubbed_all: figures.scrubbed_all,
-            }),
-            poisoned: figures.poisoned.unwrap_or_default(),
+            poisoned: figures.poisoned.clone().unwrap_or_default(),
+            volume: Some(volume(&figures)),
         }
+    }
+}
+
+/// How full it is, and what was let go.
+pub(super) fn volume(figures: &Figures) -> Volume {
+    Volume {
+        limit_bytes: figures.limit_bytes,
+        used_bytes: figures.used_bytes,
+        live_bytes: figures.live_bytes,
+        free_bytes: figures.volume_free_bytes,
+        blobs: figures.blobs,
+        names: figures.names,
+        pending_names: figures.pending_names,
+        waterline: figures.waterline,
+        lease_seconds: figures.lease_seconds,
+        lease_set_seconds: figures.lease_set_seconds,
+        names_let_go: figures.names_let_go,
+        bytes_let_go: figures.bytes_let_go,
+        let_go_lookups: figures.let_go_lookups,
+        unknown_lookups: figures.unknown_lookups,
+        full: figures.is_full,
+        scrubbed_bytes: figures.scrubbed_bytes,
+        scrubbed_bad: figures.scrubbed_bad,
+        scrubbed_all: figures.scrubbed_all,
     }
 }
 

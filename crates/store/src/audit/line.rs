@@ -29,6 +29,14 @@ pub enum Deed {
     Refused,
     /// A value was removed.
     Removed,
+    /// A value was removed, and may come back.
+    SetAside,
+    /// A value that had been removed is in force again.
+    Restored,
+    /// Names were pinned.
+    Pinned,
+    /// A pin was taken out.
+    Unpinned,
     /// Somebody who is known was refused, for want of a right.
     Denied,
     /// The server's own keys were made.

@@ -37,6 +37,11 @@ impl Blobs {
         self.shared.space.excess(self.shared.packs.live())
     }
 
+    /// Bytes of blobs that may be there before letting go begins. Asks the file system.
+    pub fn room(&self) -> u64 {
+        self.shared.space.room(self.shared.packs.live())
+    }
+
     /// Bytes by which those who wait have too little room as things are, garbage and the ends of packs counted.
     pub fn shortage(&self) -> u64 {
         self.shared.space.shortage()

@@ -10,7 +10,9 @@ use rusqlite::Connection;
 use super::cache::{Cache, Entry};
 use super::head::Head;
 use super::journal::Change;
-use super::{Changed, Name, NewLevel, NewValue, Replaces, State, UseOf, Value, damage, names};
+use super::{
+    By, Changed, Name, NewLevel, NewValue, Pin, PinTerms, Replaces, State, UseOf, Value, damage, names, pins,
+};
 use crate::{Level, Result};
 
 /// Uses that one journal record holds at most.
@@ -42,13 +44,35 @@ pub(super) enum Request {
     LetGo(Vec<(Name, u64)>),
     /// Values to be forgotten, wherever they lie.
     Forget(Vec<(Name, u64)>),
+    /// Values to be removed, those in force until then if that is given.
+    TakeOut {
+        values: Vec<(Name, u64)>,
+        until: Option<u64>,
+        by: Option<By>,
+    },
+    Restore {
+        removed: u64,
+        value: Box<NewValue>,
+        by: By,
+    },
+    Pin(Vec<PinTerms>, By),
+    Unpin(Vec<u64>, By),
     Opened,
 }
 
 impl Request {
-    /// Whether it may change a name, which the witness must be able to write down.
+    /// Whether it may change a name or a pin, which the witness must be able to write down.
     pub(super) fn changes_names(&self) -> bool {
-        matches!(self, Self::Publish(..) | Self::Promote { .. } | Self::Remove { .. })
+        matches!(
+            self,
+            Self::TakeOut { .. }
+                | Self::Restore { .. }
+                | Self::Publish(..)
+                | Self::Promote { .. }
+                | Self::Remove { .. }
+                | Self::Pin(..)
+                | Self::Unpin(..)
+        )
     }
 }
 
@@ -61,6 +85,10 @@ pub(super) enum Outcome {
     Removed(bool),
     /// So many values were forgotten.
     LetGo(u64),
+    /// The values with these numbers were removed.
+    TakenOut(Vec<u64>),
+    /// These were made, or taken out.
+    Pins(Vec<Pin>),
     Done,
 }
 
@@ -136,6 +164,10 @@ impl<'a> Batch<'a> {
             }
             Request::LetGo(values) => return self.let_go(values, names::remove_below),
             Request::Forget(values) => return self.let_go(values, names::remove),
+            Request::TakeOut { values, until, by } => return self.take_out(values, *until, by.as_ref()),
+            Request::Restore { removed, value, by } => return self.restore(*removed, value, by),
+            Request::Pin(terms, by) => return self.pin(terms, by),
+            Request::Unpin(ids, by) => return self.unpin(ids, by),
             Request::Opened => self.log(Change::Opened),
         }
         Ok(Outcome::Done)
@@ -160,16 +192,22 @@ impl<'a> Batch<'a> {
         }
         let mut published = Vec::with_capacity(values.len());
         for new in values {
-            let value = Arc::new(Value::new(new.clone(), self.head.next_seq()));
             let before = self.head.names;
-            names::apply(self.connection, &mut self.head, &value)?;
+            let value = self.put(new.clone())?;
+            self.news.push(News::Published(Arc::clone(&value)));
             let replaced = value.is_whole() && self.head.names == before;
             self.changed.push(Changed::Published { value: Arc::clone(&value), replaced });
-            self.log.push((value.seq, Change::Value(Arc::clone(&value))));
-            self.news.push(News::Published(Arc::clone(&value)));
             published.push(value);
         }
         Ok(Outcome::Published(published))
+    }
+
+    /// Gives a value its number, its row and its record.
+    fn put(&mut self, new: NewValue) -> Result<Arc<Value>> {
+        let value = Arc::new(Value::new(new, self.head.next_seq()));
+        names::apply(self.connection, &mut self.head, &value)?;
+        self.log.push((value.seq, Change::Value(Arc::clone(&value))));
+        Ok(value)
     }
 
     fn may_take_place(&self, new: &NewValue, position: usize, replaces: &Replaces) -> Result<bool> {
@@ -190,10 +228,52 @@ impl<'a> Batch<'a> {
             names::has(self.connection, name, seq)? && names::remove(self.connection, &mut self.head, seq)?;
         if removed {
             self.log(Change::Removed(seq));
-            self.changed.push(Changed::Removed { name: name.clone(), seq });
+            self.changed.push(Changed::Removed { name: name.clone(), seq, by: None });
             self.news.push(News::Removed(name.clone(), seq));
         }
         Ok(Outcome::Removed(removed))
+    }
+
+    fn take_out(&mut self, values: &[(Name, u64)], until: Option<u64>, by: Option<&By>) -> Result<Outcome> {
+        let mut numbers = Vec::with_capacity(values.len());
+        for (name, seq) in values {
+            let (name, seq, by) = (name.clone(), *seq, by.cloned());
+            if !names::has(self.connection, &name, seq)? {
+                continue;
+            }
+            numbers.push(seq);
+            self.news.push(News::Removed(name.clone(), seq));
+            let in_force = names::in_force(self.connection, &name)?.is_some_and(|(number, _)| number == seq);
+            match until.filter(|_| in_force) {
+                Some(until) => {
+                    if let Some(value) = names::with_number(self.connection, seq)? {
+                        self.put(value.in_state(State::Removed { until }))?;
+                    }
+                    self.changed.push(Changed::SetAside { name, seq, by });
+                }
+                None => {
+                    names::remove(self.connection, &mut self.head, seq)?;
+                    self.log(Change::Removed(seq));
+                    self.changed.push(Changed::Removed { name, seq, by });
+                }
+            }
+        }
+        Ok(Outcome::TakenOut(numbers))
+    }
+
+    fn restore(&mut self, removed: u64, new: &NewValue, by: &By) -> Result<Outcome> {
+        if !names::has(self.connection, &new.name, removed)? {
+            return Ok(Outcome::Done);
+        }
+        if names::in_force(self.connection, &new.name)?.is_some() {
+            return Ok(Outcome::Occupied);
+        }
+        names::remove(self.connection, &mut self.head, removed)?;
+        self.log(Change::Removed(removed));
+        let value = self.put(new.clone())?;
+        self.news.push(News::Published(Arc::clone(&value)));
+        self.changed.push(Changed::Restored { value: Arc::clone(&value), by: by.clone() });
+        Ok(Outcome::Published(vec![value]))
     }
 
     fn let_go(
@@ -210,6 +290,29 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(Outcome::LetGo(count))
+    }
+
+    fn pin(&mut self, terms: &[PinTerms], by: &By) -> Result<Outcome> {
+        let mut made = Vec::with_capacity(terms.len());
+        for terms in terms {
+            let pin = Pin { id: self.head.next_seq(), terms: terms.clone() };
+            pins::insert(self.connection, &mut self.head, &pin)?;
+            self.log.push((pin.id, Change::Pinned(pin.clone())));
+            self.changed.push(Changed::Pinned { pin: pin.clone(), by: by.clone() });
+            made.push(pin);
+        }
+        Ok(Outcome::Pins(made))
+    }
+
+    fn unpin(&mut self, ids: &[u64], by: &By) -> Result<Outcome> {
+        let mut removed = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(pin) = pins::remove(self.connection, &mut self.head, *id)? else { continue };
+            self.log(Change::Unpinned(*id));
+            self.changed.push(Changed::Unpinned { pin: pin.clone(), by: by.clone() });
+            removed.push(pin);
+        }
+        Ok(Outcome::Pins(removed))
     }
 
     fn uses(&mut self, uses: &[UseOf]) -> Result<()> {
@@ -267,6 +370,7 @@ impl Committed {
     /// Whether the answer has to wait until the journal is durable: what was removed must not come back from it.
     pub(super) fn removes(&self) -> bool {
         self.news.iter().any(|news| matches!(news, News::Removed(..)))
+            || self.changed.iter().any(|changed| matches!(changed, Changed::Unpinned { .. }))
     }
 
     /// Whether rows went, so that there may be pages to be given back.

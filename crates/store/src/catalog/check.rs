@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::head::Head;
 use super::sqlite::{is_damage, sql_error};
-use super::{damage, names};
+use super::{damage, image, names, pins};
 use crate::{Error, Result};
 
 /// Sentences of SQLite's own check that are passed on at most.
@@ -50,7 +50,7 @@ fn contents(connection: &Connection, rows: &mut u64) -> Result<Option<String>> {
     let mut found = Head::default();
     names::read(connection, "NOT INDEXED", (), |value| {
         *rows += 1;
-        found.add(!value.is_whole(), names::share(&value));
+        found.add(image::place(&value), names::share(&value));
         if names::led_to(connection, &value)? {
             Ok(())
         } else {
@@ -58,6 +58,7 @@ fn contents(connection: &Connection, rows: &mut u64) -> Result<Option<String>> {
         }
     })?;
     found.sum = found.sum.wrapping_add(damage::sum(&damage::all(connection)?));
+    found.sum = found.sum.wrapping_add(pins::sum(&pins::all(connection)?));
     let same = (found.names, found.pending, found.sum) == (head.names, head.pending, head.sum);
     Ok((!same).then(|| {
         format!(

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::head::Head;
 use super::journal::{Change, Journal};
-use super::{damage, names};
+use super::{damage, names, pins};
 use crate::{Level, Result};
 
 /// Rows of one portion.
@@ -58,6 +58,7 @@ impl Copying {
         let damage = damage::all(connection)?.into_iter();
         let mut rest: Vec<_> =
             damage.map(|(pack, offset)| (self.base, Change::Damage { pack, offset })).collect();
+        rest.extend(pins::all(connection)?.into_iter().map(|pin| (self.base, Change::Pinned(pin))));
         if head.waterline > Level::ZERO {
             rest.push((self.base, Change::Waterline(head.waterline)));
         }

@@ -87,18 +87,28 @@ impl Head {
         self.last_seq
     }
 
-    /// Counts a row in, with what it adds to the sum.
-    pub(super) fn add(&mut self, pending: bool, share: u64) {
-        let count = if pending { &mut self.pending } else { &mut self.names };
-        *count += 1;
+    /// Counts a row in this place in, with what it adds to the sum.
+    pub(super) fn add(&mut self, place: i64, share: u64) {
+        if let Some(count) = self.count_of(place) {
+            *count += 1;
+        }
         self.sum = self.sum.wrapping_add(share);
     }
 
     /// Counts a row out.
-    pub(super) fn subtract(&mut self, pending: bool, share: u64) {
-        let count = if pending { &mut self.pending } else { &mut self.names };
-        *count = count.saturating_sub(1);
+    pub(super) fn subtract(&mut self, place: i64, share: u64) {
+        if let Some(count) = self.count_of(place) {
+            *count = count.saturating_sub(1);
+        }
         self.sum = self.sum.wrapping_sub(share);
+    }
+
+    fn count_of(&mut self, place: i64) -> Option<&mut u64> {
+        match place {
+            0 => Some(&mut self.names),
+            1 => Some(&mut self.pending),
+            _ => None,
+        }
     }
 
     /// Writes the head row.

@@ -32,7 +32,7 @@ pub(super) fn encode(value: &Value) -> Vec<u8> {
     image.extend_from_slice(&[
         value.name.kind as u8,
         target,
-        u8::from(missing.is_some()),
+        state_number(&value.state),
         u8::from(value.expires.is_some()),
     ]);
     image.extend_from_slice(&value.expires.unwrap_or(0).to_le_bytes());
@@ -109,19 +109,48 @@ pub(super) fn target_of(number: u8, content: &[u8]) -> Option<Target> {
     }
 }
 
-/// The missing digest of a pending value.
+/// The missing digest of a pending value, or until when a removed one may come back.
 pub(super) fn missing_part(state: &State) -> Option<Vec<u8>> {
     match state {
         State::Whole => None,
         State::Pending(digest) => Some(digest_bytes(digest)),
+        // The highest byte first, so that SQLite compares them as times.
+        State::Removed { until } => Some(until.to_be_bytes().to_vec()),
     }
 }
 
-/// The state of a flag and a missing digest, empty if there is none.
+/// The number of a state.
+fn state_number(state: &State) -> u8 {
+    match state {
+        State::Whole => 0,
+        State::Pending(_) => 1,
+        State::Removed { .. } => 2,
+    }
+}
+
+/// The place of a value among those of its name: that of the one in force, of the one that waits, or, behind these, one of its
+/// own.
+pub(super) fn place(value: &Value) -> i64 {
+    match value.state {
+        State::Removed { .. } => FIRST_REMOVED.saturating_add_unsigned(value.seq),
+        ref state => state_number(state).into(),
+    }
+}
+
+/// Values of places from here on were removed.
+pub(super) const FIRST_REMOVED: i64 = 2;
+
+/// The state of a value in this place, with its missing part.
+pub(super) fn state_in(place: i64, missing: &[u8]) -> Option<State> {
+    state_of(u8::try_from(place.clamp(-1, FIRST_REMOVED)).ok()?, missing)
+}
+
+/// The state of a number and a missing part, empty if there is none.
 pub(super) fn state_of(pending: u8, missing: &[u8]) -> Option<State> {
     match (pending, missing) {
         (0, []) => Some(State::Whole),
         (1, missing) => digest_of(missing).map(State::Pending),
+        (2, until) => Some(State::Removed { until: u64::from_be_bytes(until.try_into().ok()?) }),
         _ => None,
     }
 }
@@ -168,7 +197,7 @@ impl<'a> Fields<'a> {
         Some(head)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         str::from_utf8(self.part()?).ok()
     }
 }
@@ -207,7 +236,9 @@ pub(super) mod tests {
     fn image_decodes_to_the_value_in_each_state_and_target() {
         let inline = Target::Inline(Bytes::from_static(b"result"));
         for target in [Target::Blob(Digest::EMPTY), Target::Directory(Digest::EMPTY), inline] {
-            for state in [State::Whole, State::Pending(Digest::of(b"absent"))] {
+            for state in
+                [State::Whole, State::Pending(Digest::of(b"absent")), State::Removed { until: 1 << 40 }]
+            {
                 let value = Value::new(NewValue { target: target.clone(), state, ..example() }, 3);
                 let decoded = decode(&encode(&value)).unwrap();
                 assert_eq!((&decoded.target, decoded.state), (&target, state));

@@ -8,8 +8,11 @@ use rusqlite::Connection;
 use super::sqlite::sql_error;
 use crate::Result;
 
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/001_names.sql"), include_str!("migrations/002_damage.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/001_names.sql"),
+    include_str!("migrations/002_damage.sql"),
+    include_str!("migrations/003_pin.sql"),
+];
 
 /// The newest format known here.
 pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;

@@ -1,4 +1,4 @@
-//! The catalog: names and their values, damage found in packs, waterline and time. SQLite, with a journal of all that
+//! The catalog: names and their values, pins, damage found in packs, waterline and time. SQLite, with a journal of all that
 //! was committed as the second copy.
 //!
 //! **Invariant:** what [`Catalog::publish`] has answered is on the disk in the database, and written to the journal.
@@ -18,12 +18,15 @@ mod head;
 mod image;
 mod journal;
 mod letting_go;
+mod listing;
 mod migrations;
 mod name;
 mod names;
 mod options;
+mod pins;
 mod readers;
 mod rebuild;
+mod removing;
 mod salvage;
 mod shared;
 mod sqlite;
@@ -43,10 +46,12 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use letting_go::Portion;
+pub use listing::{Page, Pages};
 pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
+pub use pins::{Pin, PinTerms};
 pub use value::{NewLevel, NewValue, Promoted, Replaces, State, Target, UseOf, Value};
-pub use witness::{Changed, Witness};
+pub use witness::{By, Changed, Witness};
 
 use self::cache::Entry;
 use self::change::{Outcome, Request};
@@ -141,7 +146,7 @@ impl Catalog {
         }
         match self.request(Request::Publish(values, replaces)).await? {
             Outcome::Published(values) => Ok(Some(values)),
-            Outcome::Occupied | Outcome::Removed(_) | Outcome::LetGo(_) | Outcome::Done => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -161,7 +166,7 @@ impl Catalog {
         Ok(match self.request(promote).await? {
             Outcome::Published(mut values) => values.pop().map_or(Promoted::Gone, Promoted::Whole),
             Outcome::Occupied => Promoted::Occupied,
-            Outcome::Removed(_) | Outcome::LetGo(_) | Outcome::Done => Promoted::Gone,
+            _ => Promoted::Gone,
         })
     }
 
@@ -181,8 +186,7 @@ impl Catalog {
         self.entry(name).await.map(|entry| entry.pending)
     }
 
-    /// Removes this value, in force or pending; false if the name has another one by now, or none. Answers once it
-    /// cannot come back from the journal either. Errors as [`Catalog::publish`].
+    /// Removes this value; false if the name has another one by now, or none. Answers once it cannot come back from the journal either. Errors as [`Catalog::publish`].
     pub async fn remove(&self, name: &Name, seq: u64) -> Result<bool> {
         let outcome = self.request(Request::Remove { name: name.clone(), seq }).await?;
         Ok(matches!(outcome, Outcome::Removed(true)))
@@ -228,7 +232,7 @@ impl Catalog {
         self.request(Request::Waterline(waterline, uses)).await.map(drop)
     }
 
-    /// Visits every value in force that was touched later than `after`, in portions, none while the database is held.
+    /// Visits every value in force, and every one that was removed and may come back, that was touched later than `after`, in portions, none while the database is held.
     /// Blocks. Values published meanwhile may be visited too.
     ///
     /// # Errors
@@ -251,7 +255,7 @@ impl Catalog {
             let end = names::portion_end(connection, from, VISITED_AT_ONCE)?;
             if let Some(end) = end {
                 let range = (from.cast_signed(), end.cast_signed(), after.seconds());
-                let condition = "WHERE seq > ?1 AND seq <= ?2 AND touched > ?3 AND pending = 0 ORDER BY seq";
+                let condition = "WHERE seq > ?1 AND seq <= ?2 AND touched > ?3 AND pending <> 1 ORDER BY seq";
                 names::read(connection, condition, range, |value| {
                     values.push(value);
                     Ok(())

@@ -9,7 +9,7 @@ use twox_hash::XxHash3_64;
 
 use super::head::Head;
 use super::sqlite::sql_error;
-use super::{Name, NameKind, NewValue, Value, image};
+use super::{Name, NameKind, NewValue, State, Value, image};
 use crate::{Error, Level, Result};
 
 /// What a name points to.
@@ -25,7 +25,8 @@ pub(super) struct Found {
 pub(super) fn find(connection: &Connection, name: &Name) -> Result<Found> {
     let mut found = Found::default();
     let key = name.key();
-    read(connection, "WHERE key = ?1", [&key[..]], |value| {
+    let params = (&key[..], image::FIRST_REMOVED);
+    read(connection, "WHERE key = ?1 AND pending < ?2", params, |value| {
         if value.name != *name {
             return Err(Error::Damaged(format!("row {} of the catalog has another row's key", value.seq)));
         }
@@ -49,6 +50,16 @@ pub(super) fn in_force(connection: &Connection, name: &Name) -> Result<Option<(u
             statement.query_row([&name.key()[..]], read).optional()
         })
         .map_err(|error| sql_error("reading the catalog", error))
+}
+
+/// The value with this number.
+pub(super) fn with_number(connection: &Connection, seq: u64) -> Result<Option<Value>> {
+    let mut found = None;
+    read(connection, "WHERE seq = ?1", [seq.cast_signed()], |value| {
+        found = Some(value);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Visits the rows that a condition selects; the first bad row ends it with [`Error::Damaged`].
@@ -89,7 +100,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<Value>, u64)> {
     let parts = (
         NameKind::from_number(row.get(2)?),
         image::target_of(row.get(6)?, row.get_ref(7)?.as_blob()?),
-        image::state_of(row.get(1)?, &missing.unwrap_or_default()),
+        image::state_in(row.get(1)?, &missing.unwrap_or_default()),
     );
     let checksum = row.get::<_, i64>(14)?.cast_unsigned();
     let (Some(kind), Some(target), Some(state)) = parts else { return Ok((None, checksum)) };
@@ -114,16 +125,21 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<Value>, u64)> {
     Ok((Some(Value::new(new, row.get::<_, i64>(0)?.cast_unsigned())), checksum))
 }
 
-/// Makes `value` the one in force or the pending one. A whole value takes the place of both, a pending one that of an
-/// earlier pending one, except of those with a higher number, which only a rebuild meets; nor does it then put a
+/// Makes `value` the one in force, the pending one, or one that was removed. A whole value takes the place of the first two, a
+/// pending one that of an earlier pending one, a removed one that of the one in force, which it was; except of those with a higher number, which only a rebuild meets; nor does it then put a
 /// pending value beside a whole one that came after it.
 pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> Result<()> {
     let key = value.name.key();
-    let pending = !value.is_whole();
+    let place = image::place(value);
     let seq = value.seq.cast_signed();
-    let condition = "key = ?1 AND pending >= ?2 AND seq <= ?3";
-    delete(connection, head, condition, (&key[..], pending, seq))?;
-    if pending && has_later_whole(connection, &key, seq)? {
+    let (first, last) = match value.state {
+        State::Whole => (0, 1),
+        State::Pending(_) => (1, 1),
+        State::Removed { .. } => (0, 0),
+    };
+    let condition = "key = ?1 AND pending BETWEEN ?2 AND ?3 AND seq <= ?4";
+    delete(connection, head, condition, (&key[..], first, last, seq))?;
+    if matches!(value.state, State::Pending(_)) && has_later_whole(connection, &key, seq)? {
         return Ok(());
     }
     let checksum = checksum(value);
@@ -138,7 +154,7 @@ pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> 
             statement.execute(rusqlite::params![
                 seq,
                 &key[..],
-                pending,
+                place,
                 value.name.kind as u8,
                 &*value.name.instance,
                 &*value.name.text,
@@ -158,7 +174,7 @@ pub(super) fn apply(connection: &Connection, head: &mut Head, value: &Value) -> 
         })
         .map_err(|error| sql_error("writing a row of the catalog", error))?;
     if inserted == 1 {
-        head.add(pending, share(value));
+        head.add(place, share(value));
     }
     Ok(())
 }
@@ -175,8 +191,8 @@ pub(super) fn remove(connection: &Connection, head: &mut Head, seq: u64) -> Resu
     delete(connection, head, "seq = ?1", [seq.cast_signed()]).map(|deleted| deleted > 0)
 }
 
-/// What is compared with the waterline: the level of a value in force, and of one that waits the time of its push.
-const MATTERS_UNTIL: &str = "CASE pending WHEN 0 THEN level ELSE touched END";
+/// What is compared with the waterline: of a value that waits the time of its push, of any other its level.
+const MATTERS_UNTIL: &str = "CASE pending WHEN 1 THEN touched ELSE level END";
 
 /// Removes the value with this number if it lies below the waterline; false if it does not, or if there is none.
 pub(super) fn remove_below(connection: &Connection, head: &mut Head, seq: u64) -> Result<bool> {
@@ -259,10 +275,10 @@ fn delete(connection: &Connection, head: &mut Head, condition: &str, params: imp
             let levels = (row.get(3)?, row.get(4)?);
             Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), row.get::<_, i64>(2)?, levels))
         };
-        let (pending, checksum, seq, levels) = read().map_err(failed)?;
+        let (place, checksum, seq, levels) = read().map_err(failed)?;
         let (level, touched): (u32, u32) = levels;
         head.kept_gone += u64::from(level > touched);
-        head.subtract(pending, checksum.wrapping_add(mark(seq.cast_unsigned(), levels)));
+        head.subtract(place, checksum.wrapping_add(mark(seq.cast_unsigned(), levels)));
         deleted += 1;
     }
     Ok(deleted)
@@ -282,7 +298,7 @@ pub(super) fn led_to(connection: &Connection, value: &Value) -> Result<bool> {
              AND EXISTS (SELECT 1 FROM name NOT INDEXED WHERE seq = ?3 AND key = ?1)",
         )
         .and_then(|mut statement| {
-            statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))
+            statement.exists((&value.name.key()[..], image::place(value), value.seq.cast_signed()))
         })
         .map_err(|error| sql_error("reading the catalog's index", error))
 }
@@ -295,7 +311,7 @@ pub(super) fn knows(connection: &Connection, value: &Value) -> Result<bool> {
              (SELECT 1 FROM name INDEXED BY name_by_key WHERE key = ?1 AND pending = ?2 AND seq = ?3)",
         )
         .and_then(|mut statement| {
-            statement.exists((&value.name.key()[..], !value.is_whole(), value.seq.cast_signed()))
+            statement.exists((&value.name.key()[..], image::place(value), value.seq.cast_signed()))
         })
         .map_err(|error| sql_error("reading the catalog's index", error))
 }
@@ -374,7 +390,7 @@ mod tests {
     use super::*;
     use crate::Digest;
     use crate::catalog::image::tests::example;
-    use crate::catalog::{State, migrations};
+    use crate::catalog::migrations;
 
     fn database() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
@@ -409,6 +425,31 @@ mod tests {
             assert_eq!((head.names, head.pending), counts);
         }
         assert!(remove(&database, &mut head, 4).unwrap());
+        assert_eq!((head.names, head.pending, head.sum), (0, 0, 0));
+    }
+
+    #[test]
+    fn removed_values_stand_beside_the_one_in_force_and_are_not_found_by_name() {
+        let (database, mut head) = (database(), Head::default());
+        let removed = |seq| Value::new(NewValue { state: State::Removed { until: 9 }, ..example() }, seq);
+        for (value, expected, counts) in [
+            (whole(1), (Some(1), None), (1, 0)),
+            (removed(2), (None, None), (0, 0)),
+            (pending(3), (None, Some(3)), (0, 1)),
+            (whole(4), (Some(4), None), (1, 0)),
+            (pending(5), (Some(4), Some(5)), (1, 1)),
+            (removed(6), (None, Some(5)), (0, 1)),
+            // Met later, as a rebuild may: the one that it was came before.
+            (whole(7), (Some(7), None), (1, 0)),
+            (removed(3), (Some(7), None), (1, 0)),
+        ] {
+            apply(&database, &mut head, &value).unwrap();
+            assert_eq!(numbers(&database), expected, "{}", value.seq);
+            assert_eq!((head.names, head.pending), counts, "{}", value.seq);
+        }
+        for seq in [2, 3, 6, 7] {
+            assert!(remove(&database, &mut head, seq).unwrap());
+        }
         assert_eq!((head.names, head.pending, head.sum), (0, 0, 0));
     }
 

@@ -15,7 +15,7 @@ use super::head::Head;
 use super::journal::{Change, File, Seen, survey};
 use super::salvage::{Salvage, unless_damaged};
 use super::sqlite::{self, DATABASE, Durability, sql_error};
-use super::{damage, migrations, names};
+use super::{damage, migrations, names, pins};
 use crate::disk::{Disk, write_error};
 use crate::{Error, Result};
 
@@ -111,6 +111,8 @@ fn replay(connection: &Connection, head: &mut Head, seq: u64, change: Change) ->
         }
         Change::Damage { pack, offset } => drop(damage::insert(connection, head, pack, offset)?),
         Change::DamageForgotten(pack) => damage::forget(connection, head, pack)?,
+        Change::Pinned(pin) => pins::insert(connection, head, &pin)?,
+        Change::Unpinned(id) => drop(pins::remove(connection, head, id)?),
         Change::Opened | Change::Complete => {}
     }
     Ok(())

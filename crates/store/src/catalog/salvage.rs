@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::head::Head;
 use super::sqlite::{self, sql_error};
-use super::{Value, damage, names};
+use super::{Value, damage, names, pins};
 use crate::Result;
 
 /// Values looked for at a time.
@@ -50,6 +50,7 @@ impl Salvage {
         for (pack, offset) in unless_damaged(damage::all(&self.old))?.unwrap_or_default() {
             damage::insert(connection, head, pack, offset)?;
         }
+        self.merge_pins(connection, head)?;
         if rows + gone > 0 {
             tracing::warn!(
                 rows,
@@ -59,6 +60,28 @@ impl Salvage {
             );
         }
         Ok(())
+    }
+
+    /// Takes over each pin that can be read, and takes out such as the old database had no more, if all of it can be read.
+    fn merge_pins(&self, connection: &Connection, head: &mut Head) -> Result<()> {
+        if unless_damaged(pins::has_table(&self.old))? != Some(true) {
+            return Ok(());
+        }
+        let (mut readable, mut whole) = (Vec::new(), true);
+        let read = pins::each(&self.old, |pin| {
+            match pin {
+                Ok(pin) => readable.push(pin),
+                Err(_) => whole = false,
+            }
+            Ok(())
+        });
+        whole &= unless_damaged(read)?.is_some();
+        for pin in pins::all(connection)?.iter().filter(|pin| whole && pin.id <= self.reach) {
+            if !readable.contains(pin) {
+                pins::remove(connection, head, pin.id)?;
+            }
+        }
+        readable.iter().try_for_each(|pin| pins::insert(connection, head, pin))
     }
 
     /// Each row that can be reached, from the front as far as that goes, then from the end. Returns how many were new.
@@ -87,12 +110,7 @@ impl Salvage {
     }
 
     fn row(&self, seq: i64) -> Result<Option<Value>> {
-        let mut found = None;
-        let read = names::read(&self.old, "WHERE seq = ?1", [seq], |value| {
-            found = Some(value);
-            Ok(())
-        });
-        Ok(unless_damaged(read)?.and(found))
+        Ok(unless_damaged(names::with_number(&self.old, seq.cast_unsigned()))?.flatten())
     }
 
     fn take_out(

@@ -20,7 +20,7 @@ use super::readers::Readers;
 use super::shared::Shared;
 use super::sqlite::{self, DATABASE, Durability, is_damage, sql_error};
 use super::writer::Writer;
-use super::{CatalogOptions, CatalogStarted, damage, exchange, migrations, rebuild};
+use super::{CatalogOptions, CatalogStarted, damage, exchange, migrations, pins, rebuild};
 use crate::disk::{Disk, RealDisk, write_error};
 use crate::{Error, Result};
 
@@ -170,8 +170,9 @@ fn open_existing(path: &Path, options: &CatalogOptions) -> Result<(Connection, H
             Head::default()
         }
     };
-    // Whoever starts the store reads this table next, and cannot go on without it.
+    // Whoever starts the store reads these tables next, and cannot go on without them.
     damage::all(&connection)?;
+    pins::all(&connection)?;
     Ok((connection, head))
 }
 

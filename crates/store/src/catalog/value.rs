@@ -31,6 +31,12 @@ pub enum State {
     /// This blob, the first found missing, must come before it can be published. Never served; kept beside the value
     /// in force.
     Pending(Digest),
+    /// It was removed, and may be put in force again until this time, in seconds since the Unix epoch. Never served; a name may
+    /// have several of these beside the value in force.
+    Removed {
+        /// Until when.
+        until: u64,
+    },
 }
 
 /// A value to be published.
@@ -200,6 +206,27 @@ impl Value {
     pub fn set_raised(&self, level: Level, epoch: u64) {
         let epoch = epoch.min(u64::from(u32::MAX));
         self.raised.fetch_max(epoch << 32 | u64::from(level.seconds()), Ordering::AcqRel);
+    }
+
+    /// Whether it was removed.
+    pub fn is_removed(&self) -> bool {
+        matches!(self.state, State::Removed { .. })
+    }
+
+    /// As it was, in this state.
+    pub fn in_state(&self, state: State) -> NewValue {
+        NewValue {
+            name: self.name.clone(),
+            target: self.target.clone(),
+            references: self.references.clone(),
+            level: self.level(),
+            touched: self.touched(),
+            expires: self.expires,
+            pushed: self.pushed,
+            pusher: self.pusher.clone(),
+            address: self.address.clone(),
+            state,
+        }
     }
 
     /// Whether it may be served.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::{Name, Value};
+use super::{Name, Pin, Value};
 use crate::Result;
 
 /// A change of a name.
@@ -22,7 +22,48 @@ pub enum Changed {
         name: Name,
         /// Which.
         seq: u64,
+        /// Who wanted it, if it was not the server itself.
+        by: Option<By>,
     },
+    /// The value of this name with this number was set aside.
+    SetAside {
+        /// Whose.
+        name: Name,
+        /// Which.
+        seq: u64,
+        /// Who wanted it, if it was not the server itself.
+        by: Option<By>,
+    },
+    /// This value, which had been set aside, is in force again.
+    Restored {
+        /// It.
+        value: Arc<Value>,
+        /// Who wanted it.
+        by: By,
+    },
+    /// This pin was made.
+    Pinned {
+        /// It.
+        pin: Pin,
+        /// By whom.
+        by: By,
+    },
+    /// This pin was taken out.
+    Unpinned {
+        /// It.
+        pin: Pin,
+        /// By whom.
+        by: By,
+    },
+}
+
+/// Who changes something, and where from; both empty if unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub who: Box<str>,
+    /// Where from.
+    pub address: Box<str>,
 }
 
 /// Somebody who writes down what is changed.

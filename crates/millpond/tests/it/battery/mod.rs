@@ -14,7 +14,8 @@ mod volume;
 mod writers;
 
 #[cfg(feature = "real-clients")]
-pub(crate) use artifact::{Publish, Pushed};
+pub(crate) use artifact::Publish;
+pub(crate) use artifact::Pushed;
 pub(crate) use client::Client;
 pub(crate) use content::{Blob, digest_of};
 pub(crate) use ledger::Ledger;

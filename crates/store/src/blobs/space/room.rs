@@ -193,6 +193,12 @@ impl Space {
         }
     }
 
+    /// How many bytes of blobs may be there before letting go begins, `live` being there now.
+    pub(crate) fn room(&self, live: u64) -> u64 {
+        let volume = live.saturating_add(self.available()).saturating_sub(self.limits.keep_free);
+        (self.packs_max() / 100 * HIGH_PERCENT).min(volume)
+    }
+
     /// How many bytes of blobs that are there, which are `live`, should be let go. What is garbage already is not
     /// counted: it comes back without.
     pub(crate) fn excess(&self, live: u64) -> u64 {

@@ -3,7 +3,7 @@
 use super::format::*;
 use crate::catalog::head::Head;
 use crate::catalog::image::tests::{assert_same, example as example_value};
-use crate::catalog::{NewValue, Target, Value, image};
+use crate::catalog::{NewValue, Pin, PinTerms, Target, Value, image, pins};
 use crate::{Digest, Level};
 
 const SALT: Salt = *b"salt of the file";
@@ -34,6 +34,17 @@ fn assert_written(name: &str, written: &[u8]) {
 fn tables_of_the_document_add_up_to_what_the_code_writes() {
     let value = NewValue { target: Target::Blob(Digest::EMPTY), ..example_value() };
     let parts = ["main", "urn:x", "a=b", "ada", "::1", "", "refs"].map(|part| 4 + part.len());
+    let nothing = || "".into();
+    let terms = PinTerms {
+        pattern: nothing(),
+        instance: None,
+        reason: nothing(),
+        owner: nothing(),
+        made: 0,
+        until: None,
+        revisions: 1,
+    };
+    let pin = pins::encode(&Pin { id: 1, terms });
     let image = image::encode(&Value::new(value, 1)).len() - parts.iter().sum::<usize>() - 4 - image::DIGEST;
     for (name, expected) in [
         (
@@ -44,6 +55,7 @@ fn tables_of_the_document_add_up_to_what_the_code_writes() {
         ("digest", image::DIGEST),
         ("value image", image),
         ("catalog head", Head::default().encode().len()),
+        ("pin image", pin.len() - 4 * 4),
     ] {
         let document = document();
         let (_, table) = document.split_once(&format!("Layout of `{name}`")).unwrap();

@@ -12,7 +12,7 @@ use twox_hash::XxHash3_64;
 
 use crate::Level;
 use crate::catalog::image::{self, Fields};
-use crate::catalog::{VALUE_MAX, Value};
+use crate::catalog::{Pin, VALUE_MAX, Value, pins};
 
 const FILE_MAGIC: [u8; 8] = *b"MILLJRNL";
 const RECORD_MAGIC: [u8; 4] = *b"MJR1";
@@ -111,6 +111,10 @@ pub(in crate::catalog) enum Change {
     Opened,
     /// Everything that was there when this file was begun has been copied into it by now.
     Complete,
+    /// This pin was made.
+    Pinned(Pin),
+    /// The pin with this number was taken out.
+    Unpinned(u64),
 }
 
 impl Change {
@@ -121,6 +125,7 @@ impl Change {
                 Self::Value(value) => usize::try_from(value.weight()).unwrap_or(usize::MAX),
                 Self::Uses(uses) => uses.len() * 12,
                 Self::Levels(levels) => levels.len() * 16,
+                Self::Pinned(pin) => pins::encode(pin).len(),
                 _ => 8,
             }
     }
@@ -147,6 +152,8 @@ impl Change {
             Self::DamageForgotten(pack) => (6, pack.to_le_bytes().to_vec()),
             Self::Opened => (7, Vec::new()),
             Self::Complete => (8, Vec::new()),
+            Self::Pinned(pin) => (10, pins::encode(pin)),
+            Self::Unpinned(id) => (11, id.to_le_bytes().to_vec()),
         }
     }
 
@@ -179,6 +186,8 @@ impl Change {
                 }
                 Self::Levels(levels)
             }
+            10 => return pins::decode(payload).map(Self::Pinned),
+            11 => Self::Unpinned(fields.u64()?),
             _ => return None,
         };
         fields.0.is_empty().then_some(change)

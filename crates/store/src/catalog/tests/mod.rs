@@ -3,6 +3,8 @@
 mod damaged;
 mod journal;
 mod ordinary;
+mod pins;
+mod removed;
 
 use std::fs;
 use std::path::Path;

@@ -342,3 +342,24 @@ async fn values_too_large_together_are_refused_and_each_alone_is_taken() {
         assert_serves(&catalog, &large(number)).await;
     }
 }
+
+#[tokio::test]
+async fn pages_show_every_value_once_and_what_waits_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, _) = open(folder.path());
+    for number in 0..600 {
+        publish(&catalog, new_value(number, 1)).await;
+    }
+    publish(&catalog, new_value(3, 2)).await;
+    publish(&catalog, pending_value(4, 2)).await;
+    let (mut seen, mut after) = (Vec::new(), 0);
+    while let Some(page) = catalog.page_after(after, Pages::Names).await.unwrap() {
+        assert!(page.values.len() <= 256 && page.next > after);
+        seen.extend(page.values.into_iter().map(|value| (value.name.clone(), value.pushed)));
+        after = page.next;
+    }
+    let mut expected: Vec<_> =
+        (0..600).filter(|number| *number != 3).map(|number| (name(number), 1)).collect();
+    expected.extend([(name(3), 2), (name(4), 2)]);
+    assert_eq!(seen, expected);
+}

@@ -1,4 +1,9 @@
-//! What is done with the right to administer.
+//! What is done with the right to administer: one file for each kind of question.
+
+pub(crate) mod directory;
+pub(crate) mod horizon;
+pub(crate) mod names;
+pub(crate) mod remove;
 
 use crate::{Admin, Cache, Figures, Permit};
 
