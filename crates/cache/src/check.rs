@@ -213,7 +213,8 @@ impl Inner {
         let (mut names, mut affected) = (0, 0);
         let mut ended = false;
         self.catalog.for_each_touched_after(Level::ZERO, &mut |value| {
-            if ended || self.gate.is_closed() || self.gate.level_of(&value) < self.blobs.waterline() {
+            let served = value.is_whole() && self.gate.level_of(&value) >= self.blobs.waterline();
+            if ended || self.gate.is_closed() || !served {
                 return;
             }
             names += 1;

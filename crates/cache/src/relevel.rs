@@ -161,7 +161,7 @@ impl Inner {
         while let Some(begin) = from {
             self.go_on()?;
             let (values, next) = self.catalog.portion_touched_after(begin, Level::ZERO)?;
-            for value in values {
+            for value in values.into_iter().filter(Value::is_whole) {
                 plan.note(&self.retention, &value, self.outcome_of_value(&value)?);
             }
             from = next;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millpond_store::Digest;
+use millpond_store::catalog::Value;
 
 use super::{Fate, RetentionRule, clocks_agree};
 use crate::cache::Inner;
@@ -99,7 +100,7 @@ impl Inner {
         while let Some(begin) = from {
             self.go_on()?;
             let (values, next) = self.catalog.portion_touched_after(begin, millpond_store::Level::ZERO)?;
-            for value in values {
+            for value in values.into_iter().filter(Value::is_whole) {
                 self.go_on()?;
                 if self.gate.level_of(&value) < self.blobs.waterline() {
                     continue;

@@ -129,7 +129,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 25);
+        assert_eq!(count, 28);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }
