@@ -1,6 +1,6 @@
 //! Administration: what the operator asks of a server that runs, and the commands of `millpond` with him.
 //!
-//! **Invariant:** no method answers without a [`Permit`](millpond_cache::Permit) to administer. The service is on the
+//! **Invariant:** no method answers without a [`Permit`] to administer. The service is on the
 //! administration socket and on listeners that allow administration, and nowhere else.
 
 mod about;
