@@ -297,11 +297,17 @@ impl Space {
     fn volume_has(&self, bytes: u64, left: u64) -> bool {
         let mut free = self.free();
         let stale = free.asked.is_none_or(|asked| asked.elapsed() >= ASK_EACH);
-        if stale || free.since >= ASK_EACH_BYTES {
+        let asks = stale || free.since >= ASK_EACH_BYTES;
+        if asks {
             self.ask(&mut free);
         }
-        let needed = left.max(self.ballast.missing()).saturating_add(free.since).saturating_add(bytes);
-        let enough = free.available >= needed;
+        let left = left.max(self.ballast.missing());
+        let is_enough = |free: &Free| free.available >= left.saturating_add(free.since).saturating_add(bytes);
+        // Nobody is refused by an old answer: there may be room by now.
+        if !asks && !is_enough(&free) {
+            self.ask(&mut free);
+        }
+        let enough = is_enough(&free);
         if enough {
             free.since += bytes;
         }

@@ -73,6 +73,8 @@ struct Model {
     durable: BTreeSet<u8>,
     /// Were flipped while they had a record; may be missing, and must not be served wrong.
     damaged: BTreeSet<u8>,
+    /// Came in afresh beside a record that was flipped, which lies there still and counts again if the new one is lost.
+    beside_damaged: BTreeSet<u8>,
     /// The last use, in model time.
     levels: BTreeMap<u8, Level>,
     /// What the catalog would remember.
@@ -98,7 +100,9 @@ impl Model {
     /// What came in afresh is good again, and no more durable than any other upload: it may have been let go before.
     fn took_in(&mut self, number: u8, was_missing: bool) {
         if was_missing {
-            self.damaged.remove(&number);
+            if self.damaged.remove(&number) {
+                self.beside_damaged.insert(number);
+            }
             self.durable.remove(&number);
         }
         self.used(number);
@@ -174,6 +178,7 @@ impl Model {
             }
             Operation::Crash(seed) => {
                 self.reopen(Arc::new(self.memory.crash(seed)));
+                self.damaged.extend(self.beside_damaged.difference(&self.durable));
                 // Uses that no snapshot had are forgotten; what was there is at the waterline at least.
                 let waterline = self.waterline;
                 self.levels.values_mut().for_each(|level| *level = waterline.min(*level));
@@ -221,6 +226,7 @@ async fn check(operations: Vec<Operation>) {
         store,
         durable: BTreeSet::new(),
         damaged: BTreeSet::new(),
+        beside_damaged: BTreeSet::new(),
         levels: BTreeMap::new(),
         waterline: Level::ZERO,
         rows: Vec::new(),
@@ -245,6 +251,14 @@ async fn what_was_let_go_is_durable_only_when_it_is_synced_again() {
     let lost = || vec![Snapshot, Crash(10_425_088_379_255_311_985)];
     check([vec![Upkeep, Restart, Put(vec![3])], again(), lost()].concat()).await;
     check([again(), vec![Sync(vec![5])], lost()].concat()).await;
+}
+
+/// The bad record that was let go is there again after the power cut, and nobody has read it since.
+#[tokio::test]
+async fn what_was_flipped_and_let_go_is_no_better_when_it_comes_back() {
+    use Operation::{Crash, Damage, LetGo, Put, Sync, Upload};
+    let flipped = vec![Upload(4), Sync(vec![4]), Damage(4), LetGo(1), Put(vec![4])];
+    check([flipped, vec![Crash(49_968_189_525_590), Sync(vec![4])]].concat()).await;
 }
 
 proptest! {
