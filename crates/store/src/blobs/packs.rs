@@ -400,7 +400,7 @@ impl Shared {
         self.check_size(digest)?;
         let claim = claimed.take(occupied(digest.size()))?;
         let mut writer = self.begin_single()?;
-        if let Err(error) = writer.write(content) {
+        if let Err(error) = writer.write(std::slice::from_ref(content)) {
             writer.abandon();
             return Err(self.single_failed(error));
         }

@@ -154,14 +154,12 @@ impl Upload {
 
 impl Streamed {
     fn take_in(mut self: Box<Self>, pieces: &[Bytes]) -> Result<Box<Self>> {
-        for piece in pieces {
-            self.hasher.update(piece);
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                empty => empty.insert(self.shared.begin_single()?),
-            };
-            writer.write(piece).map_err(|error| self.shared.single_failed(error))?;
-        }
+        pieces.iter().for_each(|piece| self.hasher.update(piece));
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            empty => empty.insert(self.shared.begin_single()?),
+        };
+        writer.write(pieces).map_err(|error| self.shared.single_failed(error))?;
         Ok(self)
     }
 

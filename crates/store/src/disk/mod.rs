@@ -18,6 +18,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::io::Errno;
 
 pub use faulty::{Call, Effect, Fault, FaultyDisk};
@@ -56,6 +57,14 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`. After an error any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of these pieces, one after the other, as [`DiskFile::write_at`] would: in few calls where that can be.
+    fn write_pieces_at(&self, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
+        for piece in pieces {
+            self.write_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
     /// Makes what was written before this call durable, with the length of the file. After an error nothing is known
     /// about any of it, and another call that returns well says nothing about it either.
     fn sync(&self) -> io::Result<()>;

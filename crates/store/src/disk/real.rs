@@ -8,13 +8,14 @@
 //! or not at all. Nothing is believed of a write or a name before that.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -25,6 +26,8 @@ const LOCK: &str = "lock";
 /// A killed process holds its lock until the kernel has taken it down, which a sync in progress may delay.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How many pieces the kernel takes at once (`IOV_MAX`).
+const PIECES_MAX: usize = 1024;
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
 /// What is above the data directory is not ours to close.
@@ -210,6 +213,27 @@ impl DiskFile for RealFile {
         self.0.write_all_at(bytes, offset)
     }
 
+    fn write_pieces_at(&self, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
+        for some in pieces.chunks(PIECES_MAX) {
+            let mut slices: Vec<_> = some.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut rest = slices.as_mut_slice();
+            // Empty ones go, so that a write of nothing means that the device takes nothing.
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match rustix::io::pwritev(&self.0, rest, offset) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(len) => {
+                        offset += len as u64;
+                        IoSlice::advance_slices(&mut rest, len);
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -263,6 +287,19 @@ mod tests {
         holder.kill().unwrap();
         RealDisk::open(folder.path()).unwrap();
         holder.wait().unwrap();
+    }
+
+    #[test]
+    fn pieces_are_written_one_after_the_other_however_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        let file = disk.create(Path::new("f")).unwrap();
+        let pieces: Vec<_> = (0..3 * PIECES_MAX).map(|n| Bytes::from(vec![n as u8; n % 3])).collect();
+        file.write_pieces_at(&pieces, 5).unwrap();
+        file.write_pieces_at(&[Bytes::new()], 0).unwrap();
+        let mut read = vec![0; 4 * PIECES_MAX];
+        let len = file.read_at(&mut read, 0).unwrap();
+        assert_eq!(read[..len], [&[0; 5], &*pieces.concat()].concat());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use twox_hash::XxHash3_64;
 
 use super::seal::Ending;
@@ -62,15 +63,20 @@ impl SingleWriter {
         self.id
     }
 
-    /// Writes the next bytes of the blob, by one write.
+    /// Writes the next bytes of the blob.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::Io`]: abandon it.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn write(&mut self, pieces: &[Bytes]) -> Result<()> {
         self.file
-            .write_at(bytes, BODY_START + self.written)
+            .write_pieces_at(pieces, BODY_START + self.written)
             .map_err(|error| write_error(self.disk.as_ref(), format!("writing pack {}", self.id), error))?;
-        let mut rest = bytes;
+        pieces.iter().for_each(|piece| self.count(piece));
+        Ok(())
+    }
+
+    /// Goes on with the checksums of frames.
+    fn count(&mut self, mut rest: &[u8]) {
         while !rest.is_empty() {
             let room = FRAME_SIZE - self.written % FRAME_SIZE;
             let (now, later) = rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
@@ -81,7 +87,6 @@ impl SingleWriter {
             }
             rest = later;
         }
-        Ok(())
     }
 
     fn end_frame(&mut self, len: u64) {

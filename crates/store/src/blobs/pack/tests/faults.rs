@@ -20,8 +20,8 @@ fn write_all_kinds(disk: &Arc<dyn Disk>) -> (Vec<Digest>, Result<()>) {
         pack.seal()?;
         let (digest, content) = blob(50, 5000);
         let mut writer = SingleWriter::create(Arc::clone(disk), &KEYS, single_id(), NOW)?;
-        writer.write(&content[..2000])?;
-        writer.write(&content[2000..])?;
+        writer.write(&[content.slice(..2000)])?;
+        writer.write(&[content.slice(2000..)])?;
         writer.finish(&digest)?.commit()?;
         durable.push(digest);
         Ok(())
@@ -142,7 +142,7 @@ fn single_whose_sync_failed_is_never_believed_again() {
     let disk = memory();
     let (digest, content) = blob(1, 5000);
     let mut writer = SingleWriter::create(Arc::clone(&disk) as Arc<dyn Disk>, &KEYS, ID, NOW).unwrap();
-    writer.write(&content).unwrap();
+    writer.write(&[content]).unwrap();
     let single = writer.finish(&digest).unwrap();
     disk.fail_next_sync(".open", Errno::IO, 0);
     assert!(matches!(single.commit(), Err(Error::Io { .. })));
@@ -185,7 +185,7 @@ fn seal_and_commit_that_found_no_space_go_on_when_there_is_some() {
     append(&pack, &[blob(1, 500)]);
     let (digest, content) = blob(2, 7000);
     let mut writer = SingleWriter::create(disk, &KEYS, single_id(), NOW).unwrap();
-    writer.write(&content).unwrap();
+    writer.write(&[content]).unwrap();
     let single = writer.finish(&digest).unwrap();
     append(&pack, &[blob(3, 3300)]);
     memory.set_capacity(12 << 10);

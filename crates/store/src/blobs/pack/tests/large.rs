@@ -122,9 +122,9 @@ fn blob_above_four_gib_reads_back_at_its_end_and_is_found_by_a_search() {
     let disk = Sparse::default();
     let mut writer = SingleWriter::create(Arc::new(disk.clone()), &KEYS, ID, NOW).unwrap();
     for _ in 0..size / FRAME_SIZE {
-        writer.write(&ZEROS).unwrap();
+        writer.write(&[Bytes::from_static(&ZEROS)]).unwrap();
     }
-    writer.write(b"the end").unwrap();
+    writer.write(&[Bytes::from_static(b"the end")]).unwrap();
     let single = writer.finish(&digest).unwrap();
     single.commit().unwrap();
     let pack = Arc::new(PackFile::open(&disk, &KEYS, ID, PackState::Sealed).unwrap());
@@ -151,7 +151,7 @@ fn packs_on_a_real_file_system_read_back_after_a_restart() {
     left_open.append_many(&blobs, NOW).unwrap();
     let (digest, content) = blob(99, 3 * PAGE + 1);
     let mut writer = SingleWriter::create(Arc::clone(&disk), &keys, PackId::new(10), NOW).unwrap();
-    writer.write(&content).unwrap();
+    writer.write(&[content]).unwrap();
     let single = writer.finish(&digest).unwrap();
     single.commit().unwrap();
     drop((sealed, left_open, single, disk));

@@ -28,7 +28,7 @@ fn serve(disk: &Arc<dyn Disk>) -> (Vec<Digest>, Result<()>) {
         let id = PackId::new(ID.number() + 0x100);
         let mut writer = SingleWriter::create(Arc::clone(disk), &KEYS, id, NOW)?;
         for piece in content.chunks(4000) {
-            writer.write(piece)?;
+            writer.write(&[content.slice_ref(piece)])?;
         }
         let single = writer.finish(&digest)?;
         single.commit()?;

@@ -84,7 +84,7 @@ fn single_reads_back_while_unfinished_bytes_are_no_record() {
     let (digest, content) = blob(1, 2 * FRAME + 12_345);
     let mut writer = SingleWriter::create(Arc::clone(&disk) as Arc<dyn Disk>, &KEYS, ID, NOW).unwrap();
     for piece in content.chunks(300_001) {
-        writer.write(piece).unwrap();
+        writer.write(&[content.slice_ref(piece)]).unwrap();
     }
     assert!(search_open_copy(&disk).is_empty());
     let single = writer.finish(&digest).unwrap();
@@ -110,7 +110,7 @@ fn search_open_copy(disk: &MemoryDisk) -> Vec<FooterEntry> {
 fn single_of_another_length_than_its_digest_is_refused_and_removed() {
     let disk = memory();
     let mut writer = SingleWriter::create(Arc::clone(&disk) as Arc<dyn Disk>, &KEYS, ID, NOW).unwrap();
-    writer.write(b"abc").unwrap();
+    writer.write(&[Bytes::from_static(b"abc")]).unwrap();
     assert!(matches!(writer.finish(&blob(1, 4).0), Err(Error::Mismatch(_))));
     assert!(disk.list(&ID.folder()).unwrap().is_empty());
 }
