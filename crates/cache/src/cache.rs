@@ -21,7 +21,7 @@ use crate::letting_go::{self, LettingGo};
 use crate::maintenance::Maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::pins::PinsInForce;
-use crate::relevel::{self, Relevels};
+use crate::relevel::{self, Relevels, SWEPT};
 use crate::retention::Retention;
 use crate::scrubbing::{self, Scrubbing};
 use crate::verify::Verifier;
@@ -288,7 +288,7 @@ impl Cache {
             let_go_lookups: self.inner.let_go_names.misses(),
             unknown_lookups: self.inner.let_go_names.strangers(),
             waterline: Some(self.inner.blobs.waterline())
-                .filter(|level| *level > Level::ZERO)
+                .filter(|level| *level > SWEPT)
                 .map_or(0, Level::to_unix),
             lease_seconds: lease.as_secs(),
             lease_set_seconds: set.as_secs(),
@@ -340,7 +340,9 @@ impl Cache {
             let committed = inner.blobs.waterline() == inner.letting_go.committed();
             let levels_stay = inner.levels_fall.try_lock();
             let true_levels = levels_stay.is_ok() && inner.levels_are_true.load(Ordering::Acquire);
-            if !idle || !committed || !true_levels {
+            // Nobody would know any more that promises of before a stop out of order are to be kept.
+            let promises = inner.gate.keeps_earlier_promises();
+            if !idle || !committed || !true_levels || promises {
                 tracing::info!("stopped before all was in order: the next start restores it");
             } else if let Err(error) = inner.blobs.close(inner.gate.snapshot_time()) {
                 tracing::error!(%error, "the blob store did not close in order");

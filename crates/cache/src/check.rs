@@ -15,8 +15,12 @@ use millpond_store::{Clock, Digest, Level};
 
 use crate::cache::Inner;
 use crate::start::Begun;
-use crate::{Admin, AuditKeep, Cache, CacheOptions, Error, MaxSize, OpenError, Permit, Result};
+use crate::{
+    Admin, AuditKeep, Cache, CacheOptions, Error, InstanceOptions, MaxSize, OpenError, Permit, Result,
+};
 
+/// What a volume has, and an empty directory does not: one of them is enough to look at the rest.
+const VOLUME_PARTS: [&str; 4] = ["format", "format.copy", "packs", "catalog.db"];
 /// Files of the catalog that are copied to be looked at.
 const CATALOG_FILES: [&str; 2] = ["catalog.db", "catalog.db-wal"];
 
@@ -128,10 +132,17 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Whether anything of a volume is in this directory, as far as names say.
+    pub fn is_volume(data: &Path) -> bool {
+        VOLUME_PARTS.iter().any(|part| data.join(part).exists())
+    }
+}
+
 impl CacheOptions {
-    /// To check this data directory.
-    pub fn to_check(data: PathBuf, max_size: Option<MaxSize>) -> Self {
-        Self { data, max_size, ..Self::default() }
+    /// To check this data directory, with the instances that it is served with: names of some lie elsewhere.
+    pub fn to_check(data: PathBuf, max_size: Option<MaxSize>, instances: Vec<InstanceOptions>) -> Self {
+        Self { data, max_size, instances, ..Self::default() }
     }
 }
 

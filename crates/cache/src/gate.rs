@@ -102,6 +102,11 @@ impl Gate {
         self.lock().held_since = Some(now);
     }
 
+    /// Whether what was promised before an unclean stop is still kept.
+    pub(crate) fn keeps_earlier_promises(&self) -> bool {
+        self.lock().is_held(self.clock.now())
+    }
+
     /// Raises the waterline to `target`, or as far as leases and tickets allow, by `set`; `current` reads it. Says what it
     /// is now.
     pub(crate) fn raise_waterline(
@@ -113,7 +118,7 @@ impl Gate {
         let mut state = self.lock();
         let (now, before) = (self.clock.now(), current());
         let lease = state.lease.seconds();
-        if state.held_since.is_some_and(|since| now.minus(lease) >= since) {
+        if !state.is_held(now) {
             state.held_since = None;
         }
         let by_lease =
@@ -321,13 +326,15 @@ impl Fall {
 }
 
 impl State {
+    /// Whether the waterline stays for what was promised before an unclean stop.
+    fn is_held(&self, now: Level) -> bool {
+        self.held_since.is_some_and(|since| now.minus(self.lease.seconds()) < since)
+    }
+
     /// What was used at this time or later is kept by a lease.
     fn leased_from(&mut self, now: Level) -> Level {
         let lease = self.lease.seconds();
-        match self.held_since {
-            Some(since) if now.minus(lease) < since => Level::ZERO,
-            _ => now.minus(lease + self.lease.unrecorded()),
-        }
+        if self.is_held(now) { Level::ZERO } else { now.minus(lease + self.lease.unrecorded()) }
     }
 
     fn give(&mut self, holds: Level, generation: u64) {

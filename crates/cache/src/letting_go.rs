@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cache::Inner;
 use crate::gate::Leased;
+use crate::relevel::LOOK_SECONDS_MAX;
 
 /// A step is done so often when nobody waits for room...
 const PERIOD: Duration = Duration::from_secs(1);
@@ -193,7 +194,8 @@ impl Inner {
     /// Notes how much is kept, for those who are refused because of it.
     async fn note_kept(self: &Arc<Self>, kept: bool) {
         let inner = Arc::clone(self);
-        let bytes = move || if kept { inner.blobs.bytes_above(inner.clock.now()) } else { 0 };
+        let bytes =
+            move || if kept { inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX)) } else { 0 };
         let bytes = tokio::task::spawn_blocking(bytes).await.unwrap_or(0);
         self.letting_go.kept_bytes.store(bytes, Ordering::Relaxed);
     }

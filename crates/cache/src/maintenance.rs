@@ -52,8 +52,6 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let noted = Arc::clone(&inner);
     // So that what comes in from now on counts. If it cannot be noted, a later step does.
     let _ = tokio::task::spawn_blocking(move || noted.note_inflow()).await;
-    // What was set aside before the start is found by the first look.
-    let mut set_aside = true;
     for period in 1_u32.. {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -63,8 +61,10 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         if flush {
             inner.flush_uses().await;
         }
-        if set_aside && period % REMOVED_PERIODS == 1 {
-            set_aside = inner.forget_removed_and_say().await;
+        if period % REMOVED_PERIODS == 1
+            && let Err(error) = inner.forget_removed().await
+        {
+            now_and_then!(warn, %error, "names that were removed stay in the catalog for now");
         }
         let inner = Arc::clone(&inner);
         let step = tokio::task::spawn_blocking(move || inner.step(flush));
@@ -75,14 +75,6 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
 }
 
 impl Inner {
-    /// Whether anything is set aside, as far as that is known.
-    async fn forget_removed_and_say(&self) -> bool {
-        self.forget_removed().await.unwrap_or_else(|error| {
-            now_and_then!(warn, %error, "names that were removed stay in the catalog for now");
-            true
-        })
-    }
-
     fn step(&self, sizes: bool) {
         self.blobs.background_sync();
         if sizes {

@@ -37,6 +37,10 @@ const LOOSE: Duration = Duration::from_secs(3600);
 const POLL: Duration = Duration::from_millis(20);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
+/// For so long it may take to look through all levels, in seconds.
+pub(crate) const LOOK_SECONDS_MAX: u32 = 60;
+/// A waterline that lets go only of what a pass has found that nobody needs.
+pub(crate) const SWEPT: Level = Level::from_seconds(1);
 
 /// What passes have come to, and whether one is asked for.
 #[derive(Debug, Default)]
@@ -124,10 +128,8 @@ impl Inner {
         if ended.is_empty() {
             return Ok(0);
         }
-        ended.iter().for_each(|(name, _)| self.let_go_names.remember(name));
-        let gone = self.catalog.forget(ended).await?;
-        self.letting_go.names.fetch_add(gone, Ordering::Relaxed);
-        Ok(gone)
+        // More disk would not have kept them: they are not remembered as what space was made of.
+        Ok(self.catalog.forget(ended).await?)
     }
 
     /// Looks at a portion of the values.
@@ -138,6 +140,9 @@ impl Inner {
             let (level, touched) = (value.level(), value.touched());
             // What cannot be read now stays as it is until the next time.
             let Ok(fate) = self.fate(plan, &value) else { continue };
+            if plan.may_be_newest(&self.retention, &value) {
+                continue;
+            }
             let to = touched.max(fate.kept_until());
             if matches!(fate, Fate::Goes(_)) {
                 found.ended.push((value.name, value.seq));
@@ -156,7 +161,7 @@ impl Inner {
 
     /// Reads what has to be known of all values before the fate of one is. Blocks.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let mut plan = Plan::default();
+        let mut plan = Plan::begin(self.gate.snapshot_time());
         let mut from = Some(0).filter(|_| self.retention.counts_any());
         while let Some(begin) = from {
             self.go_on()?;
@@ -209,10 +214,10 @@ impl Inner {
     /// [`Error::Busy`] while levels may not fall, or because the cache is being closed.
     pub(crate) async fn relevel(self: &Arc<Self>) -> Result<Releveled> {
         self.check_levels_may_fall()?;
-        let no_snapshot = Arc::clone(&self.levels_fall).lock_owned().await;
         let inner = Arc::clone(self);
         let plan = Arc::new(spawn_blocking(move || inner.plan()).await.map_err(Error::internal)??);
         let (lowered, gone) = self.lower_values(&plan).await?;
+        let no_snapshot = Arc::clone(&self.levels_fall).lock_owned().await;
         let inner = Arc::clone(self);
         let begin = move || inner.begin_relevel(plan, no_snapshot);
         let mut relevel = spawn_blocking(begin).await.map_err(Error::internal)??;
@@ -238,6 +243,10 @@ impl Inner {
                 now_and_then!(warn, %error, "a name cannot be walked now, and levels wait for it");
                 tokio::time::sleep(RETRY).await;
             }
+        }
+        if !self.catalog.is_in_order() {
+            // Rows may be hidden: what they need has no marks.
+            return Err(Error::Busy("the catalog is damaged: nothing goes until it is mended".into()));
         }
         let done = spawn_blocking(move || relevel.end()).await.map_err(Error::internal)?;
         let Releveled { names, kept_names, lowered_names, blobs, bytes, .. } = done;
@@ -333,7 +342,7 @@ impl Relevel {
         // Blobs that are named on another server have no names here.
         let swept = inner.blobs.sweep(self.fall.leased_from, inner.instances.keep_unnamed());
         if swept.blobs > 0 {
-            inner.raise_waterline(Level::ZERO.plus(1));
+            inner.raise_waterline(SWEPT);
             inner.letting_go.swept.store(true, Ordering::Release);
         }
         inner.letting_go.snapshot_due.store(true, Ordering::Release);
@@ -433,7 +442,8 @@ impl Inner {
     /// Whether anything is kept beyond its last use, or may be.
     async fn keeps_anything(self: &Arc<Self>) -> bool {
         let inner = Arc::clone(self);
-        let any = move || inner.blobs.bytes_above(inner.clock.now()) > 0;
+        // What is raised while it is looked is no later than that.
+        let any = move || inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX)) > 0;
         !self.retention.is_empty() || spawn_blocking(any).await.unwrap_or(true)
     }
 }

@@ -263,14 +263,16 @@ impl Inner {
         let pushed = if clocks_agree(&self.clock) { wall } else { wall.max(self.clock.now().to_unix()) };
         let mut levels = Vec::with_capacity(publication.names.len());
         for (name, _) in &publication.names {
-            let outcome = if self.retention.asks_for_outcome(&Described::of(name)) {
-                self.outcome(name, &publication.target).await
-            } else {
-                None
-            };
-            levels.push(self.retention.kept_from_its_push(name, outcome, pushed));
+            levels.push(self.kept_from_its_push(name, &publication.target, pushed).await);
         }
         levels
+    }
+
+    /// Until when a name that was pushed then, in Unix seconds, is kept by the rules.
+    pub(crate) async fn kept_from_its_push(&self, name: &Name, target: &Target, pushed: u64) -> Level {
+        let asks = self.retention.asks_for_outcome(&Described::of(name));
+        let outcome = if asks { self.outcome(name, target).await } else { None };
+        self.retention.kept_from_its_push(name, outcome, pushed)
     }
 
     /// How the build of an artifact ended, as far as that can be read now.

@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{
-    AuditKeep, Bounds, Cache, CacheOptions, InstanceOptions, OpenError, ReplacementRule, Rights,
-};
+use millpond_cache::{AuditKeep, Bounds, Cache, CacheOptions, OpenError, ReplacementRule, Rights};
 use millpond_identity::ServerKeys;
 use millpond_server::{Listener, Options, Proxies, Quota, Server};
 use tokio::sync::oneshot;
@@ -21,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{self, Given, Keep, Retention, Scrub, Settings};
+use crate::config::{self, Given, Instance, Keep, Retention, Scrub, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -143,14 +141,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
             })
             .collect(),
         retention: settings.retention.iter().map(Retention::rule).collect(),
-        instances: settings
-            .instances
-            .iter()
-            .map(|instance| InstanceOptions {
-                name: instance.name.value.clone(),
-                kind: instance.keeps.value.0,
-            })
-            .collect(),
+        instances: settings.instances.iter().map(Instance::options).collect(),
         scrub: match settings.scrub.value {
             Scrub::Off => None,
             Scrub::Each(span) => Some(seconds(span)),

@@ -11,6 +11,7 @@ use millpond_store::catalog::{By, NewValue, Pages, Promoted, State, Value};
 
 use super::names::{NameEntry, NamesWalk, NamesWanted};
 use crate::cache::Inner;
+use crate::retention::clocks_agree;
 use crate::{Admin, Cache, Error, Permit, Result};
 
 /// How names are removed.
@@ -88,18 +89,30 @@ impl Restoration {
         let mut restored = Vec::with_capacity(values.len());
         for value in values {
             let entry = self.inner.entry_of(&value);
-            restored.push((entry, self.inner.restore_value(&value, self.by.clone()).await));
+            // In a task of its own: whoever goes away must not leave a name without what holds its blobs.
+            let restore = Arc::clone(&self.inner).restore_value(value, self.by.clone());
+            restored.push((entry, tokio::spawn(restore).await.map_err(Error::internal)?));
         }
         Ok(Some(restored))
     }
 }
 
+/// Whether a value was set aside and may not come back any more.
+fn is_over(value: &Value, now: u64) -> bool {
+    matches!(value.state, State::Removed { until } if until <= now)
+}
+
 impl Inner {
     /// The steps of a publish, for a value that was set aside.
-    async fn restore_value(self: &Arc<Self>, value: &Value, by: By) -> Result<()> {
+    async fn restore_value(self: Arc<Self>, value: Value, by: By) -> Result<()> {
+        if is_over(&value, Clock::unix_seconds()) {
+            return Err(Error::Denied("the time in which it could come back is over".into()));
+        }
         let mut ticket = self.gate.ticket()?;
+        let kept_until = self.kept_from_its_push(&value.name, &value.target, value.pushed).await;
         let turn = self.walks.turn().await?;
-        let walked = self.walk_all(turn, vec![self.subject(value)?], ticket.time()).await?;
+        let to = ticket.time().max(kept_until);
+        let walked = self.walk_all(turn, vec![self.subject(&value)?], to).await?;
         if !walked.is_whole() {
             return Err(Error::Incomplete { missing: walked.missing, count: walked.missing_count });
         }
@@ -112,7 +125,8 @@ impl Inner {
         match self.catalog.restore(value.seq, new, by).await? {
             Promoted::Whole(value) => value.set_raised(walked.raised_to, walked.epoch),
             Promoted::Occupied => {
-                let sentence = "the name was pushed again since: remove what it points to now first";
+                let sentence = "the name points to something else, which was pushed since or came back just now: remove \
+                                that first";
                 return Err(Error::Denied(sentence.into()));
             }
             Promoted::Gone => return Err(Error::NotFound(value.name.text.to_string())),
@@ -122,20 +136,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Forgets what was set aside and may not come back any more. Says whether anything is left.
-    pub(crate) async fn forget_removed(&self) -> millpond_store::Result<bool> {
-        let (mut after, mut left, now) = (0, false, Clock::unix_seconds());
+    /// Forgets what was set aside and may not come back any more.
+    pub(crate) async fn forget_removed(&self) -> millpond_store::Result<()> {
+        if !clocks_agree(&self.clock) {
+            // By a wall clock that has gone wrong all of it would be over.
+            return Ok(());
+        }
+        let (mut after, now) = (0, Clock::unix_seconds());
         while let Some(page) = self.catalog.page_after(after, Pages::Removed).await? {
             after = page.next;
-            let over = |value: &Value| matches!(value.state, State::Removed { until } if until <= now);
-            let (over, others): (Vec<_>, Vec<_>) = page.values.into_iter().partition(over);
-            left |= !others.is_empty();
+            let over = page.values.into_iter().filter(|value| is_over(value, now));
+            let over: Vec<_> = over.map(|value| (value.name.clone(), value.seq)).collect();
             if !over.is_empty() {
-                let over = over.into_iter().map(|value| (value.name.clone(), value.seq)).collect();
                 self.catalog.remove_all(over, None, None).await?;
             }
         }
-        Ok(left)
+        Ok(())
     }
 }
 

@@ -259,6 +259,10 @@ impl Walk<'_> {
                 Ok(missing) if missing.is_empty() => {}
                 Ok(missing) => tracing::debug!(%root, missing = missing.len(), "an optional tree dangles"),
                 Err(error) if self.gave_up => return Err(error),
+                // What has no mark at the end of a pass goes: this is tried again, unless it can never be read.
+                Err(error) if self.marks_for.is_some() && !matches!(error, Error::Invalid(_)) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     self.found.raised_to = before;
                     tracing::debug!(%root, %error, "an optional tree cannot be walked");

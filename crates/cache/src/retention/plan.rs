@@ -33,11 +33,19 @@ impl Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     hasher: RandomState,
+    /// Values that were touched after this time may have come while others were read: whether they are among the newest
+    /// is not known.
+    since: Level,
     /// By rule and element: the artifacts pushed last, each with when that was, in Unix seconds; the oldest first.
     newest: HashMap<(usize, u64), Vec<(u64, u64)>>,
 }
 
 impl Plan {
+    /// A plan of what was touched at this time or earlier, and of what else is found.
+    pub(crate) fn begin(since: Level) -> Self {
+        Self { since, ..Self::default() }
+    }
+
     /// Takes a value in, which [`Plan::fate`] may be asked about once all were.
     pub(crate) fn note(&mut self, retention: &Retention, value: &Value, outcome: Option<BuildOutcome>) {
         let described = Described::of(&value.name);
@@ -77,6 +85,12 @@ impl Plan {
             Some(after) if value.pushed.saturating_add(after.into()) <= now => Fate::Goes(place),
             _ => Fate::Free(Some(place)),
         }
+    }
+
+    /// Whether a value may be among the newest, though it came too late to be found.
+    pub(crate) fn may_be_newest(&self, retention: &Retention, value: &Value) -> bool {
+        let described = Described::of(&value.name);
+        value.touched() > self.since && retention.rules.iter().any(|rule| rule.counts_newest(&described))
     }
 
     /// Element and artifact, hashed, of what a rule counts.

@@ -79,6 +79,25 @@ async fn clock_that_jumps_by_decades_while_the_cache_is_closed_lets_nothing_go_t
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_of_before_a_crash_outlasts_a_stop_in_order_within_the_lease() {
+    let data = tempfile::tempdir().unwrap();
+    push(&open(data.path(), TODAY).await.1, "urn:promised").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The second stop is the first that comes a lease after the crash.
+    for (passed, was_held) in [(60, true), (LEASE + 60, true), (60, false)] {
+        let (begun, fixture) = open(data.path(), TODAY).await;
+        assert_eq!(begun.opened.clean, !was_held, "stopped after {passed} s");
+        if was_held {
+            tokio::task::block_in_place(|| begun.restore());
+        }
+        begun.inner.clock.advance(passed);
+        fixture.cache.close().await;
+        drop((fixture, begun));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[test]
 fn running_clock_takes_no_notice_of_the_wall() {
     // A process that started 40 years ahead and one that started today both go on by what passes.

@@ -7,6 +7,7 @@ mod closures;
 mod faults;
 mod flips;
 mod instances;
+mod kept;
 mod letting_go;
 mod no_space;
 mod overload;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::ask::ServerFlags;
 use super::{print, print_json};
-use crate::config::Settings;
+use crate::config::{Instance, Settings};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
 use crate::start;
@@ -86,11 +86,18 @@ fn offline(settings: &Settings, repair: bool, report: &mut Report) -> Result<Che
         let sentence = format!("there is no data directory {}", data.display());
         return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
     }
+    if !Cache::is_volume(data) {
+        let sentence = format!("{} is no data directory: nothing of a volume is in it", data.display());
+        let remedy =
+            "give that of the server as --data; if this is it, look whether its file system is mounted";
+        return Err(Failure::new(Code::NoVolume, sentence, remedy));
+    }
     let options = CacheOptions {
         keep_free: settings.keep_free.as_ref().map(|size| size.value.0),
         ..CacheOptions::to_check(
             settings.data.value.clone(),
             settings.max_size.as_ref().map(|limit| limit.value.max_size()),
+            settings.instances.iter().map(Instance::options).collect(),
         )
     };
     let runtime =

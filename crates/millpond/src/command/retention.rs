@@ -67,7 +67,7 @@ fn plan_text(plan: &RetentionPlan) -> String {
     }
     if !plan.going.is_empty() {
         text += "would go now:\n";
-        text.extend(plan.going.iter().map(|name| format!("  {name}\n")));
+        text.extend(plan.going.iter().map(|name| format!("  {}\n", name.escape_debug())));
     }
     text
 }

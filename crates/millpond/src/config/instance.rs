@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use millpond_cache::InstanceKind;
+use millpond_cache::{InstanceKind, InstanceOptions};
 use serde::Deserialize;
 
 use super::Given;
@@ -14,6 +14,13 @@ pub(crate) struct Instance {
     pub(crate) name: Given<String>,
     /// What it keeps.
     pub(crate) keeps: Given<Keeps>,
+}
+
+impl Instance {
+    /// As the cache takes it.
+    pub(crate) fn options(&self) -> InstanceOptions {
+        InstanceOptions { name: self.name.value.clone(), kind: self.keeps.value.0 }
+    }
 }
 
 /// What an instance keeps.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::stream;
-use millpond_cache::{Admin, Cache, NameEntry, Permit, RemovalKind, Restored, Result};
+use millpond_cache::{Admin, Cache, Error, NameEntry, Permit, RemovalKind, Restored, Result};
 use millpond_proto::admin as wire;
+use millpond_proto::admin::remove_names_request::Removal;
 use tonic::Status;
 
 use super::{Pages, names};
@@ -18,15 +19,21 @@ pub(super) fn remove(
     request: RequestId,
     asked: wire::RemoveNamesRequest,
 ) -> Result<Pages<wire::NamesPage>> {
-    let wanted = names::wanted(asked.wanted.unwrap_or_default())?;
-    let kind = match (asked.dry_run, asked.set_aside_seconds) {
-        (true, _) => RemovalKind::DryRun,
-        (false, Some(seconds)) => RemovalKind::SetAside(seconds),
-        (false, None) => RemovalKind::ForGood,
+    let Some(wanted) = asked.wanted else {
+        return Err(Error::Invalid("`wanted` is missing: it says which names are to be removed".into()));
+    };
+    let wanted = names::wanted(wanted)?;
+    let kind = match asked.removal {
+        Some(Removal::DryRun(true)) => RemovalKind::DryRun,
+        Some(Removal::SetAsideSeconds(seconds)) => RemovalKind::SetAside(seconds),
+        Some(Removal::ForGood(true)) => RemovalKind::ForGood,
+        _ => {
+            let sentence = "`dry_run`, `set_aside_seconds` or `for_good` is missing: one of them is required";
+            return Err(Error::Invalid(sentence.into()));
+        }
     };
     let removal = cache.remove_names(permit, &wanted, kind);
-    let (cache, permit, is_for_good) =
-        (Arc::clone(cache), permit.clone(), !asked.dry_run && asked.set_aside_seconds.is_none());
+    let (cache, permit, is_for_good) = (Arc::clone(cache), permit.clone(), kind == RemovalKind::ForGood);
     Ok(Box::pin(stream::try_unfold(
         (removal, cache, permit),
         move |(mut removal, cache, permit)| async move {

@@ -3,6 +3,7 @@
 use clap::Args;
 use millpond_cache::Pattern;
 use millpond_proto::admin::RemoveNamesRequest;
+use millpond_proto::admin::remove_names_request::Removal;
 
 use super::show::none_such;
 use super::wanted::{self, WantedFlags};
@@ -34,11 +35,13 @@ pub(in crate::command) struct RemoveFlags {
 
 /// Does it, and says which names were removed. That there are none is a finding.
 pub(super) fn run(flags: &RemoveFlags) -> Result<(), Failure> {
-    let question = RemoveNamesRequest {
-        wanted: Some(flags.wanted.wanted(Some(&flags.name))),
-        dry_run: flags.dry_run,
-        set_aside_seconds: (!flags.for_good).then_some(flags.keep.seconds.into()),
+    let removal = match (flags.dry_run, flags.for_good) {
+        (true, _) => Removal::DryRun(true),
+        (false, true) => Removal::ForGood(true),
+        (false, false) => Removal::SetAsideSeconds(flags.keep.seconds.into()),
     };
+    let wanted = flags.wanted.wanted(Some(&flags.name));
+    let question = RemoveNamesRequest { wanted: Some(wanted), removal: Some(removal) };
     let mut count = 0_u64;
     flags.ask.ask(async |mut server| {
         let mut pages = server.remove_names(question).await?.into_inner();
