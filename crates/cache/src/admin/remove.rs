@@ -99,7 +99,9 @@ impl Inner {
     async fn restore_value(self: &Arc<Self>, value: &Value, by: By) -> Result<()> {
         let mut ticket = self.gate.ticket()?;
         let turn = self.walks.turn().await?;
-        let walked = self.walk_all(turn, vec![self.subject(value)?], ticket.time()).await?;
+        let kept_until = self.pins.now().keep_until(&value.name, self.time_of_pins());
+        let to = kept_until.max(ticket.time());
+        let walked = self.walk_all(turn, vec![self.subject(value)?], to).await?;
         if !walked.is_whole() {
             return Err(Error::Incomplete { missing: walked.missing, count: walked.missing_count });
         }
@@ -110,7 +112,9 @@ impl Inner {
         let new =
             NewValue { level: walked.raised_to, touched: ticket.time(), ..value.in_state(State::Whole) };
         match self.catalog.restore(value.seq, new, by).await? {
-            Promoted::Whole(value) => value.set_raised(walked.raised_to, walked.epoch),
+            Promoted::Whole(value) => {
+                value.set_raised(walked.raised_to.min(ticket.time()), walked.epoch);
+            }
             Promoted::Occupied => {
                 let sentence = "the name was pushed again since: remove what it points to now first";
                 return Err(Error::Denied(sentence.into()));
