@@ -46,6 +46,14 @@ pub(crate) struct Relevels {
     wake: Notify,
 }
 
+impl Relevels {
+    /// Has a pass made soon.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Releveled {
@@ -216,7 +224,8 @@ impl Inner {
         // Shares go by uses, the last ones included.
         self.flush_uses().await;
         let inner = Arc::clone(self);
-        let plan = Arc::new(spawn_blocking(move || inner.plan_with_shares()).await.map_err(Error::internal)??);
+        let plan =
+            Arc::new(spawn_blocking(move || inner.plan_with_shares()).await.map_err(Error::internal)??);
         let (lowered, gone) = self.lower_values(&plan).await?;
         let inner = Arc::clone(self);
         let begin = move || inner.begin_relevel(plan, no_snapshot);
@@ -447,8 +456,7 @@ impl Inner {
 impl Cache {
     /// As [`Cache::relevel`], soon, and without waiting for it: for whoever removed something.
     pub fn ask_for_relevel(&self, _permit: &Permit<Admin>) {
-        self.inner.relevels.asked.store(true, Ordering::Release);
-        self.inner.relevels.wake.notify_one();
+        self.inner.relevels.ask();
     }
 
     /// Lets levels fall of what nothing keeps any more, and waits until it is done: what was removed, or is not kept any

@@ -21,8 +21,9 @@ use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
     BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetWaterlineRequest,
     ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
-    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
-    RetentionPlan, ServerStatus, ShowNamesRequest, UnpinNamesRequest, Waterline,
+    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
+    RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
+    UnpinNamesRequest, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -156,10 +157,7 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 
-    async fn pin_names(
-        &self,
-        request: Request<PinNamesRequest>,
-    ) -> Result<Response<PinNamesAnswer>, Status> {
+    async fn pin_names(&self, request: Request<PinNamesRequest>) -> Result<Response<PinNamesAnswer>, Status> {
         let (permit, caller) = self.permit(&request)?;
         let failed = |error| status::failed(error, caller.request);
         let wanted = pins::wanted(request.into_inner()).map_err(failed)?;

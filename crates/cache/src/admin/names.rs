@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use millpond_store::catalog::{NameKind, Pages, State, Target, Value};
 use millpond_store::Digest;
+use millpond_store::catalog::{NameKind, Pages, State, Target, Value};
 
 use crate::cache::Inner;
 use crate::closure::Contents;

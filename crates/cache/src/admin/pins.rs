@@ -6,11 +6,11 @@
 
 mod needs;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millpond_store::catalog::{By, Pages, Pin, PinTerms, Value};
-use millpond_store::{Clock, Level};
+use millpond_store::{Level, now_and_then};
 
 use super::remove::by;
 use crate::cache::Inner;
@@ -90,9 +90,8 @@ pub struct PinsWanted {
 impl PinsWanted {
     fn matches(&self, pin: &Pin) -> bool {
         let terms = &pin.terms;
-        let is_like = |pattern: &Pattern| {
-            pattern.to_string() == *terms.pattern || pattern.matches(&terms.pattern)
-        };
+        let is_like =
+            |pattern: &Pattern| pattern.to_string() == *terms.pattern || pattern.matches(&terms.pattern);
         self.id.is_none_or(|id| id == pin.id)
             && self.pattern.as_ref().is_none_or(is_like)
             && self.instance.as_ref().is_none_or(|instance| terms.instance.as_deref() == Some(&**instance))
@@ -105,7 +104,7 @@ impl PinsWanted {
 struct Found {
     told: Pinned,
     /// Names beside the pattern that are to be pinned, each with its instance.
-    needs: BTreeMap<(String, Arc<str>), ()>,
+    needs: BTreeSet<(String, Arc<str>)>,
     met: Met,
     now: Level,
 }
@@ -128,47 +127,57 @@ impl Pinned {
 }
 
 impl Inner {
-    async fn pin(self: Arc<Self>, wanted: PinWanted, by: By) -> Result<Pinned> {
+    /// The steps of making a pin.
+    pub(crate) async fn pin(self: Arc<Self>, wanted: PinWanted, by: By) -> Result<Pinned> {
         let until = wanted.until;
-        if until.is_some_and(|until| until <= Clock::unix_seconds()) {
+        if until.is_some_and(|until| until <= self.time_of_pins()) {
             return Err(Error::Invalid("the pin would be over already: give a later time".into()));
         }
         // Or levels would fall of what was just raised.
         let _levels_stay = self.levels_fall.lock().await;
         let mut found = self.found_to_pin(&wanted).await?;
-        let terms = terms(&wanted, &found, &by);
+        let terms = terms(&wanted, &found, &by, self.clock.wall());
         self.check_fits(found.told.more_bytes).await?;
         if wanted.dry_run {
             found.told.pins = terms.into_iter().map(|terms| Pin { id: 0, terms }).collect();
             return Ok(found.told);
         }
         let made = self.catalog.pin(terms, by).await?;
-        self.reload_pins().await?;
-        let generation = self.gate.end_generation();
-        while !self.gate.is_through(generation) {
-            self.go_on()?;
-            tokio::time::sleep(POLL).await;
-        }
-        let pinned = Pins::new(made.clone());
         let mut told = Pinned { pins: made, kept: Tally { names: 0, ..found.told.kept }, ..found.told };
         told.names.clear();
         // What is there and not whole is told by those who raise it.
         let looked_at = told.missing.len();
         told.missing.retain(|missing| missing.why == needs::NOT_THERE || missing.why == needs::UNKNOWN);
         told.missing_count -= (looked_at - told.missing.len()) as u64;
-        self.raise_pinned(&pinned, &mut told).await?;
-        if !self.flush_uses().await {
-            tracing::warn!("what was pinned is kept, and the catalog does not know it yet");
+        if let Err(error) = self.hold_pinned(&mut told).await {
+            // It is made all the same, and the next pass does what is left.
+            self.relevels.ask();
+            return Err(error);
         }
         tracing::info!(pins = told.pins.len(), names = told.kept.names, "names were pinned");
         Ok(told)
+    }
+
+    /// Has pins that the catalog has hold from now on.
+    async fn hold_pinned(self: &Arc<Self>, told: &mut Pinned) -> Result<()> {
+        self.reload_pins().await?;
+        let generation = self.gate.end_generation();
+        while !self.gate.is_through(generation) {
+            self.go_on()?;
+            tokio::time::sleep(POLL).await;
+        }
+        self.raise_pinned(&Pins::new(told.pins.clone()), told).await?;
+        if !self.flush_uses().await {
+            tracing::warn!("what was pinned is kept, and the catalog does not know it yet");
+        }
+        Ok(())
     }
 
     /// Looks at everything that would be pinned.
     async fn found_to_pin(self: &Arc<Self>, wanted: &PinWanted) -> Result<Found> {
         let mut found = Found {
             told: Pinned::default(),
-            needs: BTreeMap::new(),
+            needs: BTreeSet::new(),
             met: Met::new(self.blobs.figures().blobs),
             now: self.clock.now(),
         };
@@ -178,7 +187,8 @@ impl Inner {
             after = page.next;
             for value in page.values.into_iter().filter(|value| wanted.is_for(value)) {
                 found = self.look_at(found, &value).await?;
-                artifacts.extend(needs::Artifact::of(&value).filter(|_| wanted.dependencies || wanted.sources));
+                artifacts
+                    .extend(needs::Artifact::of(&value).filter(|_| wanted.dependencies || wanted.sources));
             }
         }
         if found.told.kept.names + found.told.missing_count == 0 {
@@ -256,17 +266,26 @@ impl Inner {
                 }
                 self.go_on()?;
                 let name = short(&value.name);
-                match value.is_whole() {
-                    true if self.whole_until(&value, until, Patience::Waits).await? => told.is_kept(&name),
-                    true => told.is_not_there(name, lacks(1)),
-                    false => told.is_not_there(name, "it waits for its blobs"),
+                if !value.is_whole() {
+                    told.is_not_there(name, "it waits for its blobs");
+                    continue;
+                }
+                match self.whole_until(&value, until, Patience::Waits).await {
+                    Ok(true) => told.is_kept(&name),
+                    Ok(false) => told.is_not_there(name, lacks(1)),
+                    Err(error @ Error::Busy(_)) => return Err(error),
+                    Err(error) => {
+                        now_and_then!(warn, name = &*name, %error, "a pinned name cannot be walked now");
+                        told.is_not_there(name, "it cannot be read now");
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    async fn unpin(self: Arc<Self>, wanted: PinsWanted, by: By) -> Result<Vec<Pin>> {
+    /// Takes pins out, and says which.
+    pub(crate) async fn unpin(self: Arc<Self>, wanted: PinsWanted, by: By) -> Result<Vec<Pin>> {
         let pins = self.pins.now();
         let ids = pins.all().iter().filter(|pin| wanted.matches(pin)).map(|pin| pin.id).collect();
         let gone = self.catalog.unpin(ids, by).await?;
@@ -288,8 +307,7 @@ fn lacks(count: u64) -> String {
 }
 
 /// A pin for the pattern, and one for each name that it needs.
-fn terms(wanted: &PinWanted, found: &Found, by: &By) -> Vec<PinTerms> {
-    let made = Clock::unix_seconds();
+fn terms(wanted: &PinWanted, found: &Found, by: &By, made: u64) -> Vec<PinTerms> {
     let terms = |pattern: String, instance: Option<&str>| PinTerms {
         pattern: pattern.into(),
         instance: instance.map(Into::into),
@@ -300,7 +318,7 @@ fn terms(wanted: &PinWanted, found: &Found, by: &By) -> Vec<PinTerms> {
         revisions: 1,
     };
     let mut all = vec![terms(wanted.pattern.to_string(), wanted.instance.as_deref())];
-    all.extend(found.needs.keys().map(|(name, instance)| terms(name.clone(), Some(instance))));
+    all.extend(found.needs.iter().map(|(name, instance)| terms(name.clone(), Some(instance))));
     all
 }
 

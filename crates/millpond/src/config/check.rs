@@ -107,7 +107,9 @@ fn check_retention(settings: &Settings) -> Result<(), Failure> {
     let Some((number, rule)) = idle else { return Ok(()) };
     let place = rule.place().map(|place| format!("{place}: ")).unwrap_or_default();
     Err(usage(
-        format!("{place}rule {number} of [[retention]] does not say what becomes of the names that it matches"),
+        format!(
+            "{place}rule {number} of [[retention]] does not say what becomes of the names that it matches"
+        ),
         "give keep, keep_newest, let_go_after or at_most; keep_newest = 0 takes names out of the rules behind it",
     ))
 }

@@ -61,7 +61,8 @@ impl Retention {
     pub(crate) fn place(&self) -> Option<&Place> {
         let of_names = [&self.instance, &self.project, &self.element, &self.names];
         let of_names = of_names.into_iter().flatten().map(|given| &given.place);
-        let others = self.kind.iter().map(|given| &given.place).chain(self.outcome.iter().map(|given| &given.place));
+        let others =
+            self.kind.iter().map(|given| &given.place).chain(self.outcome.iter().map(|given| &given.place));
         of_names.chain(others).next()
     }
 }

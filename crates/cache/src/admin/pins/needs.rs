@@ -69,9 +69,11 @@ impl Inner {
                     continue;
                 }
                 if seen.len() > ARTIFACTS_MAX {
-                    return Err(Error::Invalid(format!("more than {ARTIFACTS_MAX} artifacts: pin fewer at a time")));
+                    return Err(Error::Invalid(format!(
+                        "more than {ARTIFACTS_MAX} artifacts: pin fewer at a time"
+                    )));
                 }
-                found.needs.insert((short(&needed).into_owned(), Arc::clone(&needed.instance)), ());
+                found.needs.insert((short(&needed).into_owned(), Arc::clone(&needed.instance)));
                 match self.catalog.look_up(&needed).await? {
                     Some(value) => {
                         found = self.look_at(found, &value).await?;
@@ -99,7 +101,7 @@ impl Inner {
                 let key = (Arc::clone(&value.name.instance), tree);
                 if trees.contains_key(&key) {
                     let instance = Arc::clone(&value.name.instance);
-                    found.needs.insert((short(&value.name).into_owned(), instance), ());
+                    found.needs.insert((short(&value.name).into_owned(), instance));
                     found = self.look_at(found, &value).await?;
                     there.insert(key);
                 }

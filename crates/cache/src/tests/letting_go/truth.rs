@@ -8,11 +8,14 @@ use millpond_store::catalog::Value;
 use super::super::*;
 use super::world::World;
 use crate::cache::Inner;
+use crate::name::short;
 
 /// What is known of names and blobs.
 #[derive(Default)]
 pub(super) struct Truth {
     names: BTreeMap<usize, Known>,
+    /// By name, the value that was said to be pinned.
+    pinned: BTreeMap<usize, u64>,
     /// Blobs that somebody was told were there, and the level that they have at least.
     promised: HashMap<Digest, Level>,
     /// The time of a start after an unclean stop, until a lease has passed.
@@ -78,6 +81,12 @@ impl Truth {
             let level = inner.gate.level_of(&value);
             if let Some(before) = before.filter(|before| before.seq == value.seq && level < before.level) {
                 return Err(format!("{text}: level {level}, and had {} before", before.level));
+            }
+            if self.pinned.get(&number) == Some(&value.seq) {
+                let until = inner.pins.now().keep_until(&name, inner.clock.wall());
+                if level < until {
+                    return Err(format!("{text} is pinned until {until}, and has level {level}"));
+                }
             }
             self.names.insert(number, Known { seq: value.seq, level, committed: value.level() });
             if level >= waterline
@@ -153,6 +162,23 @@ impl Truth {
                 return Err(format!("{} fell from {} to {}", value.name.text, known.level, value.level()));
             }
             (known.level, known.committed) = (inner.gate.level_of(&value), value.level());
+        }
+        Ok(())
+    }
+
+    /// These names were said to be pinned.
+    pub(super) async fn pinned(
+        &mut self,
+        inner: &Inner,
+        world: &World,
+        names: &[String],
+    ) -> Result<(), String> {
+        for number in 0..world.names.len() {
+            let name = world.name(number);
+            if names.iter().any(|pinned| *pinned == short(&name)) {
+                let value = inner.catalog.look_up(&name).await.map_err(|error| error.to_string())?;
+                self.pinned.extend(value.map(|value| (number, value.seq)));
+            }
         }
         Ok(())
     }

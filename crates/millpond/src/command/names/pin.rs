@@ -77,7 +77,11 @@ pub(super) fn run(flags: &PinFlags) -> Result<(), Failure> {
             (1, false) => "1 thing is not kept, since it is not there".to_owned(),
             (count, false) => format!("{count} things are not kept, since they are not there"),
         };
-        return Err(Failure::new(Code::Findings, sentence, "push them: what is pinned is kept from its push on"));
+        return Err(Failure::new(
+            Code::Findings,
+            sentence,
+            "push them: what is pinned is kept from its push on",
+        ));
     }
     Ok(())
 }
@@ -97,7 +101,9 @@ fn text(answer: &PinNamesAnswer, dry_run: bool) -> String {
         [first, .., last] if first.id > 0 => {
             format!("by {} pins, {} to {}", answer.pins.len(), first.id, last.id)
         }
-        pins => format!("by {}", if pins.len() == 1 { "1 pin".into() } else { format!("{} pins", pins.len()) }),
+        pins => {
+            format!("by {}", if pins.len() == 1 { "1 pin".into() } else { format!("{} pins", pins.len()) })
+        }
     };
     let names = if kept.names == 1 { "1 name".into() } else { format!("{} names", kept.names) };
     let is = if dry_run { "would be pinned" } else { "pinned" };
