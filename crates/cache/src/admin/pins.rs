@@ -261,11 +261,17 @@ impl Inner {
             after = page.next;
             for value in page.values {
                 let until = pins.keep_until(&value.name, now);
-                if until == Level::ZERO || self.gate.level_of(&value) < self.blobs.waterline() {
+                if until == Level::ZERO {
                     continue;
                 }
                 self.go_on()?;
                 let name = short(&value.name);
+                if self.gate.level_of(&value) < self.blobs.waterline() {
+                    if told.missing.iter().all(|missing| *missing.name != *name) {
+                        told.is_not_there(name, needs::NOT_THERE);
+                    }
+                    continue;
+                }
                 if !value.is_whole() {
                     told.is_not_there(name, "it waits for its blobs");
                     continue;

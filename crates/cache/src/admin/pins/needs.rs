@@ -50,8 +50,13 @@ impl Inner {
         let mut ahead = VecDeque::from(artifacts);
         // By instance and tree: the artifacts whose sources it is.
         let mut trees = HashMap::<(Arc<str>, Digest), Vec<String>>::new();
+        // One artifact has several names.
+        let mut followed = HashSet::new();
         while let Some(Artifact { name, message }) = ahead.pop_front() {
             self.go_on()?;
+            if !followed.insert((Arc::clone(&name.instance), message)) {
+                continue;
+            }
             let message: Option<buildstream::Artifact> = self.message(Some(message)).await?;
             let Some(message) = message else { continue };
             if wanted.sources {

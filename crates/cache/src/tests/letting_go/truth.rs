@@ -82,11 +82,11 @@ impl Truth {
             if let Some(before) = before.filter(|before| before.seq == value.seq && level < before.level) {
                 return Err(format!("{text}: level {level}, and had {} before", before.level));
             }
-            if self.pinned.get(&number) == Some(&value.seq) {
-                let until = inner.pins.now().keep_until(&name, inner.clock.wall());
-                if level < until {
-                    return Err(format!("{text} is pinned until {until}, and has level {level}"));
-                }
+            let until = inner.pins.now().keep_until(&name, inner.clock.wall());
+            if until == Level::ZERO {
+                self.pinned.remove(&number);
+            } else if self.pinned.get(&number) == Some(&value.seq) && level < until {
+                return Err(format!("{text} is pinned until {until}, and has level {level}"));
             }
             self.names.insert(number, Known { seq: value.seq, level, committed: value.level() });
             if level >= waterline
@@ -173,11 +173,19 @@ impl Truth {
         world: &World,
         names: &[String],
     ) -> Result<(), String> {
-        for number in 0..world.names.len() {
-            let name = world.name(number);
-            if names.iter().any(|pinned| *pinned == short(&name)) {
-                let value = inner.catalog.look_up(&name).await.map_err(|error| error.to_string())?;
-                self.pinned.extend(value.map(|value| (number, value.seq)));
+        let all: Vec<_> = (0..world.names.len()).map(|number| world.name(number)).collect();
+        for (number, name) in all.iter().enumerate() {
+            if !names.iter().any(|pinned| *pinned == short(name)) {
+                continue;
+            }
+            let Some(value) = inner.catalog.look_up(name).await.map_err(|error| error.to_string())? else {
+                continue;
+            };
+            // Artifacts of both BuildStreams may be called the same, and only one of them be meant.
+            let is_meant = all.iter().filter(|other| short(other) == short(name)).count() == 1
+                || inner.gate.level_of(&value) > inner.clock.now();
+            if is_meant {
+                self.pinned.insert(number, value.seq);
             }
         }
         Ok(())
