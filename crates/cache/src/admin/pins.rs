@@ -5,12 +5,15 @@
 //! Levels do not fall meanwhile. What is not whole is told, and not kept by this: its next push is.
 
 mod needs;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millpond_store::catalog::{By, Pages, Pin, PinTerms, Value};
 use millpond_store::{Level, now_and_then};
+
+pub use wanted::{PinWanted, PinsWanted};
 
 use super::remove::by;
 use crate::cache::Inner;
@@ -19,34 +22,13 @@ use crate::name::short;
 use crate::pins::Pins;
 use crate::relevel::POLL;
 use crate::retention::{Met, Tally};
-use crate::{Admin, Cache, Error, Pattern, Permit, Result};
+use crate::{Admin, Cache, Error, Permit, Result};
 
 /// What is kept may take so much of the room for blobs when something is pinned, in percent. Letting go begins at 87; what is
 /// left between is for all that comes and goes.
 const KEPT_PERCENT_MAX: u64 = 75;
 /// Names that are told of each kind.
 const TOLD_MAX: usize = 1000;
-
-/// What is to be pinned, and how.
-#[derive(Clone, Debug)]
-pub struct PinWanted {
-    /// Names like this, as a [`Grant`](crate::Grant) has them.
-    pub pattern: Pattern,
-    /// Of this instance; of all if there is none.
-    pub instance: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// Who wants it; whoever asks, if nobody is named.
-    pub owner: Option<String>,
-    /// Until when, in Unix seconds; for ever if that is not given.
-    pub until: Option<u64>,
-    /// With the artifacts that theirs were built with, and what those were, each by its name.
-    pub dependencies: bool,
-    /// With the sources of all these artifacts, each by its name.
-    pub sources: bool,
-    /// Nothing is pinned: only told what would be.
-    pub dry_run: bool,
-}
 
 /// A name that cannot be kept, since it or something of it is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,31 +54,6 @@ pub struct Pinned {
     pub missing: Vec<NotThere>,
     /// How much is not there.
     pub missing_count: u64,
-}
-
-/// Which pins are meant: those that fit all that is given.
-#[derive(Clone, Debug, Default)]
-pub struct PinsWanted {
-    /// With this number.
-    pub id: Option<u64>,
-    /// With a pattern of names that is this one, or is like it.
-    pub pattern: Option<Pattern>,
-    /// Of this instance.
-    pub instance: Option<String>,
-    /// Made for this reason.
-    pub reason: Option<String>,
-}
-
-impl PinsWanted {
-    fn matches(&self, pin: &Pin) -> bool {
-        let terms = &pin.terms;
-        let is_like =
-            |pattern: &Pattern| pattern.to_string() == *terms.pattern || pattern.matches(&terms.pattern);
-        self.id.is_none_or(|id| id == pin.id)
-            && self.pattern.as_ref().is_none_or(is_like)
-            && self.instance.as_ref().is_none_or(|instance| terms.instance.as_deref() == Some(&**instance))
-            && self.reason.as_ref().is_none_or(|reason| **reason == *terms.reason)
-    }
 }
 
 /// What is found before anything is done.
@@ -129,10 +86,7 @@ impl Pinned {
 impl Inner {
     /// The steps of making a pin.
     pub(crate) async fn pin(self: Arc<Self>, wanted: PinWanted, by: By) -> Result<Pinned> {
-        let until = wanted.until;
-        if until.is_some_and(|until| until <= self.time_of_pins()) {
-            return Err(Error::Invalid("the pin would be over already: give a later time".into()));
-        }
+        wanted.check(self.time_of_pins())?;
         // Or levels would fall of what was just raised.
         let _levels_stay = self.levels_fall.lock().await;
         let mut found = self.found_to_pin(&wanted).await?;
@@ -297,13 +251,6 @@ impl Inner {
         let gone = self.catalog.unpin(ids, by).await?;
         self.reload_pins().await?;
         Ok(gone)
-    }
-}
-
-impl PinWanted {
-    fn is_for(&self, value: &Value) -> bool {
-        self.instance.as_ref().is_none_or(|instance| **instance == *value.name.instance)
-            && self.pattern.matches(&short(&value.name))
     }
 }
 
