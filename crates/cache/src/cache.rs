@@ -219,7 +219,7 @@ pub(crate) struct Inner {
     pub names_bytes: AtomicU64,
     /// What keeps what for how long.
     pub retention: Retention,
-    /// Held while levels fall, and while a snapshot of them is written.
+    /// Held while levels fall, while a pin is made, and while a snapshot of levels is written.
     pub levels_fall: Arc<tokio::sync::Mutex<()>>,
     pub relevels: Relevels,
     /// The levels of blobs in memory satisfy the invariant for every value; not yet, for a while after an unclean stop.

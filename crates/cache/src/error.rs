@@ -55,6 +55,20 @@ pub enum Error {
         /// By what.
         rules: String,
     },
+    /// Keeping this as well would leave too little for everything else.
+    #[error(
+        "this would keep {more} bytes more, and {kept} bytes are kept already: at most {most} of the {room} bytes that blobs may take can be kept; keep less, or raise max-size"
+    )]
+    TooMuchToKeep {
+        /// Bytes that nothing keeps yet.
+        more: u64,
+        /// Bytes that something keeps.
+        kept: u64,
+        /// Bytes that may be kept.
+        most: u64,
+        /// Bytes that blobs may take.
+        room: u64,
+    },
     /// One blob larger than this cache takes.
     #[error(
         "a blob of {size} bytes is larger than the {limit} bytes that this cache takes in one blob: its operator can raise max_size, or max_cas_blob_size if that is set"

@@ -206,7 +206,10 @@ impl Inner {
             Error::NoSpace { held: held @ (Held::Limit | Held::Lease), used, limit } => {
                 match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
                     0 => crate::Error::NoSpace { held, used, limit },
-                    kept => crate::Error::FullOfKept { used, limit, kept, rules: self.retention.that_keep() },
+                    kept => {
+                        let rules = self.retention.that_keep(self.pins.now().count());
+                        crate::Error::FullOfKept { used, limit, kept, rules }
+                    }
                 }
             }
             error => error.into(),

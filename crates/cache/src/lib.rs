@@ -45,6 +45,7 @@ pub use admin::horizon::Horizon;
 pub use admin::names::{
     NameDetails, NameEntry, NamesOrder, NamesWalk, NamesWanted, SORTED_MAX as SORTED_NAMES_MAX, Sort,
 };
+pub use admin::pins::{NotThere, PinWanted, Pinned, PinsWanted};
 pub use admin::remove::{Removal, RemovalKind, Restoration, Restored};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
-use millpond_store::{Clock, now_and_then};
+use millpond_store::{Clock, Level, now_and_then};
 
 use crate::access::Allowed;
 use crate::cache::Inner;
@@ -65,7 +65,17 @@ impl Inner {
     /// Whether a value is whole; then it stays for the lease.
     pub(crate) async fn whole_for_the_lease(
         self: &Arc<Self>,
-        value: &Arc<Value>,
+        value: &Value,
+        patience: Patience,
+    ) -> Result<bool> {
+        self.whole_until(value, Level::ZERO, patience).await
+    }
+
+    /// Whether a value is whole; then it stays until then, and for the lease.
+    pub(crate) async fn whole_until(
+        self: &Arc<Self>,
+        value: &Value,
+        until: Level,
         patience: Patience,
     ) -> Result<bool> {
         let name = &value.name;
@@ -86,7 +96,7 @@ impl Inner {
             return Ok(false);
         };
         // What is kept is raised to its own level, which what came anew of it does not have.
-        let to = level.max(ticket.time());
+        let to = level.max(ticket.time()).max(until);
         let walked = self.walk_all(turn, vec![self.subject(value)?], to).await?;
         if !walked.is_whole() {
             self.counters.incomplete_lookups.add(1);

@@ -273,7 +273,8 @@ impl Inner {
         Ok(self.small_blob(Some(*digest)).await?.and_then(failed))
     }
 
-    async fn message<M: Message + Default>(&self, digest: Option<Digest>) -> Result<Option<M>> {
+    /// A message that lies in a blob; `None` if it is not there, or none.
+    pub(crate) async fn message<M: Message + Default>(&self, digest: Option<Digest>) -> Result<Option<M>> {
         Ok(self.small_blob(digest).await?.and_then(|content| M::decode(content).ok()))
     }
 

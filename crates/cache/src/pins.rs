@@ -1,11 +1,13 @@
-//! Which names are pinned.
+//! Which names are pinned, and until when.
 //!
-//! The pins of the catalog, made ready for being asked of every name: most of them are names, a few are patterns.
+//! The pins of the catalog, made ready for being asked of every name: most of them are names, a few are patterns. What they keep
+//! is for a [`Plan`](crate::retention::Plan) to say, which has rules and pins together.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millpond_store::catalog::{Catalog, Name, Pin};
+use millpond_store::Level;
+use millpond_store::catalog::{Catalog, Name, Pin, PinTerms};
 
 use crate::name::short;
 use crate::{Pattern, Result};
@@ -38,6 +40,26 @@ impl Pins {
         pins
     }
 
+    /// How many there are, those that are over among them.
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// All of them, in the order in which they were made.
+    pub(crate) fn all(&self) -> &[Pin] {
+        &self.all
+    }
+
+    /// Until when they keep a name, at this time, in Unix seconds; the lowest level if none does.
+    pub(crate) fn keep_until(&self, name: &Name, now: u64) -> Level {
+        self.of(name, now).map(|pin| holds_until(&pin.terms)).max().unwrap_or(Level::ZERO)
+    }
+
     /// Those that this name is pinned by at this time, in Unix seconds.
     pub(crate) fn of<'p>(&'p self, name: &'p Name, now: u64) -> impl Iterator<Item = &'p Pin> {
         let short = short(name);
@@ -50,6 +72,12 @@ impl Pins {
                 && terms.until.is_none_or(|until| until > now)
         })
     }
+}
+
+/// The level of what is pinned like this.
+pub(crate) fn holds_until(terms: &PinTerms) -> Level {
+    // A level is a whole second: the one behind it has none of those that are meant.
+    terms.until.map_or(Level::PINNED, |until| Level::from_unix(until).plus(1))
 }
 
 /// The pins as they are now.

@@ -34,7 +34,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Kept names that were replaced do not wait longer than this for the space of what they pointed to.
 const LOOSE: Duration = Duration::from_secs(3600);
 /// What is waited for is looked at again after so long.
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 /// What could not be read is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 /// For so long it may take to look through all levels, in seconds.
@@ -48,6 +48,14 @@ pub(crate) struct Relevels {
     passes: AtomicU64,
     asked: AtomicBool,
     wake: Notify,
+}
+
+impl Relevels {
+    /// Has a pass made soon.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
 }
 
 /// What a pass came to.
@@ -154,14 +162,15 @@ impl Inner {
         Ok(found)
     }
 
-    /// What the rules make of a value now.
+    /// What rules and pins make of a value now.
     pub(crate) fn fate(&self, plan: &Plan, value: &Value) -> Result<Fate> {
-        Ok(plan.fate(&self.retention, value, self.outcome_of_value(value)?, self.clock.wall()))
+        let (outcome, used) = (self.outcome_of_value(value)?, self.last_use(value));
+        Ok(plan.fate(&self.retention, value, outcome, used, self.clock.wall()))
     }
 
-    /// Reads what has to be known of all values before the fate of one is. Blocks.
+    /// Reads what has to be known of all values before the fate of one is, but for [shares](Self::plan_with_shares). Blocks.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let mut plan = Plan::begin(self.gate.snapshot_time());
+        let mut plan = Plan::begin(self.pins.now(), self.gate.snapshot_time());
         let mut from = Some(0).filter(|_| self.retention.counts_any());
         while let Some(begin) = from {
             self.go_on()?;
@@ -174,8 +183,10 @@ impl Inner {
         Ok(plan)
     }
 
-    /// Step 0 alone: how many values got lower levels, and how many went.
+    /// Step 0 alone, without shares: how many values got lower levels, and how many went.
     async fn end_what_is_over(self: &Arc<Self>) -> Result<(u64, u64)> {
+        // A pin that is made meanwhile would not be in the plan.
+        let _no_pins = self.levels_fall.lock().await;
         let inner = Arc::clone(self);
         let plan = Arc::new(spawn_blocking(move || inner.plan()).await.map_err(Error::internal)??);
         self.lower_values(&plan).await
@@ -214,10 +225,13 @@ impl Inner {
     /// [`Error::Busy`] while levels may not fall, or because the cache is being closed.
     pub(crate) async fn relevel(self: &Arc<Self>) -> Result<Releveled> {
         self.check_levels_may_fall()?;
-        let inner = Arc::clone(self);
-        let plan = Arc::new(spawn_blocking(move || inner.plan()).await.map_err(Error::internal)??);
-        let (lowered, gone) = self.lower_values(&plan).await?;
         let no_snapshot = Arc::clone(&self.levels_fall).lock_owned().await;
+        // Shares go by uses, the last ones included.
+        self.flush_uses().await;
+        let inner = Arc::clone(self);
+        let plan =
+            Arc::new(spawn_blocking(move || inner.plan_with_shares()).await.map_err(Error::internal)??);
+        let (lowered, gone) = self.lower_values(&plan).await?;
         let inner = Arc::clone(self);
         let begin = move || inner.begin_relevel(plan, no_snapshot);
         let mut relevel = spawn_blocking(begin).await.map_err(Error::internal)??;
@@ -444,15 +458,15 @@ impl Inner {
         let inner = Arc::clone(self);
         // What is raised while it is looked is no later than that.
         let any = move || inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX)) > 0;
-        !self.retention.is_empty() || spawn_blocking(any).await.unwrap_or(true)
+        let by_name = !self.retention.is_empty() || !self.pins.now().is_empty();
+        by_name || spawn_blocking(any).await.unwrap_or(true)
     }
 }
 
 impl Cache {
     /// As [`Cache::relevel`], soon, and without waiting for it: for whoever removed something.
     pub fn ask_for_relevel(&self, _permit: &Permit<Admin>) {
-        self.inner.relevels.asked.store(true, Ordering::Release);
-        self.inner.relevels.wake.notify_one();
+        self.inner.relevels.ask();
     }
 
     /// Lets levels fall of what nothing keeps any more, and waits until it is done: what was removed, or is not kept any

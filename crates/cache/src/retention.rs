@@ -1,11 +1,13 @@
-//! Retention: rules about what is kept however little it is used.
+//! Retention: rules and pins about what is kept however little it is used.
 //!
-//! A rule gives the values that it matches a level in the future; that they and their blobs stay until then follows from
-//! the levels alone. What a value's level should be is found out anew at each push, and for all values in each pass of
-//! [`crate::relevel`], by a [`Plan`]; nothing else looks at rules.
+//! Both give the values that they match a level in the future; that those and their blobs stay until then follows from
+//! the levels alone. What a value's level should be is found out anew at each push, when a pin is made, and for all values in each
+//! pass of [`crate::relevel`], by a [`Plan`]; nothing else looks at rules.
 
+mod met;
 mod plan;
 mod report;
+mod shares;
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +20,8 @@ use crate::name::{UriForm, short};
 use crate::publish::Publication;
 use crate::{AssetKind, Pattern, Result};
 
-pub(crate) use plan::{Fate, Plan};
+pub(crate) use met::Met;
+pub(crate) use plan::{Fate, Keeper, Plan};
 pub use report::{RetentionReport, RuleReport, Tally};
 
 /// The wall clock counts for ages only while it is less than a day from cache time.
@@ -76,6 +79,8 @@ pub struct RetentionRule {
     pub keep_newest: Option<u32>,
     /// They go so many seconds after their push, however much they are used, but for what is still kept.
     pub let_go_after: Option<u32>,
+    /// So many bytes of contents stay, of what was used last, and the rest goes, but for what is still kept.
+    pub at_most: Option<u64>,
 }
 
 /// As a file has it, in one line.
@@ -106,6 +111,7 @@ impl fmt::Display for RetentionRule {
             ("keep", keep),
             ("keep_newest", self.keep_newest.map(|count| count.to_string())),
             ("let_go_after", self.let_go_after.map(|seconds| format!("\"{}\"", span(seconds)))),
+            ("at_most", self.at_most.map(|bytes| format!("\"{}\"", size(bytes)))),
         ];
         let said = said.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?)));
         to.write_str(&said.collect::<Vec<_>>().join(", "))
@@ -117,6 +123,17 @@ fn span(seconds: u32) -> String {
     const UNITS: [(u32, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     let whole = |(unit, _): &&(u32, &str)| seconds.is_multiple_of(*unit);
     UNITS.iter().find(whole).map_or_else(String::new, |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
+/// A size in the largest unit that has it whole.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "KB")];
+    let whole = |(unit, _): &&(u64, &str)| bytes > 0 && bytes.is_multiple_of(*unit);
+    UNITS
+        .iter()
+        .find(whole)
+        .map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 /// What a name says of itself.
@@ -232,13 +249,15 @@ impl Retention {
         Some(Duration::from_secs((soonest / 10).clamp(1, 3600).into()))
     }
 
-    /// The rules that keep anything, as a part of a sentence.
-    pub(crate) fn that_keep(&self) -> String {
+    /// What keeps anything, rules and so many pins, as a part of a sentence.
+    pub(crate) fn that_keep(&self, pins: usize) -> String {
         let keeps = |rule: &RetentionRule| rule.keep.is_some() || rule.keep_newest.is_some();
         let rules = (1..).zip(&self.rules).filter(|(_, rule)| keeps(rule));
-        let rules: Vec<_> = rules.map(|(number, rule)| format!("rule {number} ({rule})")).collect();
+        let rules = rules.map(|(number, rule)| format!("rule {number} ({rule})"));
+        let pins = Some(pins).filter(|count| *count > 0);
+        let keepers: Vec<_> = rules.chain(pins.map(|count| format!("{count} pins"))).collect();
         // What a rule kept that is gone stays kept for a moment.
-        if rules.is_empty() { "rules that are gone".into() } else { rules.join(" and ") }
+        if keepers.is_empty() { "rules that are gone".into() } else { keepers.join(" and ") }
     }
 
     /// Whether a rule counts artifacts.
@@ -253,9 +272,23 @@ pub(crate) fn clocks_agree(clock: &Clock) -> bool {
 }
 
 impl Inner {
-    /// Until when each name of a publication is kept by the rules.
+    /// When a value was last used, also where something keeps it for longer.
+    pub(crate) fn last_use(&self, value: &Value) -> Level {
+        let level = self.gate.level_of(value);
+        // A level in the future says until when it is kept.
+        if level > self.clock.now() { value.touched() } else { level.max(value.touched()) }
+    }
+
+    /// The time by which pins hold or not, in Unix seconds: with a wall clock that has gone wrong, the earlier one.
+    pub(crate) fn time_of_pins(&self) -> u64 {
+        let (wall, time) = (self.clock.wall(), self.clock.now().to_unix());
+        if clocks_agree(&self.clock) { wall } else { wall.min(time) }
+    }
+
+    /// Until when each name of a publication is kept, by rules and pins. To be asked with a ticket at hand: whoever makes a
+    /// pin waits for those who could not know of it.
     pub(crate) async fn kept_until(&self, publication: &Publication) -> Vec<Level> {
-        if self.retention.is_empty() {
+        if self.retention.is_empty() && self.pins.now().is_empty() {
             return vec![Level::ZERO; publication.names.len()];
         }
         // With a wall clock that has gone wrong, time is what the cache says: kept too long is no harm.
@@ -268,11 +301,12 @@ impl Inner {
         levels
     }
 
-    /// Until when a name that was pushed then, in Unix seconds, is kept by the rules.
+    /// Until when a name that was pushed then, in Unix seconds, is kept; with a ticket at hand, too.
     pub(crate) async fn kept_from_its_push(&self, name: &Name, target: &Target, pushed: u64) -> Level {
         let asks = self.retention.asks_for_outcome(&Described::of(name));
         let outcome = if asks { self.outcome(name, target).await } else { None };
-        self.retention.kept_from_its_push(name, outcome, pushed)
+        let by_rule = self.retention.kept_from_its_push(name, outcome, pushed);
+        by_rule.max(self.pins.now().keep_until(name, self.time_of_pins()))
     }
 
     /// How the build of an artifact ended, as far as that can be read now.

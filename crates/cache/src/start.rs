@@ -242,14 +242,23 @@ fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
     }
 }
 
-/// Raises what was touched after `snapshot`; ends early, with levels not true, when the cache is closed.
+/// Raises what was touched after `snapshot`, and what is pinned and has lost the level of that; ends early, with levels not true, when the cache is closed.
 fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64> {
-    let mut walked = 0;
-    inner.catalog.for_each_touched_after(snapshot, &mut |value| {
-        if inner.gate.is_closed() {
+    let (mut walked, pins, now) = (0, inner.pins.now(), inner.time_of_pins());
+    let from = if pins.is_empty() { snapshot } else { Level::ZERO };
+    inner.catalog.for_each_touched_after(from, &mut |value| {
+        let pinned = pins.keep_until(&value.name, now);
+        let is_due = value.touched() > snapshot || pinned > value.level();
+        if !is_due || inner.gate.is_closed() {
             return;
         }
-        match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, value.level())) {
+        let to = value.level().max(pinned);
+        match inner.subject(&value).and_then(|subject| inner.walker.raise_only(&subject, to)) {
+            Ok(raised) if pinned > value.level() && raised.is_whole() => {
+                let (blobs, time) = (&inner.blobs, inner.clock.now());
+                inner.gate.record_use(&value, raised.raised_to, time, || blobs.waterline());
+                walked += 1;
+            }
             Ok(_) => walked += 1,
             Err(error) => tracing::warn!(name = &*value.name.text, %error, "a name cannot be walked"),
         }

@@ -7,6 +7,7 @@ mod about;
 pub(crate) mod check;
 mod look;
 mod names;
+mod pins;
 mod remove;
 mod retention;
 mod waterline;
@@ -19,9 +20,10 @@ use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
     BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetWaterlineRequest,
-    ListDirectoryRequest, ListNamesRequest, NameDetailsPage, NamesPage, PlanRetentionRequest,
-    ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
-    RetentionPlan, ServerStatus, ShowNamesRequest, Waterline,
+    ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
+    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
+    RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
+    UnpinNamesRequest, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -153,6 +155,27 @@ impl admin_server::Admin for Admin {
         let (permit, caller) = self.permit(&request)?;
         let answer = remove::restore(&self.cache, &permit, caller.request, request.into_inner());
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn pin_names(&self, request: Request<PinNamesRequest>) -> Result<Response<PinNamesAnswer>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let failed = |error| status::failed(error, caller.request);
+        let wanted = pins::wanted(request.into_inner()).map_err(failed)?;
+        let pinned = self.cache.pin_names(&permit, wanted).await.map_err(failed)?;
+        Ok(Response::new(pins::pinned(pinned)))
+    }
+
+    async fn unpin_names(&self, request: Request<UnpinNamesRequest>) -> Result<Response<Pins>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let failed = |error| status::failed(error, caller.request);
+        let wanted = pins::wanted_out(request.into_inner()).map_err(failed)?;
+        let gone = self.cache.unpin_names(&permit, wanted).await.map_err(failed)?;
+        Ok(Response::new(pins::pins(gone)))
+    }
+
+    async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<Pins>, Status> {
+        let (permit, _) = self.permit(&request)?;
+        Ok(Response::new(pins::pins(self.cache.pins(&permit))))
     }
 
     async fn show_names(

@@ -9,6 +9,7 @@
 //! | `Invalid` | INVALID_ARGUMENT | debug | what is wrong, what to do |
 //! | `OutOfRange` | OUT_OF_RANGE | | where the blob ends |
 //! | `NoSpace`, `FullOfKept`, `TooLarge` | RESOURCE_EXHAUSTED | warn | figures, and which setting to raise |
+//! | `TooMuchToKeep` | FAILED_PRECONDITION | | figures, and what to do |
 //! | `Poisoned` | RESOURCE_EXHAUSTED | warn | that the operator has to look |
 //! | `Busy` | UNAVAILABLE | warn | what is going on |
 //! | `Internal` | INTERNAL | error, with all causes | "internal error" and the request's id |
@@ -219,6 +220,7 @@ fn as_miss(error: Error, request: RequestId) -> Error {
         Error::Incomplete { .. }
         | Error::NoSpace { .. }
         | Error::FullOfKept { .. }
+        | Error::TooMuchToKeep { .. }
         | Error::TooLarge { .. }
         | Error::Busy(_)
         | Error::Poisoned
@@ -246,6 +248,7 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
             Code::InvalidArgument
         }
         Error::OutOfRange(_) => Code::OutOfRange,
+        Error::TooMuchToKeep { .. } => Code::FailedPrecondition,
         Error::NoSpace { .. } | Error::FullOfKept { .. } | Error::TooLarge { .. } | Error::Poisoned => {
             now_and_then!(warn, %request, words, "an upload was refused");
             Code::ResourceExhausted

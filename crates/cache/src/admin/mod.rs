@@ -3,6 +3,7 @@
 pub(crate) mod directory;
 pub(crate) mod horizon;
 pub(crate) mod names;
+pub(crate) mod pins;
 pub(crate) mod remove;
 
 use crate::{Admin, Cache, Figures, Permit};

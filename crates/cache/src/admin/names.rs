@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use millpond_store::Digest;
 use millpond_store::catalog::{NameKind, Pages, State, Target, Value};
-use millpond_store::{Clock, Digest};
 
 use crate::cache::Inner;
 use crate::closure::Contents;
@@ -129,6 +129,8 @@ pub struct NameEntry {
     pub removed_until: Option<u64>,
     /// The bytes of all that it reaches, where that was asked for.
     pub bytes: Option<u64>,
+    /// A pin holds that it is like.
+    pub pinned: bool,
 }
 
 /// All that is known of a name.
@@ -159,9 +161,6 @@ impl Inner {
             Target::Blob(digest) | Target::Directory(digest) => *digest,
             Target::Inline(content) => Digest::of(content),
         };
-        let level = self.gate.level_of(value);
-        // A level in the future says until when it is kept.
-        let used = if level > self.clock.now() { value.touched() } else { level.max(value.touched()) };
         NameEntry {
             instance: value.name.instance.to_string(),
             name: short(&value.name).into_owned(),
@@ -172,7 +171,7 @@ impl Inner {
             pushed: value.pushed,
             pusher: value.pusher.to_string(),
             address: value.address.to_string(),
-            used: used.to_unix(),
+            used: self.last_use(value).to_unix(),
             expires: value.expires,
             whole: value.state == State::Whole,
             removed_until: match value.state {
@@ -180,6 +179,7 @@ impl Inner {
                 State::Whole | State::Pending(_) => None,
             },
             bytes: None,
+            pinned: self.pins.now().of(&value.name, self.time_of_pins()).next().is_some(),
         }
     }
 
@@ -261,7 +261,7 @@ impl Inner {
             bytes,
             missing,
             missing_count,
-            pins: self.pins.now().of(&value.name, Clock::unix_seconds()).cloned().collect(),
+            pins: self.pins.now().of(&value.name, self.time_of_pins()).cloned().collect(),
         }
     }
 }

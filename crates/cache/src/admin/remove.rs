@@ -123,7 +123,9 @@ impl Inner {
         let new =
             NewValue { level: walked.raised_to, touched: ticket.time(), ..value.in_state(State::Whole) };
         match self.catalog.restore(value.seq, new, by).await? {
-            Promoted::Whole(value) => value.set_raised(walked.raised_to, walked.epoch),
+            Promoted::Whole(value) => {
+                value.set_raised(walked.raised_to.min(ticket.time()), walked.epoch);
+            }
             Promoted::Occupied => {
                 let sentence = "the name points to something else, which was pushed since or came back just now: remove \
                                 that first";

@@ -1,21 +1,33 @@
-//! The plan: what the rules make of each value, found by reading all values twice.
+//! The plan: what rules and pins make of each value, found by reading all values before.
 //!
-//! It follows from the rows, the rules and the time alone, and is the same for whoever asks: the dry run tells it, and the
+//! It follows from the rows, the pins, the rules and the time alone, and is the same for whoever asks: the dry run tells it, and the
 //! real run does it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use millpond_store::Level;
 use millpond_store::catalog::{Target, Value};
 
 use super::{BuildOutcome, Described, Retention, RetentionRule};
 
+use crate::pins::Pins;
+
+/// What keeps a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// A pin.
+    Pin,
+    /// The rule at this place.
+    Rule(usize),
+}
+
 /// What becomes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is kept until then, by the rule at this place.
-    Kept(usize, Level),
+    /// It is kept until then, by whatever keeps it for longest.
+    Kept(Keeper, Level),
     /// It goes at once, by the rule at this place, and its last use does not count.
     Goes(usize),
     /// It stays until space is needed and it was used least recently; by the rule at this place, if one matches.
@@ -32,18 +44,30 @@ impl Fate {
 /// What is to be known of all values before the fate of one is.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
+    /// The pins in force when it was made.
+    pins: Arc<Pins>,
     hasher: RandomState,
     /// Values that were touched after this time may have come while others were read: whether they are among the newest
     /// is not known.
     since: Level,
     /// By rule and element: the artifacts pushed last, each with when that was, in Unix seconds; the oldest first.
     newest: HashMap<(usize, u64), Vec<(u64, u64)>>,
+    /// By rule: of what there is too much of, the value used least recently that still fits. What comes before it goes.
+    fits_from: HashMap<usize, UsedAt>,
 }
 
+/// Values in the order of their last use; of those used in one second, in the order of their pushes.
+pub(crate) type UsedAt = (Level, u64);
+
 impl Plan {
-    /// A plan of what was touched at this time or earlier, and of what else is found.
-    pub(crate) fn begin(since: Level) -> Self {
-        Self { since, ..Self::default() }
+    /// With these pins, of what was touched at this time or earlier, and of what else is found.
+    pub(crate) fn begin(pins: Arc<Pins>, since: Level) -> Self {
+        Self { pins, since, ..Self::default() }
+    }
+
+    /// Of what the rule at this place matches, everything goes that nothing keeps and that was used before this.
+    pub(crate) fn let_go_before(&mut self, place: usize, fits_from: UsedAt) {
+        self.fits_from.insert(place, fits_from);
     }
 
     /// Takes a value in, which [`Plan::fate`] may be asked about once all were.
@@ -63,12 +87,26 @@ impl Plan {
         newest.drain(..newest.len().saturating_sub(most));
     }
 
-    /// What becomes of a value at `now`, in Unix seconds.
+    /// What becomes of a value that was last used at `used`, at `now`, in Unix seconds.
     pub(crate) fn fate(
         &self,
         retention: &Retention,
         value: &Value,
         outcome: Option<BuildOutcome>,
+        used: Level,
+        now: u64,
+    ) -> Fate {
+        let by_rule = self.fate_by_rule(retention, value, outcome, used, now);
+        let pinned = self.pins.keep_until(&value.name, now);
+        if pinned > by_rule.kept_until() { Fate::Kept(Keeper::Pin, pinned) } else { by_rule }
+    }
+
+    fn fate_by_rule(
+        &self,
+        retention: &Retention,
+        value: &Value,
+        outcome: Option<BuildOutcome>,
+        used: Level,
         now: u64,
     ) -> Fate {
         let described = Described::of(&value.name);
@@ -79,12 +117,11 @@ impl Plan {
         });
         let until = if is_newest { Level::PINNED } else { rule.kept_until(value.pushed) };
         if until > Level::from_unix(now) {
-            return Fate::Kept(place, until);
+            return Fate::Kept(Keeper::Rule(place), until);
         }
-        match rule.let_go_after {
-            Some(after) if value.pushed.saturating_add(after.into()) <= now => Fate::Goes(place),
-            _ => Fate::Free(Some(place)),
-        }
+        let is_over = rule.let_go_after.is_some_and(|after| value.pushed.saturating_add(after.into()) <= now);
+        let is_too_much = self.fits_from.get(&place).is_some_and(|from| (used, value.seq) < *from);
+        if is_over || is_too_much { Fate::Goes(place) } else { Fate::Free(Some(place)) }
     }
 
     /// Whether a value may be among the newest, though it came too late to be found.

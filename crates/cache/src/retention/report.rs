@@ -1,4 +1,4 @@
-//! What the rules come to, told before anything is done: the dry run of a [`Plan`](super::Plan).
+//! What rules and pins come to, told before anything is done: the dry run of a [`Plan`](super::Plan).
 //!
 //! Bytes are those of contents. A blob counts once for each rule and fate, however many names share it; what was met
 //! already is known by a filter of fixed size, so that sums may be too low by about a hundredth.
@@ -9,15 +9,13 @@ use std::sync::Arc;
 use millpond_store::Digest;
 use millpond_store::catalog::Value;
 
-use super::{Fate, RetentionRule, clocks_agree};
+use super::{Fate, Keeper, Met, RetentionRule, clocks_agree};
 use crate::cache::Inner;
 use crate::name::short;
 use crate::{Admin, Cache, Error, Permit, Result};
 
 /// Names that are told of those that would go.
 const GOING_MAX: usize = 100;
-/// Bits of the filter for each blob that is there.
-const BITS_PER_BLOB: usize = 32;
 
 /// Names, and the contents that they reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +44,11 @@ pub struct RuleReport {
 pub struct RetentionReport {
     /// Each rule, in their order.
     pub rules: Vec<RuleReport>,
-    /// What no rule matches.
+    /// What pins keep, for longer than any rule.
+    pub pinned: Tally,
+    /// What no rule matches and no pin keeps.
     pub unmatched: Tally,
-    /// What is kept by any rule, each blob counted once over all of them.
+    /// What is kept by any rule or pin, each blob counted once over all of them.
     pub kept: Tally,
     /// Bytes that blobs may take on the volume.
     pub room: u64,
@@ -58,41 +58,14 @@ pub struct RetentionReport {
     pub paused: bool,
 }
 
-/// Whether a pair was met before, nearly always right.
-#[derive(Debug)]
-struct Met(Vec<u64>);
-
-impl Met {
-    fn new(blobs: usize) -> Self {
-        Self(vec![0; (blobs.max(1024) * BITS_PER_BLOB).div_ceil(64)])
-    }
-
-    /// Whether it is met for the first time.
-    fn first(&mut self, list: u64, digest: &Digest) -> bool {
-        let halves = digest.hash().as_chunks::<8>().0;
-        let half = |at: usize| halves.get(at).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let (mut place, step) = (half(0) ^ list.wrapping_mul(0x9e37_79b9_7f4a_7c15), half(1) | 1);
-        let bits = self.0.len() as u64 * 64;
-        let mut first = false;
-        for _ in 0..4 {
-            place = place.wrapping_add(step);
-            let bit = usize::try_from(place % bits).unwrap_or(0);
-            if let Some(word) = self.0.get_mut(bit / 64) {
-                first |= *word & (1 << (bit % 64)) == 0;
-                *word |= 1 << (bit % 64);
-            }
-        }
-        first
-    }
-}
-
-/// The list of what any rule keeps; the others are numbered by rule and fate.
+/// The lists of what anything keeps, and of what pins do; the others are numbered by rule and fate.
 const KEPT: u64 = u64::MAX;
+const PINNED: u64 = KEPT - 1;
 
 impl Inner {
     /// Plans, and tells what that comes to. Blocks.
     fn retention_report(self: &Arc<Self>) -> Result<RetentionReport> {
-        let plan = self.plan()?;
+        let plan = self.plan_with_shares()?;
         let mut met = Met::new(self.blobs.figures().blobs);
         let mut sums = BTreeMap::<u64, Tally>::new();
         let mut report = RetentionReport { paused: !clocks_agree(&self.clock), ..Default::default() };
@@ -132,12 +105,13 @@ impl Inner {
         report.rules = (self.retention.rules.iter().enumerate())
             .map(|(place, rule)| RuleReport {
                 rule: rule.clone(),
-                keeps: sum(list_of(Fate::Kept(place, millpond_store::Level::PINNED))),
+                keeps: sum(list_of(Fate::Kept(Keeper::Rule(place), millpond_store::Level::PINNED))),
                 goes: sum(list_of(Fate::Goes(place))),
                 leaves: sum(list_of(Fate::Free(Some(place)))),
             })
             .collect();
         (report.unmatched, report.kept) = (sum(list_of(Fate::Free(None))), sum(KEPT));
+        report.pinned = sum(PINNED);
         report.room = self.blobs.figures().packs_max;
         Ok(report)
     }
@@ -147,7 +121,8 @@ impl Inner {
 fn list_of(fate: Fate) -> u64 {
     match fate {
         Fate::Free(None) => 0,
-        Fate::Kept(rule, _) => rule as u64 * 3 + 1,
+        Fate::Kept(Keeper::Pin, _) => PINNED,
+        Fate::Kept(Keeper::Rule(rule), _) => rule as u64 * 3 + 1,
         Fate::Goes(rule) => rule as u64 * 3 + 2,
         Fate::Free(Some(rule)) => rule as u64 * 3 + 3,
     }

@@ -5,6 +5,7 @@
 
 mod operations;
 mod pausing;
+mod pins;
 mod run;
 mod together;
 mod truth;

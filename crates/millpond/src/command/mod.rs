@@ -65,7 +65,7 @@ enum Command {
     /// List what is in a tree
     #[command(after_help = exit::help())]
     Ls(ls::LsFlags),
-    /// List names, say what is known of them, remove them and bring them back
+    /// List names, say what is known of them, remove them and bring them back, and pin them
     #[command(subcommand, after_help = exit::help())]
     Names(names::Command),
     /// Say who did what, from the audit logs of the data directory and of the directory of keys

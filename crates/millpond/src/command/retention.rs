@@ -55,6 +55,9 @@ fn plan_text(plan: &RetentionPlan) -> String {
             text += &format!("  leaves {}, to go when space is needed\n", names(rule.leaves));
         }
     }
+    if plan.pinned.unwrap_or_default().names > 0 {
+        text += &format!("pins: keep {}\n", names(plan.pinned));
+    }
     text += &format!("no rule: {}, to go when space is needed\n", names(plan.unmatched));
     let (kept, room) = (Size(plan.kept.unwrap_or_default().bytes), Size(plan.room_bytes));
     text += &format!(
@@ -83,6 +86,7 @@ fn plan_to_json(plan: &RetentionPlan) -> Value {
     };
     json!({
         "rules": plan.rules.iter().map(rule).collect::<Vec<_>>(),
+        "pinned": tally(plan.pinned),
         "unmatched": tally(plan.unmatched),
         "kept": tally(plan.kept),
         "room_bytes": plan.room_bytes,

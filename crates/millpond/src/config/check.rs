@@ -98,7 +98,20 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             usage(format!("{}: {error}", instance.place), "letters, digits and any of - _ . / make a name")
         })?;
     }
-    Ok(())
+    check_retention(settings)
+}
+
+/// A rule that does nothing takes what it matches from the rules behind it, which nobody means.
+fn check_retention(settings: &Settings) -> Result<(), Failure> {
+    let idle = (1..).zip(&settings.retention).find(|(_, rule)| !rule.acts());
+    let Some((number, rule)) = idle else { return Ok(()) };
+    let place = rule.place().map(|place| format!("{place}: ")).unwrap_or_default();
+    Err(usage(
+        format!(
+            "{place}rule {number} of [[retention]] does not say what becomes of the names that it matches"
+        ),
+        "give keep, keep_newest, let_go_after or at_most; keep_newest = 0 takes names out of the rules behind it",
+    ))
 }
 
 /// Without any of these nothing would be served.

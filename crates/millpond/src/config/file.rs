@@ -239,6 +239,8 @@ pub(crate) struct Retention {
     pub(crate) keep_newest: Option<Spanned<u32>>,
     /// How long after their push they go: `"1h"`.
     pub(crate) let_go_after: Option<Spanned<LetGoAfter>>,
+    /// How many bytes of them stay: `"100GB"`.
+    pub(crate) at_most: Option<Spanned<Size>>,
 }
 
 /// `[metrics]`

@@ -277,6 +277,7 @@ fn retention((read, rule): (&Read, &file::Retention)) -> Retention {
         keep: rule.keep.as_ref().map(|keep| read.given(keep, "keep")),
         keep_newest: rule.keep_newest.as_ref().map(|count| read.given(count, "keep_newest")),
         let_go_after: rule.let_go_after.as_ref().map(|after| read.given(after, "let_go_after")),
+        at_most: rule.at_most.as_ref().map(|size| read.given(size, "at_most")),
     }
 }
 

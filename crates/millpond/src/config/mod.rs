@@ -53,7 +53,7 @@ pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
-pub(crate) use retention::Retention;
+pub(crate) use retention::{KeptFor, Retention};
 pub(crate) use rights::{Allowed, Denied};
 pub(crate) use scrub::Scrub;
 pub(crate) use socket::Socket;

@@ -3,8 +3,9 @@
 use millpond_cache::{BuildOutcome, Keep, KeptKind, RetentionRule};
 use serde::Deserialize;
 
-use super::Given;
 use super::replacement::{Names, words};
+use super::{Given, Place};
+use crate::size::Size;
 use crate::span::Span;
 
 /// A rule. What is not given leaves out nothing.
@@ -28,6 +29,8 @@ pub(crate) struct Retention {
     pub(crate) keep_newest: Option<Given<u32>>,
     /// How long after their push they go.
     pub(crate) let_go_after: Option<Given<LetGoAfter>>,
+    /// How many bytes of them stay.
+    pub(crate) at_most: Option<Given<Size>>,
 }
 
 impl Retention {
@@ -44,7 +47,23 @@ impl Retention {
             keep: self.keep.as_ref().map(|keep| keep.value.0),
             keep_newest: self.keep_newest.as_ref().map(|count| count.value),
             let_go_after: self.let_go_after.as_ref().map(|after| after.value.0),
+            at_most: self.at_most.as_ref().map(|size| size.value.0),
         }
+    }
+
+    /// Whether it says what becomes of what it matches.
+    pub(crate) fn acts(&self) -> bool {
+        let Self { keep, keep_newest, let_go_after, at_most, .. } = self;
+        keep.is_some() || keep_newest.is_some() || let_go_after.is_some() || at_most.is_some()
+    }
+
+    /// Where the first thing stands that it says; `None` if it says nothing.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        let of_names = [&self.instance, &self.project, &self.element, &self.names];
+        let of_names = of_names.into_iter().flatten().map(|given| &given.place);
+        let others =
+            self.kind.iter().map(|given| &given.place).chain(self.outcome.iter().map(|given| &given.place));
+        of_names.chain(others).next()
     }
 }
 
@@ -64,6 +83,24 @@ words!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct KeptFor(pub(crate) Keep);
+
+impl KeptFor {
+    /// In seconds; `None` for ever.
+    pub(crate) fn seconds(self) -> Option<u32> {
+        match self.0 {
+            Keep::Seconds(seconds) => Some(seconds),
+            Keep::Forever => None,
+        }
+    }
+}
+
+impl std::str::FromStr for KeptFor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.to_owned().try_into()
+    }
+}
 
 impl TryFrom<String> for KeptFor {
     type Error = String;
@@ -107,10 +144,11 @@ impl std::fmt::Display for LetGoAfter {
 /// Days in each unit that people write out; a month has 30, a year 365.
 const LONG_UNITS: [(&str, u32); 4] = [("day", 1), ("week", 7), ("month", 30), ("year", 365)];
 
-/// `2 years`, or what [`Span`] takes; in seconds.
+/// `2 years`, `2y`, or what [`Span`] takes; in seconds.
 fn long_span(text: &str, or: &str) -> Result<u32, String> {
     let long = || {
-        let (number, unit) = text.trim().split_once(' ')?;
+        let years = text.trim().strip_suffix('y').map(|number| (number, "year"));
+        let (number, unit) = years.or_else(|| text.trim().split_once(' '))?;
         let unit = unit.trim_start();
         let (_, days) =
             LONG_UNITS.into_iter().find(|(name, _)| unit.strip_suffix('s').unwrap_or(unit) == *name)?;
@@ -130,6 +168,7 @@ mod tests {
         for (text, seconds) in [
             ("2 years", 2 * 365 * 86_400),
             ("1 year", 365 * 86_400),
+            ("2y", 2 * 365 * 86_400),
             ("3 months", 90 * 86_400),
             ("1 week", 7 * 86_400),
             ("12h", 43_200),

@@ -82,6 +82,7 @@ impl Display for Settings {
             said(to, "keep", rule.keep.as_ref())?;
             rule.keep_newest.as_ref().map_or(Ok(()), |count| number(to, "keep_newest", count))?;
             said(to, "let_go_after", rule.let_go_after.as_ref())?;
+            said(to, "at_most", rule.at_most.as_ref())?;
         }
         to.write_str("\n[metrics]\n")?;
         match &self.metrics {

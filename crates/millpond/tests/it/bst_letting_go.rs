@@ -25,11 +25,11 @@ fn small_store_serves_what_was_pushed_last_and_no_halves_with_1_6_9() {
     small_store_serves_what_was_pushed_last_and_no_halves("1.6.9");
 }
 
-/// An element of random files, and where they lie.
-fn element(project: &Project, number: u64, random: &mut Random) -> PathBuf {
+/// An element of so many bytes of random files, and where they lie.
+pub(crate) fn element(project: &Project, number: u64, bytes: u64, random: &mut Random) -> PathBuf {
     let folder = project.path().join(format!("files/{number}"));
     fs::create_dir_all(folder.join("usr/share")).unwrap();
-    let mut left = ARTIFACT_BYTES;
+    let mut left = bytes;
     for file in 0.. {
         let size = random.choose(&[20_000, 200_000, 700_000]).min(left);
         fs::write(folder.join(format!("usr/share/{file}")), random.bytes(size)).unwrap();
@@ -52,7 +52,7 @@ fn small_store_serves_what_was_pushed_last_and_no_halves(number: &'static str) {
     let user = Client::new(version, server.url(), Settings::default());
     let (mut folders, mut whole, mut gone) = (Vec::new(), 0, 0);
     for number in 0..setting("MILLPOND_ELEMENTS", 8) {
-        folders.push(element(&project, number, &mut random));
+        folders.push(element(&project, number, ARTIFACT_BYTES, &mut random));
         builder.succeed(&project, &["build", &format!("e{number}.bst")]);
         let older = random.between(0, number);
         for wanted in [number, older] {

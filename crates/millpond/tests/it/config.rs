@@ -83,6 +83,16 @@ fn check_names_line_nearest_key_and_variable() {
     assert!(complaint.contains("pond.toml, line 3: "), "{complaint}");
     assert!(complaint.contains("hint: did you mean \"max_size\"?"), "{complaint}");
 
+    fs::write(folder.join("pond.toml"), "[[retention]]\nkeep = \"1d\"\n[[retention]]\nproject = \"sdk\"\n")
+        .unwrap();
+    let (code, _, complaint) = said(folder, &[], &["config", "check", "pond.toml"]);
+    assert_eq!(code, 2);
+    assert!(
+        complaint.contains("pond.toml, line 4") && complaint.contains("rule 2 of [[retention]]"),
+        "{complaint}"
+    );
+    assert!(complaint.contains("hint: give keep, keep_newest, let_go_after or at_most"), "{complaint}");
+
     let bad = [("MILLPOND__STORE__MAX_SIZE", "12G")];
     let (code, _, complaint) = said(folder, &bad, &["config", "check"]);
     assert!(code == 2 && complaint.starts_with("error: MILLPOND__STORE__MAX_SIZE: "), "{complaint}");

@@ -30,6 +30,8 @@ mod bst_letting_go;
 #[cfg(feature = "real-clients")]
 mod bst_outage;
 #[cfg(feature = "real-clients")]
+mod bst_pins;
+#[cfg(feature = "real-clients")]
 mod bst_read_only;
 #[cfg(feature = "real-clients")]
 mod bst_teams;
@@ -54,6 +56,7 @@ mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
 mod names;
+mod pins;
 #[cfg(feature = "real-clients")]
 mod power_cut;
 #[cfg(feature = "real-clients")]

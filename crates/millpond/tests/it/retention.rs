@@ -25,8 +25,8 @@ fn uri(key: &str) -> String {
 }
 
 /// A server with this file of configuration, on a small volume.
-struct Pond {
-    server: Server,
+pub(crate) struct Pond {
+    pub(crate) server: Server,
     file: PathBuf,
     _folder: TempDir,
     runtime: Runtime,
@@ -34,7 +34,7 @@ struct Pond {
 }
 
 impl Pond {
-    fn start(test: &str, rules: &str) -> Self {
+    pub(crate) fn start(test: &str, rules: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("pond.toml");
         fs::write(&file, rules).unwrap();
@@ -46,7 +46,7 @@ impl Pond {
         ["--config", file.to_str().unwrap(), "--max-size", "18MB", "--lease", "0s"]
     }
 
-    fn start_again_with(&mut self, rules: &str) {
+    pub(crate) fn start_again_with(&mut self, rules: &str) {
         fs::write(&self.file, rules).unwrap();
         self.server.stop();
         self.server.start_again_with(&Self::arguments(&self.file));
@@ -57,7 +57,12 @@ impl Pond {
     }
 
     /// Pushes an artifact whose logs take so many bytes, under all these keys.
-    fn push(&mut self, keys: &[&str], bytes: usize, build_success: bool) -> Result<Vec<Blob>, Status> {
+    pub(crate) fn push(
+        &mut self,
+        keys: &[&str],
+        bytes: usize,
+        build_success: bool,
+    ) -> Result<Vec<Blob>, Status> {
         let mut client = self.client();
         let mut blobs: Vec<Blob> =
             (0..bytes / 100_000).map(|_| Blob::new(self.random.bytes(100_000))).collect();
@@ -86,23 +91,23 @@ impl Pond {
         Ok(blobs)
     }
 
-    fn is_there(&self, key: &str) -> bool {
+    pub(crate) fn is_there(&self, key: &str) -> bool {
         let mut client = self.client();
         self.runtime.block_on(client.look_up(&Name::Blob(uri(key)))).unwrap().is_some()
     }
 
-    fn missing(&self, blobs: &[Blob]) -> usize {
+    pub(crate) fn missing(&self, blobs: &[Blob]) -> usize {
         let mut client = self.client();
         let digests = blobs.iter().map(|blob| blob.digest.clone()).collect();
         self.runtime.block_on(client.missing(digests)).unwrap().len()
     }
 
-    fn live_bytes(&self) -> u64 {
+    pub(crate) fn live_bytes(&self) -> u64 {
         answer(&self.server, "status --json")["live_bytes"].as_u64().unwrap()
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
@@ -170,6 +175,33 @@ fn failed_build_goes_in_its_time_and_the_newest_artifacts_stay() {
     // Before the plan was made all were kept, since each was the newest when it came.
     let applied = answer(&pond.server, "retention apply --json");
     assert_eq!((&applied["names"], &applied["kept_names"]), (&8.into(), &4.into()));
+}
+
+#[test]
+fn what_takes_more_than_its_share_goes_by_its_last_use_and_nothing_else_does() {
+    let mut pond = Pond::start("share", "[[retention]]\nproject = \"app\"\nat_most = \"2500KB\"\n");
+    pond.push(&["sdk/base/1"], 1_000_000, true).unwrap();
+    for number in 0..4 {
+        pond.push(&[&format!("app/main/{number}")], 1_000_000, true).unwrap();
+    }
+    // With a lease of 0s each look-up is a use.
+    assert!(pond.is_there("app/main/0"));
+    let (_, plan, _) = ask(&pond.server, "retention plan");
+    println!("{plan}");
+    assert!(plan.starts_with("rule 1: project = \"app\", at_most = \"2500KB\"\n"), "{plan}");
+    assert!(plan.contains("  lets go of 2 names of 2.0 MB\n  leaves 2 names of 2.0 MB"), "{plan}");
+    assert!(plan.contains("would go now:\n  artifact:app/main/1\n  artifact:app/main/2\n"), "{plan}");
+    let applied = answer(&pond.server, "retention apply --json");
+    assert_eq!(applied["ended_names"], 2);
+    for (key, stays) in [
+        ("sdk/base/1", true),
+        ("app/main/0", true),
+        ("app/main/1", false),
+        ("app/main/2", false),
+        ("app/main/3", true),
+    ] {
+        assert_eq!(pond.is_there(key), stays, "{key}");
+    }
 }
 
 #[test]

@@ -110,6 +110,7 @@ pub(super) fn entry(entry: NameEntry) -> wire::Name {
         whole: entry.whole,
         bytes: entry.bytes,
         removed_until: entry.removed_until,
+        pinned: entry.pinned,
     }
 }
 
@@ -127,7 +128,7 @@ fn details(details: NameDetails) -> wire::NameDetails {
 }
 
 /// A pin on the wire.
-fn pin(pin: Pin) -> wire::Pin {
+pub(super) fn pin(pin: Pin) -> wire::Pin {
     let terms = pin.terms;
     wire::Pin {
         id: pin.id,

@@ -12,6 +12,7 @@ pub(super) fn plan(report: RetentionReport) -> RetentionPlan {
     };
     RetentionPlan {
         rules: report.rules.iter().map(rule).collect(),
+        pinned: Some(tally(report.pinned)),
         unmatched: Some(tally(report.unmatched)),
         kept: Some(tally(report.kept)),
         room_bytes: report.room,
@@ -33,6 +34,6 @@ pub(super) fn releveled(releveled: millpond_cache::Releveled) -> Releveled {
     Releveled { names, kept_names, lowered_names, ended_names, blobs, bytes, leased_bytes }
 }
 
-fn tally(tally: millpond_cache::Tally) -> Tally {
+pub(super) fn tally(tally: millpond_cache::Tally) -> Tally {
     Tally { names: tally.names, bytes: tally.bytes }
 }

@@ -101,6 +101,9 @@ impl Method {
             Some("RemoveNames") => "RemoveNames",
             Some("RestoreNames") => "RestoreNames",
             Some("ShowNames") => "ShowNames",
+            Some("PinNames") => "PinNames",
+            Some("UnpinNames") => "UnpinNames",
+            Some("ListPins") => "ListPins",
             _ => return Self { service: "other", name: "other" },
         };
         Self { service: "Admin", name }
@@ -129,7 +132,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 28);
+        assert_eq!(count, 31);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

@@ -117,6 +117,13 @@ impl Blobs {
         bytes
     }
 
+    /// Bytes that a blob takes if it is there with this level or a lower one: what it would add to what lies above. No I/O.
+    pub fn bytes_not_above(&self, digest: &Digest, level: Level) -> u64 {
+        let index = &self.shared.index;
+        let entry = index.get(index.key(digest), self.waterline());
+        entry.filter(|entry| entry.level <= level).map_or(0, |entry| entry.location.occupied())
+    }
+
     /// Marks these blobs as needed, for [`Blobs::sweep`].
     pub fn mark(&self, digests: &[Digest]) {
         self.shared.index.mark(digests);

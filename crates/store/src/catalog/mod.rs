@@ -265,6 +265,18 @@ impl Catalog {
         }))
     }
 
+    /// The value with this number, whatever its state. Blocks. Errors as [`Catalog::look_up`].
+    pub fn value_numbered(&self, seq: u64) -> Result<Option<Value>> {
+        self.report(self.inner.shared.readers.with(|connection| {
+            let mut found = None;
+            names::read(connection, "WHERE seq = ?1", [seq.cast_signed()], |value| {
+                found = Some(value);
+                Ok(())
+            })?;
+            Ok(found)
+        }))
+    }
+
     /// Reads the whole catalog and the journal, and cures what is damaged: for a background thread, beside serving,
     /// after an unclean stop. Until it has come to its end, no stop is a clean one. Blocks.
     ///

@@ -1,6 +1,8 @@
 //! The scheduler: one seed, one order. It begins what clients do, stops some of it in the middle, does steps of letting go
 //! meanwhile, and ends the cache in every way.
 
+mod pinning;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -186,9 +188,11 @@ impl Run {
 
     /// One step, and what must be true after it.
     pub(super) async fn step(&mut self) {
-        match self.random.below(115) {
+        match self.random.below(121) {
             100..108 => self.relevel().await,
-            108.. => self.relevel_in_the_middle().await,
+            108..115 => self.relevel_in_the_middle().await,
+            115..119 => self.pin().await,
+            119.. => self.unpin().await,
             0..27 => {
                 let wish = self.random.wish(&self.world);
                 self.start(wish).await;

@@ -8,11 +8,14 @@ use millpond_store::catalog::Value;
 use super::super::*;
 use super::world::World;
 use crate::cache::Inner;
+use crate::name::short;
 
 /// What is known of names and blobs.
 #[derive(Default)]
 pub(super) struct Truth {
     names: BTreeMap<usize, Known>,
+    /// By name, the value that was said to be pinned.
+    pinned: BTreeMap<usize, u64>,
     /// Blobs that somebody was told were there, and the level that they have at least.
     promised: HashMap<Digest, Level>,
     /// The time of a start after an unclean stop, until a lease has passed.
@@ -78,6 +81,12 @@ impl Truth {
             let level = inner.gate.level_of(&value);
             if let Some(before) = before.filter(|before| before.seq == value.seq && level < before.level) {
                 return Err(format!("{text}: level {level}, and had {} before", before.level));
+            }
+            let until = inner.pins.now().keep_until(&name, inner.clock.wall());
+            if until == Level::ZERO {
+                self.pinned.remove(&number);
+            } else if self.pinned.get(&number) == Some(&value.seq) && level < until {
+                return Err(format!("{text} is pinned until {until}, and has level {level}"));
             }
             self.names.insert(number, Known { seq: value.seq, level, committed: value.level() });
             if level >= waterline
@@ -153,6 +162,31 @@ impl Truth {
                 return Err(format!("{} fell from {} to {}", value.name.text, known.level, value.level()));
             }
             (known.level, known.committed) = (inner.gate.level_of(&value), value.level());
+        }
+        Ok(())
+    }
+
+    /// These names were said to be pinned.
+    pub(super) async fn pinned(
+        &mut self,
+        inner: &Inner,
+        world: &World,
+        names: &[String],
+    ) -> Result<(), String> {
+        let all: Vec<_> = (0..world.names.len()).map(|number| world.name(number)).collect();
+        for (number, name) in all.iter().enumerate() {
+            if !names.iter().any(|pinned| *pinned == short(name)) {
+                continue;
+            }
+            let Some(value) = inner.catalog.look_up(name).await.map_err(|error| error.to_string())? else {
+                continue;
+            };
+            // Artifacts of both BuildStreams may be called the same, and only one of them be meant.
+            let is_meant = all.iter().filter(|other| short(other) == short(name)).count() == 1
+                || inner.gate.level_of(&value) > inner.clock.now();
+            if is_meant {
+                self.pinned.insert(number, value.seq);
+            }
         }
         Ok(())
     }

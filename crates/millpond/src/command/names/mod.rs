@@ -1,13 +1,18 @@
-//! `millpond names`: looks for names in a server that runs, says what is known of them, removes them and brings them back.
+//! `millpond names`: looks for names in a server that runs, says what is known of them, removes them and brings them back, and
+//! pins them.
 
 mod list;
+mod pin;
+mod pins;
 mod remove;
 mod restore;
 mod show;
+mod unpin;
 mod wanted;
 
 use clap::Subcommand;
 
+use super::ask::AskFlags;
 use crate::exit::{self, Failure};
 
 /// What is done with names.
@@ -25,6 +30,15 @@ pub(super) enum Command {
     /// Bring names back that were removed
     #[command(after_help = exit::help())]
     Restore(restore::RestoreFlags),
+    /// Keep names however little they are used, from now on and until the pin is over or taken out
+    #[command(after_help = exit::help())]
+    Pin(pin::PinFlags),
+    /// Take pins out; the space of what nothing else keeps comes back
+    #[command(after_help = exit::help())]
+    Unpin(unpin::UnpinFlags),
+    /// List what is pinned, by whom, why and until when
+    #[command(after_help = exit::help())]
+    Pins(AskFlags),
 }
 
 /// Does it.
@@ -34,5 +48,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Show(flags) => show::run(&flags),
         Command::Remove(flags) => remove::run(&flags),
         Command::Restore(flags) => restore::run(&flags),
+        Command::Pin(flags) => pin::run(&flags),
+        Command::Unpin(flags) => unpin::run(&flags),
+        Command::Pins(flags) => pins::run(&flags),
     }
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use millpond_cache::Pattern;
-use millpond_proto::admin::{Name, NameDetails, Pin, ShowNamesRequest};
+use millpond_proto::admin::{Name, NameDetails, ShowNamesRequest};
 use serde_json::{Value, json};
 
+use super::pins;
 use super::wanted::{self, WantedFlags};
 use crate::command::ask::AskFlags;
 use crate::command::{moment, print};
@@ -87,31 +88,13 @@ fn text(details: &NameDetails) -> String {
             &format!(", and {} missing, among them {}", details.missing_count, details.missing.join(", "));
     }
     text += "\n";
-    for Pin { id, pattern, reason, owner, until, .. } in &details.pins {
-        let until =
-            until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", moment::written(until)));
-        text += &format!("  pinned {until} by {owner}: {reason} (pin {id}, {pattern})\n");
-    }
+    text.extend(details.pins.iter().map(|pin| format!("  {}\n", pins::line(pin))));
     text + &match (details.let_go, name.whole, details.stays_until) {
         (true, ..) => "  let go: it is not served any more\n".to_owned(),
         (_, false, _) => "  it waits for its blobs, and is not served\n".to_owned(),
         (.., None) => "  it is kept for ever\n".to_owned(),
         (.., Some(until)) => format!("  may go at the earliest: {}\n", moment::written(until)),
     }
-}
-
-/// A pin as JSON. Times are Unix seconds.
-fn pin_to_json(pin: &Pin) -> Value {
-    let Pin { id, pattern, instance, reason, owner, made, until } = pin;
-    json!({
-        "id": id,
-        "pattern": pattern,
-        "instance": instance,
-        "reason": reason,
-        "owner": owner,
-        "made": made,
-        "until": until,
-    })
 }
 
 fn to_json(details: &NameDetails) -> Value {
@@ -122,7 +105,7 @@ fn to_json(details: &NameDetails) -> Value {
         "bytes": details.bytes,
         "missing": details.missing,
         "missing_count": details.missing_count,
-        "pins": details.pins.iter().map(pin_to_json).collect::<Vec<_>>(),
+        "pins": details.pins.iter().map(pins::to_json).collect::<Vec<_>>(),
     });
     wanted::to_json_with(details.name.as_ref().unwrap_or(&Name::default()), more)
 }

@@ -88,6 +88,9 @@ pub(super) fn line(name: &Name) -> String {
         line += &format!("{}  ", Size(bytes));
     }
     line += &format!("{}  {}", titled(name), name.digest);
+    if name.pinned {
+        line += "  (pinned)";
+    }
     line += &match (name.removed_until, name.whole) {
         (Some(until), _) => format!("  (removed, may come back until {})", moment::written(until)),
         (None, false) => "  (waits for its blobs)".to_owned(),
@@ -122,6 +125,7 @@ pub(super) fn to_json(name: &Name) -> Value {
         "whole": name.whole,
         "bytes": name.bytes,
         "removed_until": name.removed_until,
+        "pinned": name.pinned,
     })
 }
 

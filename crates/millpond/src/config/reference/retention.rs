@@ -76,5 +76,13 @@ pub(super) const RETENTION: Section = Section {
             text: "They go so long after their push, however much they are used, but for what is still kept.",
             ..KEY
         },
+        Key {
+            name: "at_most",
+            value: "\"100GB\"",
+            default: Some("as much as there is room for"),
+            text: "So many bytes stay of all that the rule matches, of what was used last; the rest goes once a day, but for \
+                   what is still kept. Counted is what they reach, each blob once.",
+            ..KEY
+        },
     ],
 };

@@ -1,0 +1,253 @@
+//! Pins and shares: what they keep stays while all else goes, and what they do not keep goes as it would have.
+
+use super::super::*;
+use super::*;
+use crate::cache::Inner;
+use crate::start::Begun;
+use crate::{Access, Admin, Pattern, PinWanted, Pinned, PinsWanted, RetentionRule};
+
+/// Nobody lets go here but the test, and time stands still until it says so.
+struct Scene {
+    data: tempfile::TempDir,
+    memory: Arc<MemoryDisk>,
+    begun: Begun,
+    fixture: Fixture,
+}
+
+impl Scene {
+    async fn open(retention: Vec<RetentionRule>) -> Self {
+        let (data, memory) = (tempfile::tempdir().unwrap(), Arc::new(MemoryDisk::default()));
+        let begun = Self::begin(data.path(), &memory, 100_000, retention).await;
+        let fixture = Fixture::of(Cache { inner: Arc::clone(&begun.inner) });
+        Self { data, memory, begun, fixture }
+    }
+
+    async fn begin(data: &Path, memory: &Arc<MemoryDisk>, now: u32, retention: Vec<RetentionRule>) -> Begun {
+        let disk = Arc::clone(memory);
+        let clock = move |last: Level| millpond_store::Clock::manual(last.max(Level::from_seconds(now)));
+        let options = CacheOptions { retention, ..run::cache_options(data, 0) };
+        Begun::open(options, |_| Ok(disk as Arc<dyn millpond_store::disk::Disk>), clock).await.unwrap()
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.begun.inner
+    }
+
+    fn permit(&self) -> Permit<Admin> {
+        let identity = crate::Identity {
+            name: "operator".into(),
+            grants: vec![crate::Grant::everywhere(crate::Rights::Admin)],
+            lacks: None,
+        };
+        let client = Client { identity: "operator".into(), address: None };
+        let cache = &self.fixture.cache;
+        Access::known(Bounds::ADMIN_ONLY, Arc::new(identity))
+            .admin(cache.instance("").unwrap(), &client)
+            .unwrap()
+    }
+
+    /// Pushes an asset of its own bytes a while after the last one.
+    async fn push(&self, name: &str, size: usize) -> Digest {
+        self.inner().clock.advance(LEASE / 4);
+        let mut random = Random(name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte)));
+        let content: Vec<u8> = (0..size).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+        let digest = self.fixture.put(content).await.unwrap();
+        self.fixture.push(AssetKind::Blob, &[name], digest).await.unwrap();
+        digest
+    }
+
+    async fn is_there(&self, name: &str) -> bool {
+        self.fixture.fetch_digest(AssetKind::Blob, name).await.is_some()
+    }
+
+    async fn pin(&self, pattern: &str, with_needs: bool) -> Result<Pinned> {
+        let wanted = PinWanted {
+            pattern: Pattern::new(pattern).unwrap(),
+            instance: None,
+            reason: "release 1".into(),
+            owner: None,
+            until: None,
+            dependencies: with_needs,
+            sources: with_needs,
+            dry_run: false,
+        };
+        self.fixture.cache.pin_names(&self.permit(), wanted).await
+    }
+
+    async fn unpin(&self, pattern: &str) -> usize {
+        let wanted = PinsWanted { pattern: Some(Pattern::new(pattern).unwrap()), ..PinsWanted::default() };
+        self.fixture.cache.unpin_names(&self.permit(), wanted).await.unwrap().len()
+    }
+
+    /// Lets everything go that was not used in the lease and that nothing keeps.
+    async fn let_all_go(&self) {
+        let (inner, mut progress) = (self.inner(), Progress::at_start());
+        inner.raise_waterline(Level::PINNED).unwrap();
+        inner.commit_and_drop(&mut progress).await;
+        inner.tidy_up(&mut progress, true).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pinned_name_outlives_all_others_and_goes_by_its_last_use_once_it_is_unpinned() {
+    let scene = Scene::open(Vec::new()).await;
+    for name in ["kept:1", "other:1", "other:2"] {
+        scene.push(name, 70_000).await;
+    }
+    let pinned = scene.pin("kept:*", false).await.unwrap();
+    assert_eq!((pinned.names, pinned.kept.bytes), (vec!["kept:1".to_owned()], 70_000));
+    assert_eq!((pinned.missing_count, &*pinned.pins[0].terms.owner), (0, "operator"));
+    // What comes later is pinned by its push, and more so where it replaces.
+    scene.push("kept:2", 70_000).await;
+    for _ in 0..2 {
+        scene.inner().clock.advance(3 * LEASE);
+        scene.let_all_go().await;
+        scene.inner().relevel().await.unwrap();
+    }
+    assert_eq!(scene.fixture.cache.figures().names, 2);
+    assert!(scene.is_there("kept:1").await && scene.is_there("kept:2").await);
+
+    scene.push("other:3", 70_000).await;
+    assert_eq!(scene.unpin("kept:*").await, 1);
+    assert!(scene.fixture.cache.pins(&scene.permit()).is_empty());
+    let released = scene.inner().relevel().await.unwrap();
+    assert_eq!((released.lowered_names, released.kept_names), (2, 0));
+    scene.inner().clock.advance(2 * LEASE);
+    assert!(scene.is_there("other:3").await && scene.is_there("kept:2").await);
+    scene.let_all_go().await;
+    let there = ["kept:1", "kept:2", "other:3"].map(|name| scene.is_there(name));
+    let [first, second, third] = there;
+    assert_eq!((first.await, second.await, third.await), (false, true, true));
+    scene.fixture.cache.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pin_that_does_not_fit_is_refused_with_figures_and_changes_nothing() {
+    let scene = Scene::open(Vec::new()).await;
+    for number in 0..12 {
+        scene.push(&format!("large:{number}"), 1_000_000).await;
+    }
+    let refused = scene.pin("large:*", false).await.unwrap_err();
+    let Error::TooMuchToKeep { more, kept, most, room } = refused else { panic!("{refused}") };
+    assert!(more > 12_000_000 && kept == 0 && most < more && most == room / 100 * 75);
+    assert!(scene.fixture.cache.pins(&scene.permit()).is_empty());
+    assert_eq!(scene.inner().blobs.bytes_above(scene.inner().clock.now()), 0);
+    // Half of it, and then no more.
+    assert_eq!(scene.pin("large:1*", false).await.unwrap().kept.names, 3);
+    assert_eq!(scene.pin("large:1", false).await.unwrap().more_bytes, 0);
+    let refused = scene.pin("large:*", false).await.unwrap_err();
+    assert!(matches!(refused, Error::TooMuchToKeep { kept: 3_000_000.., .. }), "{refused}");
+    scene.fixture.cache.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pin_is_in_force_after_a_kill_and_after_the_catalog_was_made_anew() {
+    for catalog_is_gone in [false, true] {
+        let mut scene = Scene::open(Vec::new()).await;
+        for name in ["kept", "other"] {
+            scene.push(name, 70_000).await;
+        }
+        scene.pin("kept", false).await.unwrap();
+        scene.memory = Arc::new(scene.memory.crash(1));
+        let now = scene.inner().clock.now().seconds();
+        scene.fixture.cache.close().await;
+        if catalog_is_gone {
+            std::fs::remove_file(scene.data.path().join("catalog.db")).unwrap();
+        }
+        scene.begun = Scene::begin(scene.data.path(), &scene.memory, now, Vec::new()).await;
+        scene.fixture = Fixture::of(Cache { inner: Arc::clone(scene.inner()) });
+        assert!(!scene.begun.opened.clean);
+        tokio::task::block_in_place(|| scene.begun.restore());
+        assert_eq!(scene.fixture.cache.pins(&scene.permit()).len(), 1);
+        scene.inner().clock.advance(3 * LEASE);
+        scene.let_all_go().await;
+        assert!(scene.is_there("kept").await && !scene.is_there("other").await, "{catalog_is_gone}");
+        scene.fixture.cache.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dependencies_and_sources_are_pinned_by_name_and_what_is_not_there_is_told() {
+    let scene = Scene::open(Vec::new()).await;
+    let fixture = &scene.fixture;
+    let uri = |kind: &str, name: &str| format!("urn:fdc:buildstream.build:2020:{kind}:{name}");
+    let tree = fixture.put_message(&directory(&[], &[])).await.unwrap();
+    let sources = fixture.put_message(&directory(&[("s", tree)], &[])).await.unwrap();
+    let needs = |name: &str| buildstream::artifact::Dependency {
+        project_name: "sdk".into(),
+        element_name: format!("parts/{name}.bst"),
+        cache_key: "1".into(),
+        ..Default::default()
+    };
+    let chain =
+        [("app", vec!["lib", "tool"]), ("lib", vec!["base"]), ("base", vec!["gone"]), ("tool", vec![])];
+    for (name, needed) in chain {
+        let message = buildstream::Artifact {
+            strong_key: name.into(),
+            build_deps: needed.into_iter().map(needs).collect(),
+            ..artifact(tree, (name != "tool").then_some(sources))
+        };
+        let digest = fixture.put_message(&message).await.unwrap();
+        let name = uri("artifact", &format!("sdk/parts-{name}/1"));
+        fixture.push(AssetKind::Blob, &[&name], digest).await.unwrap();
+    }
+    let source = buildstream::Source { files: Some(wire(sources)), ..Default::default() };
+    let source = fixture.put_message(&source).await.unwrap();
+    fixture.push(AssetKind::Blob, &[&uri("source", "of-all")], source).await.unwrap();
+    fixture.push(AssetKind::Blob, &["stranger"], tree).await.unwrap();
+
+    let pinned = scene.pin("artifact:sdk/parts-app/*", true).await.unwrap();
+    let artifact = |name: &str| format!("artifact:sdk/parts-{name}/1");
+    let mut names = pinned.names.clone();
+    names.sort();
+    let expected =
+        [artifact("app"), artifact("base"), artifact("lib"), artifact("tool"), "source:of-all".into()];
+    assert_eq!(names, expected);
+    let patterns: Vec<_> = pinned.pins.iter().map(|pin| &*pin.terms.pattern).collect();
+    let gone = artifact("gone");
+    let tool = artifact("tool");
+    let pins = [&artifact("base"), &gone, &artifact("lib"), &tool, "source:of-all"];
+    assert_eq!(patterns, [&["artifact:sdk/parts-app/*"][..], &pins].concat());
+    let missing: Vec<_> = pinned.missing.iter().map(|missing| &missing.name).collect();
+    assert_eq!((missing, pinned.missing_count), (vec![&tool, &gone], 2));
+
+    scene.inner().clock.advance(3 * LEASE);
+    scene.let_all_go().await;
+    assert_eq!(scene.fixture.cache.figures().names, 5);
+    assert!(scene.is_there(&uri("artifact", "sdk/parts-base/1")).await);
+    scene.fixture.cache.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_more_than_its_share_goes_by_its_last_use() {
+    let rule = RetentionRule {
+        names: Some(Pattern::new("shared:*").unwrap()),
+        at_most: Some(350_000),
+        ..RetentionRule::default()
+    };
+    let scene = Scene::open(vec![rule]).await;
+    scene.push("other", 100_000).await;
+    for number in 0..5 {
+        scene.push(&format!("shared:{number}"), 100_000).await;
+    }
+    // Another name of the same content takes nothing.
+    let fourth = scene.push("shared:4", 100_000).await;
+    scene.fixture.push(AssetKind::Blob, &["shared:again"], fourth).await.unwrap();
+    scene.inner().clock.advance(LEASE / 4);
+    assert!(scene.is_there("shared:0").await);
+    scene.pin("shared:1", false).await.unwrap();
+    let report = scene.fixture.cache.retention_plan(&scene.permit()).await.unwrap();
+    let rule = &report.rules[0];
+    assert_eq!((rule.goes.names, rule.goes.bytes, rule.leaves.names), (2, 200_000, 3));
+    assert_eq!((report.pinned.names, report.unmatched.names), (1, 1));
+    assert_eq!(report.going, ["shared:2", "shared:3"]);
+    let done = scene.inner().relevel().await.unwrap();
+    assert_eq!((done.ended_names, done.kept_names), (2, 1));
+    for (name, stays) in [("0", true), ("1", true), ("2", false), ("3", false), ("4", true), ("again", true)]
+    {
+        assert_eq!(scene.is_there(&format!("shared:{name}")).await, stays, "{name}");
+    }
+    assert!(scene.is_there("other").await);
+    assert_eq!(scene.inner().relevel().await.unwrap().ended_names, 0);
+    scene.fixture.cache.close().await;
+}
