@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
+use millpond_store::disk::DiskWatch;
 use millpond_store::{Clock, Level};
 
 use crate::audit::{AuditKeep, Auditor};
+use crate::background::Task;
 use crate::bad_records::BadRecords;
 use crate::closure::Walker;
 use crate::counters::Counters;
@@ -17,13 +19,12 @@ use crate::gate::Gate;
 use crate::inflow::Inflow;
 use crate::instance::Instances;
 use crate::let_go_names::LetGoNames;
-use crate::letting_go::{self, LettingGo};
-use crate::maintenance::Maintenance;
+use crate::letting_go::LettingGo;
 use crate::overwrite::ReplacementRules;
 use crate::pins::PinsInForce;
-use crate::relevel::{self, Relevels, SWEPT};
+use crate::relevel::{Relevels, SWEPT};
 use crate::retention::Retention;
-use crate::scrubbing::{self, Scrubbing};
+use crate::scrubbing::Scrubbing;
 use crate::verify::Verifier;
 use crate::walks::Walks;
 use crate::{InstanceName, InstanceOptions, ReplacementRule, Result, RetentionRule};
@@ -165,6 +166,14 @@ pub struct Figures {
     pub let_go_lookups: u64,
     /// Look-ups of names that were never there, or went too long ago to be remembered, since the start.
     pub unknown_lookups: u64,
+    /// Look-ups of names that wait for their blobs and were not there otherwise, since the start.
+    pub pending_lookups: u64,
+    /// Bytes in use of the ballast.
+    pub ballast_bytes: u64,
+    /// For how many milliseconds the disk has not answered; 0 while it does.
+    pub disk_silent_ms: u64,
+    /// Calls to the disk that took longer than a second, since the start.
+    pub slow_disk_calls: u64,
     /// What was used before this time, in Unix seconds, has been let go; 0 if nothing was yet.
     pub waterline: u64,
     /// For how long what is looked up stays, as things are, in seconds.
@@ -207,10 +216,13 @@ pub(crate) struct Inner {
     pub scrubbing: Scrubbing,
     /// Held by the one who checks everything.
     pub checking: Mutex<()>,
+    /// Held by the one who counts what takes the room.
+    pub counting_usage: Arc<tokio::sync::Mutex<()>>,
     pub let_go_names: LetGoNames,
     pub pins: PinsInForce,
     pub inflow: Inflow,
     pub look_up_time: Duration,
+    pub disk_watch: Arc<DiskWatch>,
     pub walks: Walks,
     pub auditor: Option<Arc<Auditor>>,
     /// The most that the data directory may take.
@@ -229,10 +241,14 @@ pub(crate) struct Inner {
 /// What runs beside serving.
 #[derive(Debug)]
 pub(crate) struct Background {
-    pub maintenance: Maintenance,
-    pub letting_go: letting_go::Task,
-    pub relevel: relevel::Task,
-    pub scrubbing: Option<scrubbing::Task>,
+    pub maintenance: Task,
+    pub letting_go: Task,
+    pub relevel: Task,
+    pub scrubbing: Option<Task>,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Inner {
@@ -287,6 +303,10 @@ impl Cache {
             bytes_moved: letting_go.moved.load(Ordering::Relaxed),
             let_go_lookups: self.inner.let_go_names.misses(),
             unknown_lookups: self.inner.let_go_names.strangers(),
+            pending_lookups: counters.pending_lookups.get(),
+            ballast_bytes: self.inner.blobs.space_parts().ballast,
+            disk_silent_ms: millis(self.inner.disk_watch.silent_for()),
+            slow_disk_calls: self.inner.disk_watch.slow_calls(),
             waterline: Some(self.inner.blobs.waterline())
                 .filter(|level| *level > SWEPT)
                 .map_or(0, Level::to_unix),
@@ -298,6 +318,12 @@ impl Cache {
             scrubbed_all: self.inner.scrubbing.last_pass.load(Ordering::Relaxed),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
+    }
+
+    /// For how long the disk has not answered, where that is longer than a look-up may take: what needs it is a miss then. No
+    /// I/O.
+    pub fn disk_hangs_for(&self) -> Option<Duration> {
+        Some(self.inner.disk_watch.silent_for()).filter(|silent| *silent >= self.inner.look_up_time)
     }
 
     /// For how long whoever looks something up should wait for it.

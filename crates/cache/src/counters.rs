@@ -27,6 +27,8 @@ pub(crate) struct Counters {
     pub lookups_timed_out: Counter,
     /// Look-ups that were answered as misses because too many waited.
     pub lookups_shed: Counter,
+    /// Names looked up that wait for their blobs, and have no other value.
+    pub pending_lookups: Counter,
     /// Pushes of names that were kept aside.
     pub pending_pushes: Counter,
     /// Pushes that left a name with the value that it had.

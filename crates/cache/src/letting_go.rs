@@ -14,7 +14,6 @@ use std::time::Duration;
 use millpond_store::blobs::Dropped;
 use millpond_store::{Error, Held, Level, now_and_then};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cache::Inner;
@@ -73,28 +72,6 @@ impl LettingGo {
     }
 }
 
-/// The running task.
-#[derive(Debug)]
-pub(crate) struct Task {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Task {
-    pub(crate) fn start(inner: Arc<Inner>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(inner, stopped)) }
-    }
-
-    /// Ends it after the step at hand. Whoever waits for room is refused.
-    pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
-        if self.task.await.is_err() {
-            tracing::error!("letting go had stopped before its time");
-        }
-    }
-}
-
 /// What the task remembers from step to step.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -132,7 +109,8 @@ impl Progress {
     }
 }
 
-async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+/// Lets go until it is stopped. Whoever waits for room then is refused.
+pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut progress = Progress::at_start();

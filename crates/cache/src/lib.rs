@@ -8,6 +8,7 @@ mod action_result;
 mod admin;
 mod asset;
 mod audit;
+mod background;
 mod bad_records;
 mod blobs;
 mod cache;
@@ -47,6 +48,7 @@ pub use admin::names::{
 };
 pub use admin::pins::{NotThere, PinWanted, Pinned, PinsWanted};
 pub use admin::remove::{Removal, RemovalKind, Restoration, Restored};
+pub use admin::usage::{Group, GroupBy, Held as HeldByNames, InUse, Usage, UsageStep, UsageWalk};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};
 pub use blobs::{BlobReader, Creation, Upload};

@@ -56,7 +56,11 @@ impl Inner {
     async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
         self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else {
-            self.let_go_names.count_miss(name);
+            if self.catalog.has_pending(name) {
+                self.counters.pending_lookups.add(1);
+            } else {
+                self.let_go_names.count_miss(name);
+            }
             return Ok(None);
         };
         Ok(self.whole_for_the_lease(&value, Patience::Sheds).await?.then_some(value))

@@ -7,7 +7,6 @@ use std::time::Duration;
 use millpond_store::catalog::UseOf;
 use millpond_store::{Error, now_and_then};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::cache::Inner;
@@ -22,31 +21,8 @@ const FLUSH_PERIODS: u32 = 5;
 /// What was removed and may not come back any more is looked for each so many sync periods.
 const REMOVED_PERIODS: u32 = 600;
 
-/// The running work.
-#[derive(Debug)]
-pub(crate) struct Maintenance {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Maintenance {
-    /// Starts it.
-    pub(crate) fn start(inner: Arc<Inner>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(inner, stopped));
-        Self { stop, task }
-    }
-
-    /// Ends it after the step at hand.
-    pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
-        if self.task.await.is_err() {
-            tracing::error!("the background work had stopped before its time");
-        }
-    }
-}
-
-async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+/// Does it until it is stopped.
+pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SYNC_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let noted = Arc::clone(&inner);
@@ -59,6 +35,8 @@ async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         }
         let flush = period.is_multiple_of(FLUSH_PERIODS);
         if flush {
+            // The catalog's database asks the disk by itself: that it waits for it shows here.
+            let _waits = inner.disk_watch.begin();
             inner.flush_uses().await;
         }
         if period % REMOVED_PERIODS == 1

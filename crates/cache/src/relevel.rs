@@ -19,7 +19,7 @@ use std::time::Duration;
 use millpond_store::catalog::{Name, NewLevel, Value};
 use millpond_store::{Level, now_and_then};
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cache::Inner;
@@ -372,29 +372,8 @@ impl Drop for Relevel {
     }
 }
 
-/// The task that makes passes when they are due.
-#[derive(Debug)]
-pub(crate) struct Task {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Task {
-    pub(crate) fn start(inner: Arc<Inner>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(inner, stopped)) }
-    }
-
-    /// Ends it; a pass under way is broken off.
-    pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
-        if self.task.await.is_err() {
-            tracing::error!("the passes over levels had stopped before their time");
-        }
-    }
-}
-
-async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+/// Makes passes when they are due.
+pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
     let looks_each = inner.retention.looks_each();
     let mut ticks = tokio::time::interval(looks_each.map_or(PERIOD, |each| each.min(PERIOD)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millpond_store::blobs::Scrub;
+use millpond_store::blobs::{Scrub, ScrubPosition};
 use millpond_store::{Clock, Digest, now_and_then};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cache::Inner;
@@ -18,6 +17,8 @@ use crate::check::Finding;
 const RATE_LEAST: u64 = 256 << 10;
 /// Names that lack something are looked for at most so often before a pass ends: that walks all of them.
 const NAMES_PERIOD: Duration = Duration::from_secs(3600);
+/// How far it has come is kept so often, and when it is stopped.
+const KEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Names that are told of in the log.
 const NAMED_MAX: u64 = 20;
 
@@ -28,39 +29,27 @@ pub(crate) struct Scrubbing {
     pub bytes: AtomicU64,
     /// Bad records that it found.
     pub bad: AtomicU64,
-    /// When a pass last came to its end, in Unix seconds; 0 if none did.
+    /// When a pass last came to its end, in Unix seconds, before the start too; 0 if that is not known.
     pub last_pass: AtomicU64,
 }
 
-/// The running task.
-#[derive(Debug)]
-pub(crate) struct Task {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Task {
-    /// Starts it: a pass takes so long.
-    pub(crate) fn start(inner: Arc<Inner>, pass: Duration) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(inner, pass, stopped)) }
-    }
-
-    /// Ends it after the record at hand.
-    pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
-        if self.task.await.is_err() {
-            tracing::error!("reading all blobs again had stopped before its time");
-        }
-    }
-}
-
-async fn run(inner: Arc<Inner>, pass: Duration, mut stopped: watch::Receiver<bool>) {
+/// Reads everything over and over, until it is stopped: a pass takes so long. One that a stop broke off goes on where it was.
+pub(crate) async fn run(inner: Arc<Inner>, pass: Duration, mut stopped: watch::Receiver<bool>) {
+    let blobs = inner.blobs.clone();
+    let known = tokio::task::spawn_blocking(move || blobs.scrub_position()).await.ok().flatten();
+    let mut position = known.unwrap_or_default();
+    inner.scrubbing.last_pass.store(position.finished, Ordering::Relaxed);
     loop {
         let begun = Instant::now();
         tokio::select! {
-            () = one_pass(&inner, pass) => {}
-            _ = stopped.changed() => return,
+            () = one_pass(&inner, pass, &mut position) => {}
+            _ = stopped.changed() => {}
+        }
+        let (blobs, kept) = (inner.blobs.clone(), position);
+        // A position that is lost costs time alone.
+        let _ = tokio::task::spawn_blocking(move || blobs.keep_scrub_position(&kept)).await;
+        if *stopped.borrow() {
+            return;
         }
         tokio::select! {
             () = tokio::time::sleep_until(begun + pass) => {}
@@ -69,20 +58,34 @@ async fn run(inner: Arc<Inner>, pass: Duration, mut stopped: watch::Receiver<boo
     }
 }
 
-/// Reads everything once.
-async fn one_pass(inner: &Arc<Inner>, pass: Duration) {
+/// Reads what `position` does not say was read, and has it say how far it has come.
+async fn one_pass(inner: &Arc<Inner>, pass: Duration, position: &mut ScrubPosition) {
     let rate = (inner.blobs.figures().live / pass.as_secs().max(1)).max(RATE_LEAST);
-    let blobs = inner.blobs.clone();
-    let Ok(mut scrub) = tokio::task::spawn_blocking(move || Scrub::new(blobs)).await else { return };
+    if position.at == 0 {
+        position.begun = Clock::unix_seconds();
+    }
+    let (blobs, from) = (inner.blobs.clone(), *position);
+    let Ok(mut scrub) = tokio::task::spawn_blocking(move || Scrub::resume(blobs, &from)).await else {
+        return;
+    };
     let (mut names_due, mut names_after) = (false, Instant::now());
+    let mut keep_after = Instant::now() + KEEP_PERIOD;
     loop {
+        let keep = (keep_after <= Instant::now()).then(|| {
+            keep_after = Instant::now() + KEEP_PERIOD;
+            *position
+        });
         let reader = Arc::clone(inner);
         let read = move || {
+            if let Some(position) = keep {
+                reader.blobs.keep_scrub_position(&position);
+            }
             let step = reader.scrub_step(&mut scrub, rate);
             (scrub, step)
         };
         let Ok((back, step)) = tokio::task::spawn_blocking(read).await else { return };
         scrub = back;
+        (position.newest, position.at) = scrub.place();
         names_due |= step.bad > 0;
         if names_due && (step.ended || names_after <= Instant::now()) {
             (names_due, names_after) = (false, Instant::now() + NAMES_PERIOD);
@@ -91,7 +94,8 @@ async fn one_pass(inner: &Arc<Inner>, pass: Duration) {
             let _ = tokio::task::spawn_blocking(move || inner.tell_of_affected_names()).await;
         }
         if step.ended {
-            inner.scrubbing.last_pass.store(Clock::unix_seconds(), Ordering::Relaxed);
+            (position.finished, position.at) = (Clock::unix_seconds(), 0);
+            inner.scrubbing.last_pass.store(position.finished, Ordering::Relaxed);
             return;
         }
         // Larger records take their time afterwards.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use millpond_store::audit::Audit;
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
 use millpond_store::catalog::{Catalog, CatalogOptions, Witness};
-use millpond_store::disk::{Disk, RealDisk};
+use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
 
 use crate::audit::Auditor;
+use crate::background::Task;
 use crate::bad_records::BadRecords;
 use crate::cache::{Background, Inner};
 use crate::closure::Walker;
@@ -20,7 +21,7 @@ use crate::inflow::Inflow;
 use crate::instance::Instances;
 use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
-use crate::maintenance::Maintenance;
+use crate::maintenance;
 use crate::overwrite::ReplacementRules;
 use crate::pins::PinsInForce;
 use crate::relevel::{self, Relevels};
@@ -55,10 +56,16 @@ impl Cache {
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
         let background = Background {
-            maintenance: Maintenance::start(Arc::clone(inner)),
-            letting_go: letting_go::Task::start(Arc::clone(inner)),
-            relevel: relevel::Task::start(Arc::clone(inner)),
-            scrubbing: scrub.map(|pass| scrubbing::Task::start(Arc::clone(inner), pass)),
+            maintenance: Task::start("the background work", |stopped| {
+                maintenance::run(Arc::clone(inner), stopped)
+            }),
+            letting_go: Task::start("letting go", |stopped| letting_go::run(Arc::clone(inner), stopped)),
+            relevel: Task::start("lowering levels", |stopped| relevel::run(Arc::clone(inner), stopped)),
+            scrubbing: scrub.map(|pass| {
+                Task::start("reading all blobs again", |stopped| {
+                    scrubbing::run(Arc::clone(inner), pass, stopped)
+                })
+            }),
         };
         if let Ok(mut place) = inner.background.lock() {
             *place = Some(background);
@@ -104,6 +111,8 @@ fn open_blocking(
 ) -> Result<Begun, OpenError> {
     let instances =
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
+    let disk_watch = Arc::new(DiskWatch::default());
+    let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(disk, Arc::clone(&disk_watch)));
     Blobs::make_room_to_start(&*disk);
     let limit = limit(options, &disk).map_err(open_error)?;
     let auditor = auditor(options, limit, &disk).map_err(open_error)?;
@@ -165,6 +174,7 @@ fn open_blocking(
         counters,
         background: Mutex::default(),
         look_up_time: options.look_up_time,
+        disk_watch,
         auditor,
         walks: Walks::new(options.look_ups_waiting),
         replacement: ReplacementRules(options.replacement.clone()),
@@ -175,6 +185,7 @@ fn open_blocking(
         letting_go: LettingGo::new(catalog_started.waterline),
         scrubbing: Scrubbing::default(),
         checking: Mutex::default(),
+        counting_usage: Arc::default(),
         let_go_names: LetGoNames::default(),
         pins,
         inflow: Inflow::default(),

@@ -82,10 +82,11 @@ impl fmt::Display for Size {
         let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
         for (name, bytes) in units {
             if self.0 >= bytes {
-                return write!(formatter, "{}.{} {name}", self.0 / bytes, self.0 % bytes / (bytes / 10));
+                let tenths = self.0 % bytes / (bytes / 10);
+                return formatter.pad(&format!("{}.{tenths} {name}", self.0 / bytes));
             }
         }
-        write!(formatter, "{} B", self.0)
+        formatter.pad(&format!("{} B", self.0))
     }
 }
 

@@ -10,6 +10,7 @@ mod names;
 mod pins;
 mod remove;
 mod retention;
+mod usage;
 mod waterline;
 
 use std::pin::Pin;
@@ -19,11 +20,11 @@ use futures_core::Stream;
 use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
-    BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetWaterlineRequest,
-    ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
-    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
+    BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetUsageRequest,
+    GetWaterlineRequest, ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage,
+    PinNamesAnswer, PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
     RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
-    UnpinNamesRequest, Waterline,
+    UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -60,6 +61,7 @@ impl Admin {
 impl admin_server::Admin for Admin {
     type ListNamesStream = Pages<NamesPage>;
     type ShowNamesStream = Pages<NameDetailsPage>;
+    type GetUsageStream = Pages<UsageAnswer>;
     type ReadBlobStream = Pages<BlobPart>;
     type ListDirectoryStream = Pages<DirectoryPage>;
     type RemoveNamesStream = Pages<NamesPage>;
@@ -78,17 +80,15 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<PlanRetentionRequest>,
     ) -> Result<Response<RetentionPlan>, Status> {
-        let caller = Caller::of(request.extensions());
+        let (permit, caller) = self.permit(&request)?;
         let failed = |error| status::failed(error, caller.request);
-        let permit = caller.admin(&self.cache, "").map_err(failed)?;
         let report = self.cache.retention_plan(&permit).await.map_err(failed)?;
         Ok(Response::new(retention::plan(report)))
     }
 
     async fn relevel(&self, request: Request<RelevelRequest>) -> Result<Response<Releveled>, Status> {
-        let caller = Caller::of(request.extensions());
+        let (permit, caller) = self.permit(&request)?;
         let failed = |error| status::failed(error, caller.request);
-        let permit = caller.admin(&self.cache, "").map_err(failed)?;
         let releveled = self.cache.relevel(&permit).await.map_err(failed)?;
         Ok(Response::new(retention::releveled(releveled)))
     }
@@ -96,8 +96,7 @@ impl admin_server::Admin for Admin {
     type CheckStream = ReceiverStream<Result<CheckAnswer, Status>>;
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
-        let caller = Caller::of(request.extensions());
-        let permit = caller.admin(&self.cache, "").map_err(|error| status::failed(error, caller.request))?;
+        let (permit, caller) = self.permit(&request)?;
         Ok(Response::new(check::run(Arc::clone(&self.cache), permit, caller.request)))
     }
 
@@ -108,8 +107,18 @@ impl admin_server::Admin for Admin {
         let (permit, caller) = self.permit(&request)?;
         let cache = Arc::clone(&self.cache);
         let horizon = tokio::task::spawn_blocking(move || cache.horizon(&permit)).await;
-        let horizon = horizon.map_err(|error| status::failed(Error::internal(error), caller.request))?;
+        let horizon = horizon.map_err(Error::internal).and_then(|horizon| horizon);
+        let horizon = horizon.map_err(|error| status::failed(error, caller.request))?;
         Ok(Response::new(waterline::waterline(&horizon)))
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<GetUsageRequest>,
+    ) -> Result<Response<Self::GetUsageStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = usage::usage(&self.cache, &permit, caller.request, request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 
     async fn read_blob(

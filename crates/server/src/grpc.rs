@@ -43,6 +43,8 @@ pub(crate) use self::dropped::router as dropping_router;
 use crate::admin::Admin;
 use crate::{layers, status};
 
+/// How the disk is is looked at so often.
+const DISK_PERIOD: Duration = Duration::from_millis(500);
 /// Services whose health can be asked for; the empty one is the whole server.
 const HEALTHY: [&str; 8] = [
     "",
@@ -119,14 +121,32 @@ fn add_reflection(routes: &mut tonic::service::RoutesBuilder) {
     }
 }
 
+/// Says whether every service is being served: not while the disk does not answer. Goes on for ever.
+pub(crate) async fn say_how_the_disk_is(health: &HealthReporter, cache: &Cache) {
+    let mut hung = true;
+    loop {
+        let hangs = cache.disk_hangs_for();
+        if hangs.is_some() != hung {
+            hung = hangs.is_some();
+            if let Some(hangs) = hangs {
+                tracing::error!("{}", status::disk_hangs(hangs));
+                say_not_serving(health).await;
+            } else {
+                say_serving(health).await;
+            }
+        }
+        tokio::time::sleep(DISK_PERIOD).await;
+    }
+}
+
 /// Says that every service is being served.
-pub(crate) async fn say_serving(health: &HealthReporter) {
+async fn say_serving(health: &HealthReporter) {
     for name in HEALTHY {
         health.set_service_status(name, ServingStatus::Serving).await;
     }
 }
 
-/// Says that this server is about to end.
+/// Says that this server is about to end, or that its disk hangs.
 pub(crate) async fn say_not_serving(health: &HealthReporter) {
     for name in HEALTHY {
         health.set_service_status(name, ServingStatus::NotServing).await;

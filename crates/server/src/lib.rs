@@ -183,10 +183,13 @@ impl Server {
             let door = Door { tls: None, proxies: Proxies::default(), calls, settings, addresses };
             tasks.spawn(listener::accept::at_door(socket, Arc::new(door), permits));
         }
+        let told = Arc::clone(&cache);
         tasks.spawn(follow_issuers(credentials, settings.stopped.clone()));
         tasks.spawn(async move {
-            grpc::say_serving(&health).await;
-            shutdown.await;
+            tokio::select! {
+                () = shutdown => {}
+                () = grpc::say_how_the_disk_is(&health, &told) => {}
+            }
             grpc::say_not_serving(&health).await;
             stop.send_replace(true);
         });

@@ -5,6 +5,7 @@
 mod credentials;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use millpond_cache::Figures;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -84,12 +85,15 @@ struct CacheMetrics {
     bytes_let_go: Counter<u64, AtomicU64>,
     let_go_lookups: Counter<u64, AtomicU64>,
     unknown_lookups: Counter<u64, AtomicU64>,
+    pending_lookups: Counter<u64, AtomicU64>,
     given_back: Counter<u64, AtomicU64>,
     compacted: Counter<u64, AtomicU64>,
     waterline: Gauge<u64, AtomicU64>,
     lease: Gauge<u64, AtomicU64>,
     lease_set: Gauge<u64, AtomicU64>,
     full: Gauge<u64, AtomicU64>,
+    disk_silent: Gauge<f64, AtomicU64>,
+    slow_disk_calls: Counter<u64, AtomicU64>,
     scrubbed: Counter<u64, AtomicU64>,
     scrubbed_bad: Counter<u64, AtomicU64>,
     scrubbed_all: Gauge<u64, AtomicU64>,
@@ -206,6 +210,10 @@ impl CacheMetrics {
         let help = "Times that the audit log could not be written or made durable";
         total("audit_failures", help, &self.audit_failures);
         total("bad_records", "Bad records found", &self.bad_records);
+        total("slow_disk_calls", "Calls to the disk that took longer than a second", &self.slow_disk_calls);
+        let help =
+            "For how long the disk has not answered the call that waits for it longest; 0 if none does";
+        registry.register_with_unit("disk_silent", help, Unit::Seconds, self.disk_silent.clone());
         self.register_letting_go(registry);
     }
 
@@ -219,6 +227,7 @@ impl CacheMetrics {
         total("let_go_lookups", help, &self.let_go_lookups);
         let help = "Look-ups of names that were never there, or were let go too long ago to be remembered";
         total("unknown_lookups", help, &self.unknown_lookups);
+        total("pending_lookups", "Look-ups of names that wait for their blobs", &self.pending_lookups);
         let mut bytes = |name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
             registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
         };
@@ -267,12 +276,15 @@ impl CacheMetrics {
         set_counter(&self.bytes_let_go, figures.bytes_let_go);
         set_counter(&self.let_go_lookups, figures.let_go_lookups);
         set_counter(&self.unknown_lookups, figures.unknown_lookups);
+        set_counter(&self.pending_lookups, figures.pending_lookups);
         set_counter(&self.given_back, figures.bytes_given_back);
         set_counter(&self.compacted, figures.bytes_moved);
         self.waterline.set(figures.waterline);
         self.lease.set(figures.lease_seconds);
         self.lease_set.set(figures.lease_set_seconds);
         self.full.set(u64::from(figures.is_full));
+        self.disk_silent.set(Duration::from_millis(figures.disk_silent_ms).as_secs_f64());
+        set_counter(&self.slow_disk_calls, figures.slow_disk_calls);
         set_counter(&self.scrubbed, figures.scrubbed_bytes);
         set_counter(&self.scrubbed_bad, figures.scrubbed_bad);
         self.scrubbed_all.set(figures.scrubbed_all);
@@ -304,6 +316,9 @@ mod tests {
             bad_records: 3,
             lookups_timed_out: 4,
             lookups_shed: 5,
+            pending_lookups: 7,
+            disk_silent_ms: 1500,
+            slow_disk_calls: 8,
             bytes_let_go: 6,
             scrubbed_bytes: 8,
             scrubbed_bad: 9,
@@ -334,6 +349,9 @@ mod tests {
             "# TYPE millpond_failed_lookups counter",
             "millpond_lookups_timed_out_total 4",
             "millpond_lookups_shed_total 5",
+            "millpond_pending_lookups_total 7",
+            "millpond_disk_silent_seconds 1.5",
+            "millpond_slow_disk_calls_total 8",
             "millpond_let_go_bytes_total 6",
             "millpond_waterline_timestamp_seconds 1700000000",
             "millpond_lease_seconds 60",

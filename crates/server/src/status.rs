@@ -276,6 +276,14 @@ fn causes(error: &dyn std::error::Error) -> String {
     words
 }
 
+/// That the disk has not answered for so long.
+pub(crate) fn disk_hangs(hangs: std::time::Duration) -> String {
+    format!(
+        "the disk has not answered for {} s: what needs it is a miss, everything else is served; look after the disk",
+        hangs.as_secs()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use millpond_cache::Held;

@@ -5,6 +5,7 @@ use millpond_proto::reapi::Directory;
 use millpond_store::Digest;
 use prost::Message;
 
+use super::artifact;
 use crate::closure::{MESSAGE_BYTES_MAX, TREE_DEPTH_MAX, wire_digest};
 use crate::{Admin, Cache, Error, Permit, Pull, Result};
 
@@ -101,17 +102,22 @@ fn entries(directory: &Directory, holder: &Digest, before: &str) -> Result<Vec<D
 
 impl Cache {
     async fn directory(&self, permit: &Permit<Pull>, digest: &Digest) -> Result<Directory> {
-        let none = || Error::Invalid(format!("{digest} is not a Directory"));
+        let none = || Error::Invalid(format!("{digest} is no Directory, Artifact or Source message"));
         if digest.size() > MESSAGE_BYTES_MAX {
             return Err(none());
         }
         let read: Option<Result<Bytes>> = self.read_blobs(permit, std::slice::from_ref(digest)).await.pop();
         let content = read.unwrap_or_else(|| Err(Error::NotFound(format!("directory {digest}"))))?;
-        Directory::decode(content).map_err(|_| none())
+        match Directory::decode(content.clone()) {
+            Ok(directory) => Ok(directory),
+            Err(_) => {
+                artifact::as_directory(content, |digest| self.inner.blobs.contains(digest)).ok_or_else(none)
+            }
+        }
     }
 
     /// Lists what is at `path` in the tree of `root`, or the tree itself if that is empty; with what is below if it is to
-    /// be `recursive`. What is listed stays for the lease, as everything that is read.
+    /// be `recursive`. Of an artifact or a source its trees and blobs are listed, as if they lay in a directory. What is listed stays for the lease, as everything that is read.
     ///
     /// # Errors
     /// `NotFound` if there is nothing at that path, `Invalid` if `root` is no tree.

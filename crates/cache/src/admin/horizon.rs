@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::cache::Inner;
 use crate::inflow::CameIn;
-use crate::{Admin, Cache, Figures, Permit};
+use crate::{Admin, Cache, Figures, Permit, Result};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
@@ -18,6 +18,10 @@ pub struct Horizon {
     pub now: u64,
     /// Letting go begins when this many bytes of blobs are there.
     pub room_bytes: u64,
+    /// Bytes of blobs that rules and pins keep from being let go.
+    pub kept_bytes: u64,
+    /// Names that they keep.
+    pub kept_names: u64,
     /// What came in within the last hour.
     pub hour: CameIn,
     /// What came in within the last day.
@@ -36,10 +40,10 @@ impl Horizon {
         self.rate().time_for(left).filter(|_| self.figures.waterline == 0)
     }
 
-    /// How far back the cache will reach at the rate of today if nothing old is used again, in seconds; what is used again
-    /// takes room, and so the less. `None` if nothing comes in.
+    /// How far back the cache will reach at the rate of today beside what is kept now, if nothing old is used again, in
+    /// seconds; what is used again takes room, and so the less. `None` if nothing comes in.
     pub fn reach(&self) -> Option<u64> {
-        self.rate().time_for(self.room_bytes)
+        self.rate().time_for(self.room_bytes.saturating_sub(self.kept_bytes))
     }
 }
 
@@ -56,16 +60,21 @@ impl Inner {
 }
 
 impl Cache {
-    /// How far back it reaches. Asks the file system for sizes.
-    pub fn horizon(&self, _permit: &Permit<Admin>) -> Horizon {
+    /// How far back it reaches. Asks the file system for sizes, and looks at the level of every blob and name. Blocks.
+    ///
+    /// # Errors
+    /// Whatever keeps the catalog from being read.
+    pub fn horizon(&self, _permit: &Permit<Admin>) -> Result<Horizon> {
         let figures = self.figures();
         let (now, total) = (self.inner.clock.now(), self.inner.came_in());
-        Horizon {
+        Ok(Horizon {
+            kept_bytes: self.inner.blobs.bytes_above(now),
+            kept_names: self.inner.catalog.count_above(now)?,
             now: now.to_unix(),
             room_bytes: self.inner.blobs.room(),
             hour: self.inner.inflow.within(HOUR, now, total),
             day: self.inner.inflow.within(DAY, now, total),
             figures,
-        }
+        })
     }
 }

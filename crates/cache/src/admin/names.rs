@@ -18,7 +18,7 @@ use crate::{Admin, AssetKind, Cache, Error, Pattern, Permit, Pin, Result};
 pub const SORTED_MAX: usize = 10_000;
 
 /// What a name is of, to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sort {
     /// An artifact of either BuildStream.
     Artifact,
@@ -171,7 +171,7 @@ impl Inner {
             pushed: value.pushed,
             pusher: value.pusher.to_string(),
             address: value.address.to_string(),
-            used: self.last_use(value).to_unix(),
+            used: self.used(value),
             expires: value.expires,
             whole: value.state == State::Whole,
             removed_until: match value.state {
@@ -183,13 +183,19 @@ impl Inner {
         }
     }
 
+    /// When a value was last used, in Unix seconds. Pushing is a use, by another clock.
+    pub(crate) fn used(&self, value: &Value) -> u64 {
+        self.last_use(value).to_unix().max(value.pushed)
+    }
+
     /// What the closures of these values hold now.
     async fn contents_of(self: &Arc<Self>, values: Vec<Value>) -> Result<Vec<(Value, Contents)>> {
+        let turn = self.walks.turn().await?;
         let inner = Arc::clone(self);
         let look = move || {
+            let _turn = turn;
             let contents = |value: Value| {
-                let looked =
-                    inner.subject(&value).and_then(|subject| inner.walker.inspect(&subject, &mut |_| {}));
+                let looked = inner.subject(&value).and_then(|subject| inner.walker.inspect(&subject));
                 match looked {
                     // What cannot be read as what it should be holds nothing that anybody could reach.
                     Err(Error::Invalid(_)) => Ok((value, Contents::default())),

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use millpond_store::Digest;
+use millpond_store::blobs::Blobs;
 
 use super::{
     CLOSURE_BLOBS_MAX, MESSAGE_BYTES_MAX, Parts, Roots, Subject, TREE_DEPTH_MAX, Walker, action_result,
@@ -30,24 +31,67 @@ pub(crate) struct Contents {
     pub missing_count: u64,
 }
 
-/// Hears of each blob that is there, once.
-type Visit<'v> = &'v mut dyn FnMut(&Digest);
+/// What becomes of a blob that is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// It was met before.
+    Before,
+    /// It is there.
+    There,
+    /// It is not.
+    Missing,
+}
+
+/// Who looks: remembers what was met and read, so that nothing is twice.
+pub(crate) trait Look {
+    /// Meets a blob.
+    fn meet(&mut self, digest: &Digest) -> Met;
+    /// Whether a message that was met is to be read: only the first time.
+    fn reads(&mut self, digest: &Digest) -> bool;
+}
+
+/// Looks at one closure by itself.
+struct AtOne<'w> {
+    blobs: &'w Blobs,
+    met: HashSet<Digest>,
+    /// Apart, since the content of a file may well be a Directory of the same tree.
+    read: HashSet<Digest>,
+}
+
+impl Look for AtOne<'_> {
+    fn meet(&mut self, digest: &Digest) -> Met {
+        match self.met.insert(*digest) {
+            false => Met::Before,
+            true if self.blobs.contains(digest) => Met::There,
+            true => Met::Missing,
+        }
+    }
+
+    fn reads(&mut self, digest: &Digest) -> bool {
+        self.read.insert(*digest)
+    }
+}
 
 struct Inspection<'i> {
     walker: &'i Walker,
-    visit: Visit<'i>,
-    seen: HashSet<Digest>,
+    look: &'i mut dyn Look,
+    met: usize,
     contents: Contents,
 }
 
 impl Walker {
-    /// Looks at the closure of `subject`, and shows each blob that is there to `visit`, once. Blocks.
+    /// Looks at the closure of `subject`. Blocks.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a message of it is malformed, or the closure absurdly large; a fault of the disk.
-    pub(crate) fn inspect(&self, subject: &Subject, visit: Visit<'_>) -> Result<Contents> {
-        let mut inspection =
-            Inspection { walker: self, visit, seen: HashSet::new(), contents: Contents::default() };
+    pub(crate) fn inspect(&self, subject: &Subject) -> Result<Contents> {
+        let mut look = AtOne { blobs: &self.blobs, met: HashSet::new(), read: HashSet::new() };
+        self.inspect_by(subject, &mut look)
+    }
+
+    /// The same for one who remembers what other closures held: what is told is what this one holds beside them.
+    pub(crate) fn inspect_by(&self, subject: &Subject, look: &mut dyn Look) -> Result<Contents> {
+        let mut inspection = Inspection { walker: self, look, met: 0, contents: Contents::default() };
         inspection.run(subject)?;
         Ok(inspection.contents)
     }
@@ -106,24 +150,22 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    /// Counts a blob; whether it is there, and was not counted before.
-    fn blob(&mut self, digest: &Digest, required: bool) -> Result<bool> {
-        if !self.seen.insert(*digest) {
-            return Ok(false);
-        }
-        if self.seen.len() > CLOSURE_BLOBS_MAX {
+    /// Counts a blob that was not met before.
+    fn blob(&mut self, digest: &Digest, required: bool) -> Result<Met> {
+        let met = self.look.meet(digest);
+        self.met += usize::from(met != Met::Before);
+        if self.met > CLOSURE_BLOBS_MAX {
             return Err(Error::Invalid(format!("a closure has more than {CLOSURE_BLOBS_MAX} blobs")));
         }
-        if self.walker.blobs.contains(digest) {
-            (self.visit)(digest);
-            self.contents.blobs += 1;
-            self.contents.bytes += digest.size();
-            return Ok(true);
+        match met {
+            Met::There => {
+                self.contents.blobs += 1;
+                self.contents.bytes += digest.size();
+            }
+            Met::Missing if required => self.note_missing(digest),
+            Met::Missing | Met::Before => {}
         }
-        if required {
-            self.note_missing(digest);
-        }
-        Ok(false)
+        Ok(met)
     }
 
     fn note_missing(&mut self, digest: &Digest) {
@@ -134,7 +176,13 @@ impl Inspection<'_> {
     }
 
     fn message(&mut self, digest: &Digest, required: bool) -> Result<Option<Bytes>> {
-        if self.blob(digest, required)? { self.read(digest) } else { Ok(None) }
+        if self.is_to_be_read(digest, required)? { self.read(digest) } else { Ok(None) }
+    }
+
+    /// Counts a message; whether it is there, as far as that is known, and was not read before.
+    fn is_to_be_read(&mut self, digest: &Digest, required: bool) -> Result<bool> {
+        let met = self.blob(digest, required)?;
+        Ok(met != Met::Missing && self.look.reads(digest))
     }
 
     /// `None` if it went meanwhile, or is no message that a walk would read.
@@ -142,7 +190,7 @@ impl Inspection<'_> {
         if digest.size() > MESSAGE_BYTES_MAX {
             return Ok(None);
         }
-        match self.walker.blobs.read_small(digest) {
+        match self.walker.blobs.peek_small(digest) {
             Ok(content) => Ok(Some(content)),
             Err(millpond_store::Error::Missing) => Ok(None),
             Err(error) => Err(error.into()),
@@ -150,25 +198,29 @@ impl Inspection<'_> {
     }
 
     fn tree(&mut self, root: &Digest, required: bool) -> Result<()> {
+        if !self.is_to_be_read(root, required)? {
+            return Ok(());
+        }
         if let Some(known) = self.walker.memos.known(root) {
             return known.iter().try_for_each(|digest| self.blob(digest, required).map(drop));
         }
         let mut level = vec![*root];
-        // Apart, since the content of a file may well be a Directory of the same tree.
-        let mut read = HashSet::from([*root]);
         for _ in 0..TREE_DEPTH_MAX {
             if level.is_empty() {
                 return Ok(());
             }
             let mut next = Vec::new();
             for directory in level {
-                self.blob(&directory, required)?;
                 let Some(content) = self.read(&directory)? else { continue };
                 let found = children(&directory, content)?;
                 for file in found.files {
                     self.blob(&file, required)?;
                 }
-                next.extend(found.directories.into_iter().filter(|child| read.insert(*child)));
+                for child in found.directories {
+                    if self.is_to_be_read(&child, required)? {
+                        next.push(child);
+                    }
+                }
             }
             level = next;
         }

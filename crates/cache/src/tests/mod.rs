@@ -14,7 +14,9 @@ mod overload;
 mod overwrite;
 mod power_cut;
 mod publishing;
+mod slow_disk;
 mod stored_volume;
+mod usage;
 
 use std::path::Path;
 

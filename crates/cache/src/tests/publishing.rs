@@ -41,11 +41,18 @@ async fn incomplete_artifact_waits_and_the_value_before_stays_in_force() {
     assert_eq!(fixture.push(AssetKind::Blob, &[&uri], new).await.unwrap(), Published::Pending);
     assert_eq!(fixture.fetch_digest(AssetKind::Blob, &uri).await, Some(old));
     assert_eq!(fixture.cache.figures().pending_names, 1);
+    // One that waits and was never there otherwise is no stranger.
+    let waiting = format!("{ARTIFACT}strong");
+    fixture.push(AssetKind::Blob, &[&waiting], new).await.unwrap();
+    assert_eq!(fixture.fetch_digest(AssetKind::Blob, &waiting).await, None);
+    let figures = fixture.cache.figures();
+    assert_eq!((figures.pending_lookups, figures.unknown_lookups), (1, 0));
     for content in ["first", "second"] {
         assert_eq!(fixture.fetch_digest(AssetKind::Blob, &uri).await, Some(old));
         fixture.put(content).await.unwrap();
     }
     assert_eq!(fixture.fetch_digest(AssetKind::Blob, &uri).await, Some(new));
+    assert_eq!(fixture.fetch_digest(AssetKind::Blob, &waiting).await, Some(new));
     assert_eq!(fixture.cache.figures().pending_names, 0);
 }
 

@@ -4,7 +4,8 @@ use clap::Args;
 use millpond_proto::admin::ReadBlobRequest;
 
 use super::ask::ServerFlags;
-use super::print_bytes;
+use super::digest::{self, Digest};
+use super::print_to_reader;
 use crate::exit::Failure;
 
 /// Which blob, and which part of it.
@@ -13,8 +14,8 @@ pub(super) struct CatFlags {
     #[command(flatten)]
     server: ServerFlags,
     /// The blob, as names are listed with
-    #[arg(value_name = "HASH/SIZE")]
-    digest: String,
+    #[arg(value_name = "HASH/SIZE", value_parser = digest::parse)]
+    digest: Digest,
     /// Begin behind so many bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
@@ -26,11 +27,13 @@ pub(super) struct CatFlags {
 /// Does it.
 pub(super) fn run(flags: &CatFlags) -> Result<(), Failure> {
     let question =
-        ReadBlobRequest { digest: flags.digest.clone(), offset: flags.offset, limit: flags.length };
+        ReadBlobRequest { digest: flags.digest.to_string(), offset: flags.offset, limit: flags.length };
     flags.server.ask(async |mut server| {
         let mut parts = server.read_blob(question).await?.into_inner();
         while let Some(part) = parts.message().await? {
-            print_bytes(&part.data)?;
+            if !print_to_reader(&part.data)? {
+                return Ok(());
+            }
         }
         Ok(())
     })

@@ -1,6 +1,5 @@
 //! `millpond fsck`: reads everything and says what is bad, of a server that runs or of a data directory that nobody serves.
 
-use std::io::{IsTerminal, Write, stderr};
 use std::sync::mpsc::channel;
 
 use millpond_cache::{Cache, CacheOptions};
@@ -10,6 +9,7 @@ use millpond_server::{check_findings, check_totals};
 use serde_json::{Value, json};
 
 use super::ask::ServerFlags;
+use super::progress::Progress;
 use super::{print, print_json};
 use crate::config::{Instance, Settings};
 use crate::exit::{Code, Failure};
@@ -120,7 +120,7 @@ fn offline(settings: &Settings, repair: bool, report: &mut Report) -> Result<Che
 #[derive(Debug)]
 struct Report {
     json: bool,
-    is_watched: bool,
+    progress: Progress,
     bad: Vec<Value>,
     affected: Vec<Value>,
     damaged: Vec<Value>,
@@ -128,8 +128,8 @@ struct Report {
 
 impl Report {
     fn new(json: bool) -> Self {
-        let is_watched = stderr().is_terminal();
-        Self { json, is_watched, bad: Vec::new(), affected: Vec::new(), damaged: Vec::new() }
+        let progress = Progress::new();
+        Self { json, progress, bad: Vec::new(), affected: Vec::new(), damaged: Vec::new() }
     }
 
     fn hear(&mut self, answer: Answer) -> Result<(), Failure> {
@@ -139,7 +139,7 @@ impl Report {
                     0 => format!("{} of {} read", Size(bytes), Size(of_bytes)),
                     names => format!("all blobs read, {names} names looked at"),
                 };
-                self.show(&line);
+                self.progress.show(&line);
                 return Ok(());
             }
             Answer::Totals(_) => return Ok(()),
@@ -169,14 +169,14 @@ impl Report {
         if self.json {
             return Ok(());
         }
-        self.show("");
+        self.progress.show("");
         // They are printed already.
         [&mut self.bad, &mut self.affected, &mut self.damaged].into_iter().for_each(Vec::clear);
         print(&format!("{line}\n"))
     }
 
     fn end(self, totals: &CheckTotals) -> Result<(), Failure> {
-        self.show("");
+        self.progress.show("");
         let CheckTotals { blobs, bytes, names, bad, affected, damaged } = *totals;
         if self.json {
             return print_json(&json!({
@@ -193,14 +193,6 @@ impl Report {
             "{blobs} blobs of {size} read, {names} names looked at: {bad} bad records, {affected} names not whole, \
              {damaged} other damages\n"
         ))
-    }
-
-    /// Writes over the last line of this kind, on a terminal.
-    fn show(&self, line: &str) {
-        if self.is_watched {
-            // That it cannot be shown is no reason to end.
-            let _ = write!(stderr(), "\r\x1b[K{line}");
-        }
     }
 }
 

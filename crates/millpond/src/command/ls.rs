@@ -5,7 +5,8 @@ use millpond_proto::admin::{DirectoryEntry, ListDirectoryRequest};
 use serde_json::{Value, json};
 
 use super::ask::AskFlags;
-use super::print;
+use super::digest::{self, Digest};
+use super::print_to_reader;
 use crate::exit::Failure;
 
 /// Which tree, and what of it.
@@ -13,24 +14,38 @@ use crate::exit::Failure;
 pub(super) struct LsFlags {
     #[command(flatten)]
     ask: AskFlags,
-    /// The root of the tree, and what is to be listed of it
-    #[arg(value_name = "HASH/SIZE[:/PATH]")]
-    tree: String,
+    /// The root of the tree, or an artifact or source, and what is to be listed of it
+    #[arg(value_name = "HASH/SIZE[:/PATH]", value_parser = place)]
+    place: Place,
     /// With all that is below
     #[arg(long, short = 'R')]
     recursive: bool,
 }
 
+/// A tree, and what of it.
+#[derive(Clone, Debug)]
+struct Place {
+    root: Digest,
+    path: String,
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    let (root, path) = text.split_once(':').unwrap_or((text, ""));
+    Ok(Place { root: digest::parse(root)?, path: path.to_owned() })
+}
+
 /// Does it: an entry a line.
 pub(super) fn run(flags: &LsFlags) -> Result<(), Failure> {
-    let (digest, path) = flags.tree.split_once(':').unwrap_or((&flags.tree, ""));
-    let question =
-        ListDirectoryRequest { digest: digest.into(), path: path.into(), recursive: flags.recursive };
+    let Place { root, path } = flags.place.clone();
+    let question = ListDirectoryRequest { digest: root.to_string(), path, recursive: flags.recursive };
     flags.ask.ask(async |mut server| {
         let mut pages = server.list_directory(question).await?.into_inner();
         while let Some(page) = pages.message().await? {
             for entry in &page.entries {
-                print(&if flags.ask.json { format!("{}\n", to_json(entry)) } else { line(entry) })?;
+                let line = if flags.ask.json { format!("{}\n", to_json(entry)) } else { line(entry) };
+                if !print_to_reader(line.as_bytes())? {
+                    return Ok(());
+                }
             }
         }
         Ok(())

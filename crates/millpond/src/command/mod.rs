@@ -12,6 +12,8 @@ mod audit;
 mod bench;
 mod cat;
 mod config;
+mod digest;
+mod du;
 mod fsck;
 mod grant;
 mod hand_over;
@@ -21,6 +23,7 @@ mod listed;
 mod ls;
 mod moment;
 mod names;
+mod progress;
 mod retention;
 mod serve;
 mod status;
@@ -59,6 +62,9 @@ enum Command {
     /// Say how far back the cache reaches, when it will be full, and whether more disk would help
     #[command(after_help = exit::help())]
     Waterline(ask::AskFlags),
+    /// Say what takes the room: bytes by project, element, kind, instance or age, and what lies beside them
+    #[command(after_help = exit::help())]
+    Du(du::DuFlags),
     /// Print the bytes of a blob
     #[command(after_help = exit::help())]
     Cat(cat::CatFlags),
@@ -96,6 +102,7 @@ impl CommandLine {
             Command::Status(flags) => status::run(flags),
             Command::Retention(command) => retention::run(command),
             Command::Waterline(flags) => waterline::run(flags),
+            Command::Du(flags) => du::run(&flags),
             Command::Cat(flags) => cat::run(&flags),
             Command::Ls(flags) => ls::run(&flags),
             Command::Names(command) => names::run(command),
@@ -110,17 +117,18 @@ impl CommandLine {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    print_bytes(text.as_bytes())
+    print_to_reader(text.as_bytes()).map(drop)
 }
 
-fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
-    let printed = io::stdout().write_all(bytes);
-    match printed {
+/// For what goes on for long and only tells: false once nobody reads any more.
+fn print_to_reader(bytes: &[u8]) -> Result<bool, Failure> {
+    match io::stdout().write_all(bytes) {
+        Ok(()) => Ok(true),
         // Whoever closed the pipe has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(Failure::new(Code::Failed, format!("standard output cannot be written: {error}"), ""))
         }
-        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::greeting::share;
 use crate::size::Size;
 use crate::span::Span;
 
+/// A disk that has not answered for so long is worth a line.
+const DISK_SILENT_MS: u64 = 2000;
+
 /// Asks, and prints the answer. A server that takes nothing in is a finding.
 pub(super) fn run(flags: AskFlags) -> Result<(), Failure> {
     let status =
@@ -49,6 +52,10 @@ fn text(status: &ServerStatus) -> String {
         volume.blobs,
         Size(volume.live_bytes),
     );
+    if volume.ballast_bytes > 0 {
+        let ballast = Size(volume.ballast_bytes);
+        text += &format!("ballast: {ballast} of what is in use, given up when the file system is full\n");
+    }
     if volume.pending_names > 0 {
         text += &format!("names that wait for their blobs: {}\n", volume.pending_names);
     }
@@ -74,6 +81,10 @@ fn text(status: &ServerStatus) -> String {
         };
         let (bytes, bad) = (Size(volume.scrubbed_bytes), volume.scrubbed_bad);
         text += &format!("read again: {bytes}, {all}; bad records: {bad}\n");
+    }
+    if volume.disk_silent_ms >= DISK_SILENT_MS {
+        let seconds = volume.disk_silent_ms / 1000;
+        text += &format!("the disk has not answered for {seconds} s: what needs it waits, or is a miss\n");
     }
     if volume.full {
         text += "full: uploads were refused within the last minute for want of room\n";
@@ -114,6 +125,7 @@ fn to_json(status: &ServerStatus) -> Value {
         "limit_bytes": volume.limit_bytes,
         "used_bytes": volume.used_bytes,
         "live_bytes": volume.live_bytes,
+        "ballast_bytes": volume.ballast_bytes,
         "free_bytes": volume.free_bytes,
         "blobs": volume.blobs,
         "names": volume.names,
@@ -125,6 +137,8 @@ fn to_json(status: &ServerStatus) -> Value {
         "bytes_let_go": volume.bytes_let_go,
         "let_go_lookups": volume.let_go_lookups,
         "unknown_lookups": volume.unknown_lookups,
+        "pending_lookups": volume.pending_lookups,
+        "disk_silent_ms": volume.disk_silent_ms,
         "full": volume.full,
         "scrubbed_bytes": volume.scrubbed_bytes,
         "scrubbed_bad_records": volume.scrubbed_bad,

@@ -47,6 +47,15 @@ fn text(waterline: &Waterline) -> String {
         Size(volume.live_bytes),
         Size(waterline.room_bytes),
     );
+    if waterline.kept_bytes > 0 || waterline.kept_names > 0 {
+        let kept = Size(waterline.kept_bytes);
+        text += &format!(
+            "kept by rules and pins: {kept} in {} names ({} of those {}), which do not go\n",
+            waterline.kept_names,
+            share(kept, Size(waterline.room_bytes)),
+            Size(waterline.room_bytes),
+        );
+    }
     for (name, came_in) in [("hour", waterline.hour), ("day", waterline.day)] {
         let CameIn { seconds, bytes } = came_in.unwrap_or_default();
         text += &format!("came in within the last {name}: {}", Size(bytes));
@@ -59,18 +68,19 @@ fn text(waterline: &Waterline) -> String {
         text += &format!("at this rate letting go begins in {}{short}\n", about(seconds));
     }
     if let Some(seconds) = waterline.reach {
+        let beside = if waterline.kept_bytes > 0 { " beside what is kept" } else { "" };
         text += &format!(
-            "at this rate it will reach back {}{short}, less by what is used again and again\n",
+            "at this rate it will reach back {}{beside}{short}, less by what is used again and again\n",
             about(seconds)
         );
     }
-    let missed = volume.let_go_lookups + volume.unknown_lookups;
+    let missed = volume.let_go_lookups + volume.unknown_lookups + volume.pending_lookups;
     text + &match missed {
         0 => "misses since the start: none\n".to_owned(),
         _ => format!(
-            "misses since the start: {} of names that had been let go, which more disk would have spared, and {} of names \
-             that were never there\n",
-            volume.let_go_lookups, volume.unknown_lookups
+            "misses since the start: {} of names that had been let go, which more disk would have spared, {} of names \
+             that wait for their blobs, and {} of names that were never there\n",
+            volume.let_go_lookups, volume.pending_lookups, volume.unknown_lookups
         ),
     }
 }
@@ -88,11 +98,14 @@ fn to_json(waterline: &Waterline) -> Value {
         "used_bytes": volume.used_bytes,
         "live_bytes": volume.live_bytes,
         "room_bytes": waterline.room_bytes,
+        "kept_bytes": waterline.kept_bytes,
+        "kept_names": waterline.kept_names,
         "came_in_hour": came_in(waterline.hour),
         "came_in_day": came_in(waterline.day),
         "full_in_seconds": waterline.full_in,
         "reach_seconds": waterline.reach,
         "let_go_lookups": volume.let_go_lookups,
+        "pending_lookups": volume.pending_lookups,
         "unknown_lookups": volume.unknown_lookups,
     })
 }

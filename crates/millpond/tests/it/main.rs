@@ -41,6 +41,7 @@ mod company;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
+mod du;
 mod fsck;
 #[cfg(feature = "real-clients")]
 mod full_disk;

@@ -5,12 +5,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use millpond_proto::reapi::{Directory, FileNode};
 use prost::Message;
 use tokio::runtime::Runtime;
 use tonic::Code;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
+use crate::admin::{answer, ask};
 use crate::battery::{Blob, Client, Name, Publish, Pushed, seeded};
 use crate::loop_disk::SmallDisk;
 use crate::server::{Server, skip};
@@ -75,6 +81,12 @@ fn forget_packs(data: &Path) {
     assert!(Command::new("sh").args(["-c", drop]).arg(data).status().unwrap().success());
 }
 
+async fn health(server: &Server) -> ServingStatus {
+    let channel = Endpoint::from_shared(server.url().to_owned()).unwrap().connect().await.unwrap();
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+    answer.into_inner().status()
+}
+
 /// A directory with a large file.
 fn pushed(file: &Blob) -> (Pushed, Name) {
     let node = FileNode { name: "file".into(), digest: Some(file.digest.clone()), ..Default::default() };
@@ -124,7 +136,13 @@ fn look_ups_and_reads_of_a_disk_that_hangs_are_misses_after_the_time_of_the_file
         assert_eq!(batch[0].2, Code::NotFound as i32);
         // What needs no disk is answered meanwhile.
         assert!(client.missing(vec![file.digest.clone()]).await.unwrap().is_empty());
+        // And whoever asks for the server's health is told.
+        assert_eq!(health(&server).await, ServingStatus::NotServing);
     });
+    let status = answer(&server, "status --json");
+    assert!(status["disk_silent_ms"].as_u64().unwrap() >= 2000, "{status}");
+    assert!(ask(&server, "status").1.contains("the disk has not answered for "));
+    assert!(server.log().contains("the disk has not answered for "), "{}", server.log());
     assert!(server.log().contains("a look-up took too long and was answered as a miss"), "{}", server.log());
 
     // And none of it is lost.
@@ -133,6 +151,9 @@ fn look_ups_and_reads_of_a_disk_that_hangs_are_misses_after_the_time_of_the_file
         let mut client = Client::connect(server.url()).await.unwrap();
         assert_eq!(client.look_up(&name).await.unwrap(), Some(tree.value().target));
         assert!(client.read(&file.digest).await.unwrap() == file.content);
+        while health(&server).await != ServingStatus::Serving {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
     drop(slow);
     assert_eq!(server.stop().code(), Some(0));

@@ -87,20 +87,24 @@ pub(super) fn wanted(wanted: wire::NamesWanted) -> Result<NamesWanted> {
     })
 }
 
-/// A name on the wire.
-pub(super) fn entry(entry: NameEntry) -> wire::Name {
-    let sort = match entry.sort {
+/// What a name is of, on the wire.
+pub(super) fn sort(sort: Sort) -> wire::names_wanted::Sort {
+    match sort {
         Sort::Artifact => wire::names_wanted::Sort::Artifact,
         Sort::Source => wire::names_wanted::Sort::Source,
         Sort::Asset => wire::names_wanted::Sort::Asset,
         Sort::ActionResult => wire::names_wanted::Sort::ActionResult,
-    };
+    }
+}
+
+/// A name on the wire.
+pub(super) fn entry(entry: NameEntry) -> wire::Name {
     wire::Name {
         instance: entry.instance,
         name: entry.name,
         uri: entry.uri,
         qualifiers: entry.qualifiers,
-        sort: sort.into(),
+        sort: sort(entry.sort).into(),
         digest: entry.digest.to_string(),
         pushed: entry.pushed,
         pusher: entry.pusher,

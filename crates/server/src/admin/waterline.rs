@@ -12,6 +12,8 @@ pub(super) fn waterline(horizon: &Horizon) -> wire::Waterline {
         volume: Some(about::volume(&horizon.figures)),
         now: horizon.now,
         room_bytes: horizon.room_bytes,
+        kept_bytes: horizon.kept_bytes,
+        kept_names: horizon.kept_names,
         hour: Some(came_in(horizon.hour)),
         day: Some(came_in(horizon.day)),
         full_in: horizon.full_in(),

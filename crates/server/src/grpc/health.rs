@@ -1,5 +1,5 @@
-//! Health: whether this server serves. A watch ends once it was told that the server is about to end, so that nobody
-//! has to wait for it; and after the time for which a connection may ask nothing, so that none is kept by having asked once.
+//! Health: whether this server serves: not when it is about to end, nor while its disk does not answer. A watch ends once
+//! it was told so, so that nobody has to wait for it; and after the time for which a connection may ask nothing, so that none is kept by having asked once.
 //! Clients that go on to look ask again.
 
 use std::pin::Pin;

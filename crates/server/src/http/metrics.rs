@@ -9,20 +9,26 @@ use axum::routing::get;
 use millpond_cache::Cache;
 
 use crate::metrics::Metrics;
+use crate::status;
 
 /// Scrapers are few.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const ELSEWHERE: &str = "not here: /metrics is for Prometheus, /healthz answers ok\n";
+const ELSEWHERE: &str = "not here: /metrics is for Prometheus, /healthz answers whether all is well\n";
 
 /// The pages.
 pub(crate) fn router(cache: Arc<Cache>, metrics: Arc<Metrics>) -> Router {
+    let asked = Arc::clone(&cache);
+    let health = async move || match asked.disk_hangs_for() {
+        None => "ok\n".into_response(),
+        Some(hangs) => (StatusCode::SERVICE_UNAVAILABLE, status::disk_hangs(hangs) + "\n").into_response(),
+    };
     let page = move || scrape(Arc::clone(&cache), Arc::clone(&metrics));
     Router::new()
         .route("/metrics", get(page))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(health))
         .fallback(async || (StatusCode::NOT_FOUND, ELSEWHERE))
 }
 

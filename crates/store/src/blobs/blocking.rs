@@ -8,7 +8,7 @@
 //! | reads of blobs | [`READS_MAX`] |
 //! | writes of blobs, unfinished uploads removed | [`WRITES_MAX`] |
 //! | syncs, one a pack that is not sealed | the packs that wait for it (32), one for each write, the open one |
-//! | walks of the domain | 32 |
+//! | walks of the domain, `names` and `du` of the operator among them | 32 |
 //! | look-ups in the catalog | its connections, 4 |
 //! | verifying, upkeep, restoring after a crash | one each |
 //!

@@ -22,7 +22,8 @@ use table::{Slot, Table};
 use crate::blobs::format::{FooterEntry, Place};
 use crate::{Digest, Level};
 
-const SHARDS: usize = 1024;
+/// Shards that keys are spread over.
+pub(crate) const SHARDS: usize = 1024;
 
 /// Digests that are grouped by shard at a time: what bounds the memory of a batch.
 const GROUP_MAX: usize = 16 * 1024;
@@ -37,7 +38,8 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    fn shard(self) -> usize {
+    /// The shard that it lies in.
+    pub(crate) fn shard(self) -> usize {
         usize::try_from(self.low % SHARDS as u64).unwrap_or(0)
     }
 }
@@ -357,6 +359,15 @@ impl Index {
         for shard in self.shards.iter() {
             copy.extend(shard.read().iter().map(Slot::entry));
             copy.drain(..).for_each(|entry| visit(&entry));
+        }
+    }
+
+    /// Shows every entry by shard and, within one, by rising key. No lock is held while `visit` runs.
+    pub(crate) fn for_each_by_shard(&self, mut visit: impl FnMut(usize, &Entry)) {
+        let mut copy = Vec::new();
+        for (number, shard) in self.shards.iter().enumerate() {
+            copy.extend(shard.read().iter().map(Slot::entry));
+            copy.drain(..).for_each(|entry| visit(number, &entry));
         }
     }
 

@@ -141,6 +141,11 @@ impl PackSet {
         read(&self.known).len()
     }
 
+    /// The numbers of all of them.
+    pub(super) fn ids(&self) -> Vec<PackId> {
+        read(&self.known).keys().copied().collect()
+    }
+
     /// Bytes of records that the index points to, with their lines in the footers, in all packs.
     pub(super) fn live(&self) -> u64 {
         read(&self.known).values().map(|counters| counters.occupied()).sum()

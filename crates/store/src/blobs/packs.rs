@@ -19,7 +19,7 @@ use super::pack_set::Standing;
 use super::reader::BlobReader;
 use super::scan_levels::BytesByAge;
 use super::shared::{Raised, Shared};
-use super::space::{Reservation, make_room_to_start};
+use super::space::{Reservation, SpaceParts, make_room_to_start};
 use super::start::{Started, start};
 use super::upload::Upload;
 use crate::disk::Disk;
@@ -171,6 +171,14 @@ impl Blobs {
         self.shared.read_small(digest)
     }
 
+    /// As [`Blobs::read_small`], for whoever only looks: the blob is not raised by it. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Io`].
+    pub fn peek_small(&self, digest: &Digest) -> Result<Bytes> {
+        self.shared.peek_small(digest)
+    }
+
     /// As [`Blobs::read_small`], if the page cache has it; `Pending` if reading it may block.
     ///
     /// # Errors
@@ -291,6 +299,11 @@ impl Blobs {
             poisoned: shared.poison.cause(),
             by_age: shared.lock(&shared.ages).as_ref().map(|(_, ages)| ages.clone()).unwrap_or_default(),
         }
+    }
+
+    /// What takes the bytes that are in use.
+    pub fn space_parts(&self) -> SpaceParts {
+        self.shared.space.parts()
     }
 
     /// Writes a snapshot of all levels, where `level` is S: the closure of every value whose level was set at S or

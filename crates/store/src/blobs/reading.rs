@@ -69,6 +69,17 @@ impl Shared {
         })
     }
 
+    /// The same for whoever only looks: it is not raised, and may go meanwhile. Blocks.
+    pub(super) fn peek_small(&self, digest: &Digest) -> Result<Bytes> {
+        if *digest == Digest::EMPTY {
+            return Ok(Bytes::new());
+        }
+        let entry = || self.index.get(self.index.key(digest), self.waterline()).ok_or(Error::Missing);
+        self.with_entry(digest, entry, |pack, entry| {
+            pack.read_small(entry.location.place, digest, stored_hint(digest, &entry.location))
+        })
+    }
+
     /// A reader of a range of the blob. Blocks.
     pub(super) fn frames(&self, digest: &Digest, range: std::ops::Range<u64>) -> Result<Frames> {
         self.with_record(digest, |pack, entry| {
@@ -107,15 +118,24 @@ impl Shared {
         }
     }
 
-    /// Does it with the blob's record, wherever that is by now.
+    /// Does it with the blob's record, wherever that is by now, and raises the blob.
     fn with_record<T>(
         &self,
         digest: &Digest,
+        act: impl FnMut(&Arc<PackFile>, &Entry) -> Result<T>,
+    ) -> Result<T> {
+        self.with_entry(digest, || self.entry(digest), act)
+    }
+
+    fn with_entry<T>(
+        &self,
+        digest: &Digest,
+        look_up: impl Fn() -> Result<Entry>,
         mut act: impl FnMut(&Arc<PackFile>, &Entry) -> Result<T>,
     ) -> Result<T> {
         let mut gone = None;
         for _ in 0..ATTEMPTS {
-            let entry = self.entry(digest)?;
+            let entry = look_up()?;
             let done = self
                 .packs
                 .reader(&*self.disk, &self.keys, entry.location.place.pack)

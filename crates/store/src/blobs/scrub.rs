@@ -3,13 +3,17 @@
 //!
 //! **Invariant:** memory is bounded, whatever the volume holds: the index is walked for a number of records at a time.
 
+mod position;
+
 use std::collections::{HashMap, VecDeque};
 
 use super::Blobs;
 use super::damage::Damage;
 use super::format::{PackId, Place};
 use super::index::Entry;
-use crate::{Digest, Error, Level, Result};
+use crate::{Digest, Error, Result};
+
+pub use position::ScrubPosition;
 
 /// About how many records are looked out at a time.
 const RECORDS_AT_ONCE: usize = 250_000;
@@ -34,7 +38,8 @@ pub struct BadRecord {
     pub what: String,
 }
 
-/// One pass over all packs, those with the newest blobs first.
+/// One pass over all packs, those that were begun last first: those that compaction makes of others, which it reads and
+/// compares, too.
 #[derive(Debug)]
 pub struct Scrub {
     blobs: Blobs,
@@ -42,20 +47,35 @@ pub struct Scrub {
     entries: VecDeque<Entry>,
     /// The pack whose pages were forgotten.
     at: PackId,
+    /// The highest pack when it began.
+    newest: u32,
 }
 
 impl Scrub {
     /// Looks out what there is. Blocks.
     pub fn new(blobs: Blobs) -> Self {
-        let mut newest: HashMap<PackId, Level> = HashMap::new();
-        blobs.shared.index.for_each(|entry| {
-            let level = newest.entry(entry.location.place.pack).or_default();
-            *level = entry.level.max(*level);
-        });
-        let mut packs: Vec<_> = newest.into_iter().map(|(id, level)| (level, id)).collect();
+        let newest = blobs.shared.packs.last_id().number();
+        Self::of(blobs, newest, newest)
+    }
+
+    /// Goes on where another one was; anew if that had come to its end. Blocks.
+    pub fn resume(blobs: Blobs, position: &ScrubPosition) -> Self {
+        if position.at == 0 { Self::new(blobs) } else { Self::of(blobs, position.newest, position.at) }
+    }
+
+    /// Of what there was when `newest` was the highest pack, from `first` down.
+    fn of(blobs: Blobs, newest: u32, first: u32) -> Self {
+        let mut packs = blobs.shared.packs.ids();
+        packs.retain(|id| id.number() <= newest.min(first));
         packs.sort_unstable_by(|one, other| other.cmp(one));
-        let packs = packs.into_iter().map(|(_, id)| id).collect();
-        Self { blobs, packs, entries: VecDeque::new(), at: PackId::NONE }
+        Self { blobs, packs: packs.into(), entries: VecDeque::new(), at: PackId::NONE, newest }
+    }
+
+    /// How far it has come: the highest pack when it began, and that at hand, 0 at the end.
+    pub fn place(&self) -> (u32, u32) {
+        let next = self.entries.front().map(|entry| entry.location.place.pack);
+        let at = next.or_else(|| self.packs.front().copied());
+        (self.newest, at.map_or(0, PackId::number))
     }
 
     /// The footers of sealed packs that are not what they should be, with what a start does about it. Blocks.

@@ -32,8 +32,8 @@ const MIB: u64 = 1024 * KIB;
 
 /// The least a store can work with.
 const LIMIT_MIN: u64 = 8_000_000;
-/// 256 folders of packs and the data folder, a block each.
-const FOLDERS: u64 = 257 * 4 * KIB;
+/// 256 folders of packs, the data folder, and the file that says how far reading all blobs again has come: a block each.
+const FOLDERS: u64 = 258 * 4 * KIB;
 /// Free space of the volume is asked for after so many bytes...
 const ASK_EACH_BYTES: u64 = 64 * MIB;
 /// ... or after this time, whichever comes first: somebody else may fill it.
@@ -94,6 +94,23 @@ impl Limits {
         let kept = self.for_compaction + self.for_catalog + self.ballast + FOLDERS;
         self.limit.saturating_sub(kept).saturating_sub(other)
     }
+}
+
+/// What takes the bytes of a data folder that are in use, but for the catalog and whatever else the domain has there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceParts {
+    /// Packs, with the garbage in them.
+    pub packs: u64,
+    /// Reserved for unfinished uploads.
+    pub uploads: u64,
+    /// Copies that compaction is making, and packs that it has copied and that are still read.
+    pub compacting: u64,
+    /// Snapshots of the index.
+    pub snapshots: u64,
+    /// The ballast.
+    pub ballast: u64,
+    /// Folders.
+    pub folders: u64,
 }
 
 /// What was free on the volume, and what was reserved since then.
@@ -189,6 +206,19 @@ impl Space {
             .iter()
             .fold(FOLDERS, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
             .saturating_add(self.ballast.held())
+    }
+
+    /// The same, part by part.
+    pub(crate) fn parts(&self) -> SpaceParts {
+        let of = |part: &AtomicU64| part.load(Ordering::Relaxed);
+        SpaceParts {
+            packs: of(&self.packs),
+            uploads: of(&self.reserved),
+            compacting: of(&self.compacting).saturating_add(of(&self.owed)),
+            snapshots: of(&self.snapshots),
+            ballast: self.ballast.held(),
+            folders: FOLDERS,
+        }
     }
 
     /// A pack's file became this much larger or, in place of `before`, has this size.

@@ -4,10 +4,12 @@
 //! back nor memory.
 
 use super::{Catalog, Value, image, names};
-use crate::Result;
+use crate::{Level, Result};
 
 /// Rows of a page.
 const ROWS: u32 = 256;
+/// Rows that are counted in one short transaction.
+const ROWS_COUNTED: u32 = 4096;
 
 /// Some values, in the order in which they were published.
 #[derive(Debug)]
@@ -28,6 +30,35 @@ pub enum Pages {
 }
 
 impl Catalog {
+    /// The values with these numbers, those left out that are not there any more. They are read in one transaction: ask for
+    /// a page of them. Blocks.
+    ///
+    /// # Errors
+    /// As [`Catalog::look_up`].
+    pub fn with_numbers(&self, numbers: &[u64]) -> Result<Vec<Value>> {
+        self.report(self.inner.shared.readers.with(|connection| {
+            let found = numbers.iter().map(|number| names::with_number(connection, *number));
+            found.filter_map(Result::transpose).collect()
+        }))
+    }
+
+    /// How many values in force have a level above this one: what is kept beyond now. Reads every row, in portions. Blocks.
+    ///
+    /// # Errors
+    /// As [`Catalog::look_up`].
+    pub fn count_above(&self, level: Level) -> Result<u64> {
+        let (mut count, mut from) = (0, 0);
+        loop {
+            let portion = self.report(self.inner.shared.readers.with(|connection| {
+                let Some(end) = names::portion_end(connection, from, ROWS_COUNTED)? else { return Ok(None) };
+                let found = names::count_above(connection, from, end, level)?;
+                Ok(Some((end, found)))
+            }))?;
+            let Some((end, found)) = portion else { return Ok(count) };
+            (from, count) = (end, count + found);
+        }
+    }
+
     /// The page behind the value with this number, 0 for the first; `None` behind the last. What is published or replaced
     /// meanwhile may be met again, with another number.
     ///

@@ -52,6 +52,20 @@ pub(super) fn in_force(connection: &Connection, name: &Name) -> Result<Option<(u
         .map_err(|error| sql_error("reading the catalog", error))
 }
 
+/// How many values in force, from behind one number to another, have a level above this one.
+pub(super) fn count_above(connection: &Connection, from: u64, end: u64, level: Level) -> Result<u64> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FROM name WHERE seq > ?1 AND seq <= ?2 AND pending = 0 AND level > ?3",
+        )
+        .and_then(|mut statement| {
+            let range = (from.cast_signed(), end.cast_signed(), level.seconds());
+            statement.query_row(range, |row| row.get::<_, i64>(0))
+        })
+        .map(i64::cast_unsigned)
+        .map_err(|error| sql_error("counting in the catalog", error))
+}
+
 /// The value with this number.
 pub(super) fn with_number(connection: &Connection, seq: u64) -> Result<Option<Value>> {
     let mut found = None;

@@ -1,4 +1,5 @@
-//! Stands before another disk and lets calls go wrong: the n-th of a kind fails, is cut short, or reads a flipped bit.
+//! Stands before another disk and lets calls go wrong: the n-th of a kind fails, is cut short, or reads a flipped bit; or
+//! all of a kind hang for a while.
 //!
 //! **Fault model.** A call that fails was not made; one cut short was made for the first half of its bytes and then
 //! failed (a sync cut short was made, but says that it failed). With [`Fault::lasting`] every later call fails
@@ -9,7 +10,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -86,8 +87,22 @@ pub struct FaultyDisk {
 
 #[derive(Debug)]
 struct Faults {
-    fault: Fault,
+    fault: Option<Fault>,
     count: Mutex<Count>,
+    /// Calls of this kind do not come back.
+    hangs: Mutex<Option<Call>>,
+    answers: Condvar,
+}
+
+/// While it is kept, calls of a kind do not come back.
+#[derive(Debug)]
+pub struct Hanging(Arc<Faults>);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        *self.0.hangs() = None;
+        self.0.answers.notify_all();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +114,19 @@ struct Count {
 impl FaultyDisk {
     /// Puts a fault before a disk.
     pub fn new(inner: Arc<dyn Disk>, fault: Fault) -> Self {
-        Self { inner, faults: Arc::new(Faults { fault, count: Mutex::new(Count::default()) }) }
+        Self { inner, faults: Arc::new(Faults::new(Some(fault))) }
+    }
+
+    /// A disk that fails nothing, and hangs where it is told to.
+    pub fn without_fault(inner: Arc<dyn Disk>) -> Self {
+        Self { inner, faults: Arc::new(Faults::new(None)) }
+    }
+
+    /// Lets no call of this kind come back until what this returns is dropped; what can be read without waiting cannot be
+    /// meanwhile.
+    pub fn hang(&self, call: Call) -> Hanging {
+        *self.faults.hangs() = Some(call);
+        Hanging(Arc::clone(&self.faults))
     }
 
     /// How many calls there were that count.
@@ -114,8 +141,18 @@ impl FaultyDisk {
 }
 
 impl Faults {
+    fn new(fault: Option<Fault>) -> Self {
+        Self { fault, count: Mutex::default(), hangs: Mutex::default(), answers: Condvar::new() }
+    }
+
+    fn hangs(&self) -> MutexGuard<'_, Option<Call>> {
+        self.hangs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What goes wrong with this call, if anything does.
     fn strike(&self, call: Call) -> Option<Effect> {
+        let hangs = |hangs: &mut Option<Call>| *hangs == Some(call);
+        drop(self.answers.wait_while(self.hangs(), hangs).unwrap_or_else(PoisonError::into_inner));
         match self.count(call) {
             Some(Effect::FailAfter(errno, pause)) => {
                 std::thread::sleep(pause);
@@ -127,19 +164,20 @@ impl Faults {
     }
 
     fn count(&self, call: Call) -> Option<Effect> {
+        let fault = self.fault?;
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        if count.struck && self.fault.lasting {
+        if count.struck && fault.lasting {
             return Some(Effect::Fail(Errno::IO));
         }
-        if self.fault.call.map_or(!call.changes(), |only| only != call) {
+        if fault.call.map_or(!call.changes(), |only| only != call) {
             return None;
         }
         count.calls += 1;
-        if count.calls != self.fault.nth {
+        if count.calls != fault.nth {
             return None;
         }
         count.struck = true;
-        Some(self.fault.effect)
+        Some(fault.effect)
     }
 
     /// For calls that are made whole or not at all.
@@ -234,6 +272,9 @@ impl DiskFile for FaultyFile {
     }
 
     fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if *self.faults.hangs() == Some(Call::Read) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.read(buffer, |inner, buffer| inner.try_read_at(buffer, offset))
     }
 

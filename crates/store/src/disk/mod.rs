@@ -2,7 +2,7 @@
 //!
 //! [`RealDisk`] is a directory, [`MemoryDisk`] keeps what is durable apart from what is only written and yields the
 //! image that a power cut would leave, [`FaultyDisk`] stands before either and fails the n-th call, [`OverlayDisk`] keeps
-//! what is changed to itself. All of it blocks;
+//! what is changed to itself, [`WatchedDisk`] knows for how long a disk has not answered. All of it blocks;
 //! who may wait is not decided here. What the files mean is not known here either.
 //!
 //! **Invariant:** what was written is durable once [`DiskFile::sync`] returned well, what was created, renamed or
@@ -12,6 +12,7 @@ mod faulty;
 mod memory;
 mod overlay;
 mod real;
+mod watched;
 
 use std::fmt::Debug;
 use std::io;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-pub use faulty::{Call, Effect, Fault, FaultyDisk};
+pub use faulty::{Call, Effect, Fault, FaultyDisk, Hanging};
 pub use memory::MemoryDisk;
 pub use overlay::OverlayDisk;
 pub use real::RealDisk;
+pub use watched::{DiskWatch, Watched, WatchedDisk};
 
 use crate::{Error, Held};
 

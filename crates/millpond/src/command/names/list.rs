@@ -6,7 +6,7 @@ use millpond_proto::admin::{ListNamesRequest, NamesWanted, list_names_request};
 
 use super::wanted::{self, WantedFlags};
 use crate::command::ask::AskFlags;
-use crate::command::print;
+use crate::command::print_to_reader;
 use crate::exit::Failure;
 
 /// Which names, and in which order.
@@ -54,8 +54,11 @@ pub(super) fn run(flags: &ListFlags) -> Result<(), Failure> {
         let mut pages = server.list_names(question).await?.into_inner();
         while let Some(page) = pages.message().await? {
             for name in &page.names {
-                let line = wanted::line(name);
-                print(&if flags.ask.json { format!("{}\n", wanted::to_json(name)) } else { line })?;
+                let as_json = flags.ask.json.then(|| format!("{}\n", wanted::to_json(name)));
+                let line = as_json.unwrap_or_else(|| wanted::line(name));
+                if !print_to_reader(line.as_bytes())? {
+                    return Ok(());
+                }
             }
         }
         Ok(())

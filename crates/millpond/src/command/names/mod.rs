@@ -8,7 +8,7 @@ mod remove;
 mod restore;
 mod show;
 mod unpin;
-mod wanted;
+pub(super) mod wanted;
 
 use clap::Subcommand;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::pins;
 use super::wanted::{self, WantedFlags};
 use crate::command::ask::AskFlags;
-use crate::command::{moment, print};
+use crate::command::{moment, print_to_reader};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
 
@@ -41,7 +41,10 @@ pub(super) fn run(flags: &ShowFlags) -> Result<(), Failure> {
                 shown += 1;
                 lacking += u64::from(details.missing_count > 0);
                 let text = || format!("{}{}", if shown > 1 { "\n" } else { "" }, text(details));
-                print(&if flags.ask.json { format!("{}\n", to_json(details)) } else { text() })?;
+                let line = if flags.ask.json { format!("{}\n", to_json(details)) } else { text() };
+                if !print_to_reader(line.as_bytes())? {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ enum Kind {
 
 /// Narrows names down, beside the pattern.
 #[derive(Debug, Args)]
-pub(super) struct WantedFlags {
+pub(in crate::command) struct WantedFlags {
     /// Only names of this instance; '' is the one without a name
     #[arg(long, value_name = "INSTANCE")]
     instance: Option<String>,
@@ -41,13 +41,13 @@ pub(super) struct WantedFlags {
 }
 
 /// Reads a pattern of names.
-pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+pub(in crate::command) fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(|error| error.to_string())
 }
 
 impl WantedFlags {
     /// As the server is asked.
-    pub(super) fn wanted(&self, pattern: Option<&Pattern>) -> NamesWanted {
+    pub(in crate::command) fn wanted(&self, pattern: Option<&Pattern>) -> NamesWanted {
         let now = Clock::unix_seconds();
         let sort = self.kind.map(|kind| match kind {
             Kind::Artifact => names_wanted::Sort::Artifact,
@@ -70,7 +70,12 @@ impl WantedFlags {
 
 /// The word for what a name is of.
 pub(super) fn kind(name: &Name) -> &'static str {
-    match name.sort() {
+    word(name.sort())
+}
+
+/// The word for what names are of.
+pub(in crate::command) fn word(sort: names_wanted::Sort) -> &'static str {
+    match sort {
         names_wanted::Sort::Artifact => "artifact",
         names_wanted::Sort::Source => "source",
         names_wanted::Sort::Asset => "asset",

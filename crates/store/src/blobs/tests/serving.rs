@@ -255,3 +255,19 @@ async fn putting_reading_and_raising_at_the_same_time_loses_nothing() {
     let digests: Vec<Digest> = all.iter().map(|(digest, _)| *digest).collect();
     assert_eq!(missing(&store.blobs, &digests), []);
 }
+
+#[tokio::test]
+async fn looking_raises_nothing_and_reading_does() {
+    let store = open(&memory().1);
+    let (one, other) = (blob(1, 5000), blob(2, 5000));
+    for blob in [&one, &other] {
+        put(&store.blobs, blob).await.unwrap();
+    }
+    store.clock.advance(100);
+    assert_eq!(store.blobs.peek_small(&one.0).unwrap(), one.1);
+    assert!(store.blobs.inventory().find(&one.0).is_some());
+    assert_eq!(store.blobs.bytes_above(NOW), 0);
+    store.blobs.read_small(&other.0).unwrap();
+    assert_eq!(store.blobs.bytes_above(NOW), store.blobs.figures().live / 2);
+    assert!(matches!(store.blobs.peek_small(&blob(3, 7).0), Err(Error::Missing)));
+}
