@@ -103,7 +103,7 @@ impl Shared {
     }
 }
 
-/// Bytes used besides packs and snapshots: the folders.
+/// Bytes used besides packs and snapshots: the folders, and room for the position of the scrub.
 fn used_besides(store: &Store) -> u64 {
     let disk = &store.blobs.shared().disk;
     let files = disk.list("".as_ref()).unwrap();
