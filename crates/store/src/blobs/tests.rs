@@ -8,6 +8,7 @@ mod giving_back;
 mod model;
 mod power_cut;
 mod restart;
+mod scrub;
 mod serving;
 mod space;
 
