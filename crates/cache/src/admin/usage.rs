@@ -248,12 +248,12 @@ impl State {
         for item in inventory.items() {
             let bytes = inventory.bytes(item);
             match marks::reached(&inventory, item) {
-                Reached::ByNone => {
+                Reached::Nobody => {
                     usage.unreached_blobs += 1;
                     usage.unreached += bytes;
                 }
-                Reached::ByOne(group) => groups.add_unique(group, bytes),
-                Reached::BySeveral => usage.shared += bytes,
+                Reached::One(group) => groups.add_unique(group, bytes),
+                Reached::Several => usage.shared += bytes,
             }
         }
         [usage.rest, usage.pending, usage.removed] = [REST, PENDING, REMOVED].map(|group| groups.held(group));

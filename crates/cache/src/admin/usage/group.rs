@@ -76,7 +76,7 @@ impl Groups {
             Group::Within(AGES.into_iter().find(|end| age < *end))
         };
         let group = match self.by {
-            GroupBy::Project => called(value, |name| project(name)),
+            GroupBy::Project => called(value, project),
             GroupBy::Element => called(value, element),
             GroupBy::Sort => Group::Sort(Sort::of(value)),
             GroupBy::Instance => Group::Called((&*value.name.instance).into()),

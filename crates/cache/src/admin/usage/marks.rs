@@ -15,17 +15,17 @@ const GROUP: u32 = READ - 1;
 /// By whom a blob is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
-    ByNone,
-    ByOne(u32),
-    BySeveral,
+    Nobody,
+    One(u32),
+    Several,
 }
 
 /// By whom it was reached.
 pub(super) fn reached(inventory: &Inventory, item: Item) -> Reached {
     match inventory.note(item) {
-        0 => Reached::ByNone,
-        note if note & SEVERAL != 0 => Reached::BySeveral,
-        note => Reached::ByOne(note & GROUP),
+        0 => Reached::Nobody,
+        note if note & SEVERAL != 0 => Reached::Several,
+        note => Reached::One(note & GROUP),
     }
 }
 
