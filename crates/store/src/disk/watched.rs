@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{Disk, DiskFile, DiskSpace, Entry};
 
 /// Calls that are told apart. Of those that come while so many are under way nothing is known: some of these are older.
@@ -167,6 +169,11 @@ impl DiskFile for WatchedFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let _call = self.watch.begin();
         self.inner.write_at(bytes, offset)
+    }
+
+    fn write_pieces_at(&self, pieces: &[Bytes], offset: u64) -> io::Result<()> {
+        let _call = self.watch.begin();
+        self.inner.write_pieces_at(pieces, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
