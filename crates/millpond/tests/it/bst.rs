@@ -118,6 +118,10 @@ impl Auth {
     }
 }
 
+/// Two threads of BuildStream that ask for its own buildbox-casd first at the same moment: the channel is there to be seen
+/// before what goes through it is. It happens before any server is asked.
+const CLIENT_RACE: &str = "'NoneType' object has no attribute 'FindMissingBlobs'";
+
 /// What a command did.
 pub(crate) struct Outcome {
     command: String,
@@ -285,6 +289,10 @@ impl Client {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, project: &Project, arguments: &[&str]) -> Outcome {
+        let outcome = self.spawn(project, arguments).wait();
+        if !outcome.output.contains(CLIENT_RACE) {
+            return outcome;
+        }
         self.spawn(project, arguments).wait()
     }
 

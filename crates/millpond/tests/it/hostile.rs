@@ -98,7 +98,7 @@ fn beside(data: &Path) -> HashSet<String> {
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names
         .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm") && !name.contains("snapshot"))
-        // It is made some time after the start.
-        .filter(|name| name != "ballast")
+        // They are made some time after the start.
+        .filter(|name| name != "ballast" && name != "scrub")
         .collect()
 }

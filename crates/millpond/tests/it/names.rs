@@ -202,7 +202,7 @@ fn removed_names_are_not_served_come_back_and_go_for_good_and_it_is_written_down
     // Pushed again meanwhile: that one stays.
     pond.push("a:2", b"another");
     let (code, printed, complaint) = ask(&pond.server, "names restore a:2");
-    assert!(code == 3 && printed.contains("was pushed again"), "{printed} {complaint}");
+    assert!(code == 3 && printed.contains("pushed since"), "{printed} {complaint}");
     assert_eq!(names(pond.lines("names remove a:* --for-good")), ["a:1", "a:2", "a:2"]);
     assert_eq!((pond.names("*"), pond.names("--removed").len()), (vec!["b:1".to_owned()], 0));
     let (code, _, complaint) = ask(&pond.server, "names restore a:*");

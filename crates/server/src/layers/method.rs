@@ -91,6 +91,7 @@ impl Method {
     fn of_administration(path: &str) -> Self {
         let name = match path.strip_prefix(ADMIN) {
             Some("GetStatus") => "GetStatus",
+            Some("GetUsage") => "GetUsage",
             Some("GetWaterline") => "GetWaterline",
             Some("PlanRetention") => "PlanRetention",
             Some("Relevel") => "Relevel",
@@ -132,7 +133,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 31);
+        assert_eq!(count, 32);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }
