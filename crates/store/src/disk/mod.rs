@@ -60,6 +60,7 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// Writes all of `bytes`. After an error any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of these pieces, one after the other, as [`DiskFile::write_at`] would: in few calls where that can be.
+    /// Whatever stands before another file hands them on whole, or they are many calls again.
     fn write_pieces_at(&self, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
         for piece in pieces {
             self.write_at(piece, offset)?;

@@ -108,7 +108,7 @@ fn text(answer: &PinNamesAnswer, dry_run: bool) -> String {
     let names = if kept.names == 1 { "1 name".into() } else { format!("{} names", kept.names) };
     let is = if dry_run { "would be pinned" } else { "pinned" };
     let (bytes, more) = (Size(kept.bytes), Size(answer.more_bytes));
-    text + &format!("{is}: {names} of {bytes}, of which nothing kept {more} before, {pins}\n")
+    text + &format!("{is}: {names} of {bytes}, {pins}; {more} of the volume that nothing kept before\n")
 }
 
 fn to_json(answer: &PinNamesAnswer) -> serde_json::Value {
