@@ -171,7 +171,7 @@ impl Bringing {
     }
 
     async fn copy(&self, digests: &[Digest]) -> Result<()> {
-        let (small, large): (Vec<_>, Vec<_>) =
+        let (small, large): (Vec<&Digest>, Vec<&Digest>) =
             digests.iter().partition(|digest| digest.size() <= SMALL_BYTES);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for digest in small {
