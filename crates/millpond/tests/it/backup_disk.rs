@@ -47,7 +47,7 @@ fn full_target_is_told_before_anything_is_copied_and_leaves_the_earlier_backup_w
     // Others fill it while it is copied: what there was room for stays, and the next one goes on from there.
     pond.lines("names remove b:* --for-good");
     let others = place.join("others");
-    fs::write(&others, vec![7; 24 << 20]).unwrap();
+    fs::write(&others, vec![7; 16 << 20]).unwrap();
     let (code, _, complaint) = back_up(&pond.server, place, "");
     assert!(code == 1, "{complaint}");
     assert_eq!(names(place), 5);
