@@ -185,7 +185,7 @@ impl Inner {
                 match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
                     0 => crate::Error::NoSpace { held, used, limit },
                     kept => {
-                        let rules = self.retention.that_keep(self.pins.now().count());
+                        let rules = self.retention.that_keep(self.pins.now().count_at(self.time_of_pins()));
                         crate::Error::FullOfKept { used, limit, kept, rules }
                     }
                 }
