@@ -17,6 +17,7 @@ mod du;
 mod fsck;
 mod grant;
 mod hand_over;
+mod import;
 mod job;
 mod keys;
 mod listed;
@@ -80,6 +81,9 @@ enum Command {
     /// Read everything and say what is bad, of a server that runs or of a data directory that nobody serves
     #[command(after_help = exit::help())]
     Fsck(fsck::FsckFlags),
+    /// Take over what another server has in its directory: names, and the blobs that they need
+    #[command(subcommand, after_help = exit::help())]
+    Import(import::Command),
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
@@ -108,6 +112,7 @@ impl CommandLine {
             Command::Names(command) => names::run(command),
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
+            Command::Import(command) => import::run(&command),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),

@@ -23,6 +23,7 @@ mod bst2;
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
 mod bst_full;
+mod bst_import;
 #[cfg(feature = "real-clients")]
 mod bst_jwt;
 #[cfg(feature = "real-clients")]
