@@ -51,7 +51,7 @@ impl Sort {
 /// Which names are meant: those that fit all that is given.
 #[derive(Clone, Debug, Default)]
 pub struct NamesWanted {
-    /// Like this, as the names of a [`Grant`](crate::Grant).
+    /// Like this, as the names of a [`Grant`](crate::Grant), or with a whole URI like this.
     pub pattern: Option<Pattern>,
     /// Of this instance.
     pub instance: Option<String>,
@@ -78,7 +78,9 @@ impl NamesWanted {
     /// Whether this value is meant.
     pub(crate) fn matches(&self, value: &Value) -> bool {
         let name = short(&value.name);
-        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(&name))
+        self.pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(&name) || pattern.matches(&value.name.text))
             && self.instance.as_ref().is_none_or(|instance| **instance == *value.name.instance)
             && self.sort.is_none_or(|sort| sort == Sort::of(value))
             && self.project.as_ref().is_none_or(|wanted| project(&name) == Some(wanted))

@@ -91,6 +91,9 @@ impl PlaceFlags {
         if !missing.is_empty() {
             return Err(Failure::new(Code::NoVolume, missing, "give them as --data and --keys"));
         }
+        if !data_is_there {
+            eprintln!("there is no data directory {data}: only what was done with keys is looked at");
+        }
         Ok([settings.data.value.join(AUDIT_FOLDER), apart(&settings.keys.value).join(AUDIT_FOLDER)])
     }
 }

@@ -81,11 +81,13 @@ pub(super) fn run(flags: &PinFlags) -> Result<(), Failure> {
             (1, false) => "1 thing is not kept, since it is not there".to_owned(),
             (count, false) => format!("{count} things are not kept, since they are not there"),
         };
-        return Err(Failure::new(
-            Code::Findings,
-            sentence,
-            "push them: what is pinned is kept from its push on",
-        ));
+        let says_nothing = |missing: &NotThere| missing.why.starts_with("it does not say");
+        let remedy = if answer.missing.iter().all(says_nothing) {
+            "pin 'source:*', or build with `cache-buildtrees: always`: only then an artifact says what its sources are"
+        } else {
+            "push them: what is pinned is kept from its push on"
+        };
+        return Err(Failure::new(Code::Findings, sentence, remedy));
     }
     Ok(())
 }
