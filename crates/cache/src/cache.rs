@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
-use millpond_store::disk::DiskWatch;
+use millpond_store::disk::{Disk, DiskWatch};
 use millpond_store::{Clock, Level};
 
 use crate::audit::{AuditKeep, Auditor};
@@ -223,6 +223,9 @@ pub(crate) struct Inner {
     pub inflow: Inflow,
     pub look_up_time: Duration,
     pub disk_watch: Arc<DiskWatch>,
+    pub disk: Arc<dyn Disk>,
+    /// The data directory.
+    pub data: PathBuf,
     pub walks: Walks,
     pub auditor: Option<Arc<Auditor>>,
     /// The most that the data directory may take.

@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
-use millpond_store::blobs::{BadRecord, Scrub};
+use millpond_store::blobs::{BadRecord, Scrub, become_volume};
 use millpond_store::catalog::Value;
 use millpond_store::disk::{OverlayDisk, RealDisk};
 use millpond_store::{Clock, Digest, Level};
@@ -105,20 +106,17 @@ impl Cache {
         repair: bool,
         mut hear: impl FnMut(Finding) -> bool + Send + 'static,
     ) -> Result<Checked, OpenError> {
-        let mut options = CacheOptions { audit: AuditKeep::Off, ..options };
-        let mut copy = None;
-        let begun = if repair {
-            Begun::open(options, |data| Ok(Arc::new(RealDisk::open(data)?)), Clock::start).await?
-        } else {
-            let data = options.data.clone();
-            let disk = RealDisk::open_to_read(&data).map_err(crate::start::open_error)?;
-            let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
-            options.data.clone_from(&copied.0);
-            copy = Some(copied);
-            let open = |_: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
-                Ok(Arc::new(OverlayDisk::new(Arc::new(disk))))
+        let options = CacheOptions { audit: AuditKeep::Off, ..options };
+        let (begun, copy) = if repair {
+            let open = |data: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
+                let disk = RealDisk::open(data)?;
+                become_volume(&disk)?;
+                Ok(Arc::new(disk))
             };
-            Begun::open(options, open, Clock::start).await?
+            (Begun::open(options, open, Clock::start).await?, None)
+        } else {
+            let (begun, copy) = Begun::open_to_look(options).await?;
+            (begun, Some(copy))
         };
         let check = move || {
             let mut damaged = 0;
@@ -157,14 +155,38 @@ impl CacheOptions {
     }
 }
 
+impl Begun {
+    /// Opens a data directory that nobody serves, and leaves it as it is: for as long as the copy of its catalog is kept.
+    pub(crate) async fn open_to_look(
+        mut options: CacheOptions,
+    ) -> std::result::Result<(Self, Copy), OpenError> {
+        let data = options.data.clone();
+        let disk = RealDisk::open_to_read(&data).map_err(crate::start::open_error)?;
+        let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
+        options.data.clone_from(&copied.0);
+        let open = |_: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
+            Ok(Arc::new(OverlayDisk::new(Arc::new(disk))))
+        };
+        Ok((Self::open(options, open, Clock::start).await?, copied))
+    }
+}
+
 /// A copy of the catalog, which goes with its value.
-struct Copy(PathBuf);
+#[derive(Debug)]
+pub(crate) struct Copy(PathBuf);
+
+/// Tells the copies of one process apart.
+static COPIES: AtomicU64 = AtomicU64::new(0);
 
 impl Copy {
     fn of(data: &Path) -> io::Result<Self> {
         let temporary = std::env::temp_dir();
         remove_left(&temporary);
-        let place = temporary.join(format!("{COPY}{}", std::process::id()));
+        let place = temporary.join(format!(
+            "{COPY}{}-{}",
+            std::process::id(),
+            COPIES.fetch_add(1, Ordering::Relaxed)
+        ));
         let in_place = |error: io::Error| {
             let sentence = format!("copying the catalog to {} (TMPDIR says where): {error}", place.display());
             io::Error::new(error.kind(), sentence)
@@ -187,7 +209,7 @@ fn remove_left(temporary: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let process: Option<u32> =
-            name.to_str().and_then(|name| name.strip_prefix(COPY)).and_then(|number| number.parse().ok());
+            name.to_str().and_then(|name| name.strip_prefix(COPY)?.split('-').next()?.parse().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
             // That of somebody else stays, and is not in the way.
             let _ = fs::remove_dir_all(entry.path());

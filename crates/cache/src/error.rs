@@ -85,6 +85,9 @@ pub enum Error {
     /// The disk failed: nothing is taken in until a restart, pulls go on.
     #[error("this cache takes nothing in since a fault of its disk, pulls go on: its operator has to look")]
     Poisoned,
+    /// What lies elsewhere than in the data directory could not be read or written; the operator chose where.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A fault of ours or of the machine. The source is for the log, never for the client.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -122,6 +125,7 @@ impl From<millpond_store::Error> for Error {
             Store::NoSpace { held, used, limit } => Self::NoSpace { held, used, limit },
             Store::Poisoned(_) => Self::Poisoned,
             Store::Busy(what) => Self::Busy(what),
+            Store::Refused(what) => Self::Invalid(what),
             other => Self::internal(other),
         }
     }

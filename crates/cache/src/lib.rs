@@ -9,6 +9,7 @@ mod admin;
 mod asset;
 mod audit;
 mod background;
+mod backup;
 mod bad_records;
 mod blobs;
 mod cache;
@@ -43,6 +44,7 @@ mod walks;
 
 pub use access::{Access, Admin, Bounds, Client, Grant, Identity, Permit, Pull, Push, Rights};
 pub use admin::directory::{DirectoryEntry, DirectoryWalk, EntryKind};
+pub use admin::from_backup::{Bringing, Brought, FromBackup};
 pub use admin::horizon::Horizon;
 pub use admin::names::{
     NameDetails, NameEntry, NamesOrder, NamesWalk, NamesWanted, SORTED_MAX as SORTED_NAMES_MAX, Sort,
@@ -52,6 +54,7 @@ pub use admin::remove::{Removal, RemovalKind, Restoration, Restored};
 pub use admin::usage::{Group, GroupBy, Held as HeldByNames, InUse, Usage, UsageStep, UsageWalk};
 pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};
+pub use backup::{BackedUp, BackupStep, HearBackup, Wanted as BackupWanted};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};

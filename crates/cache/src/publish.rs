@@ -150,9 +150,18 @@ impl Inner {
     /// Names may take a share of the limit only. What they take is measured now and then; until the next time each
     /// counts for what it will take in database, log and journal.
     fn claim_room_for_rows(&self, publication: &Publication) -> Result<()> {
-        let content = if let Target::Inline(content) = &publication.target { content.len() } else { 0 };
-        let row = content + publication.references.len() + ROW_BYTES;
-        let bytes = (row * publication.names.len() * 3) as u64;
+        self.claim_room(&publication.target, &publication.references, publication.names.len())
+    }
+
+    /// The same for one value.
+    pub(crate) fn claim_room_for(&self, value: &NewValue) -> Result<()> {
+        self.claim_room(&value.target, &value.references, 1)
+    }
+
+    fn claim_room(&self, target: &Target, references: &Bytes, names: usize) -> Result<()> {
+        let content = if let Target::Inline(content) = target { content.len() } else { 0 };
+        let row = content + references.len() + ROW_BYTES;
+        let bytes = (row * names * 3) as u64;
         let limit = self.limit_bytes / 100 * NAMES_PERCENT_MAX;
         let used = self.names_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used > limit {

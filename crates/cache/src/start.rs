@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millpond_store::audit::Audit;
-use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started};
+use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started, become_volume};
 use millpond_store::catalog::{Catalog, CatalogOptions, Revisions, Witness};
 use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
@@ -44,7 +44,12 @@ const RESTORE_TRIES: u32 = 3;
 impl Cache {
     /// Opens the data directory, or makes it. Starts the background work; needs a tokio runtime.
     pub async fn open(options: CacheOptions) -> Result<(Self, Opened), OpenError> {
-        Self::open_on(options, |data| Ok(Arc::new(RealDisk::open(data)?))).await
+        let open = |data: &Path| -> millpond_store::Result<Arc<dyn Disk>> {
+            let disk = RealDisk::open(data)?;
+            become_volume(&disk)?;
+            Ok(Arc::new(disk))
+        };
+        Self::open_on(options, open).await
     }
 
     /// Opens with packs and journal on another disk than the data directory.
@@ -113,6 +118,7 @@ fn open_blocking(
         Instances::new(&options.instances).map_err(|error| OpenError::Invalid(error.to_string()))?;
     let disk_watch = Arc::new(DiskWatch::default());
     let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(disk, Arc::clone(&disk_watch)));
+    let backed_up = Arc::clone(&disk);
     Blobs::make_room_to_start(&*disk);
     let limit = limit(options, &disk).map_err(open_error)?;
     let auditor = auditor(options, limit, &disk).map_err(open_error)?;
@@ -181,6 +187,8 @@ fn open_blocking(
         background: Mutex::default(),
         look_up_time: options.look_up_time,
         disk_watch,
+        disk: backed_up,
+        data: options.data.clone(),
         auditor,
         walks: Walks::new(options.look_ups_waiting),
         replacement: ReplacementRules(options.replacement.clone()),
@@ -292,6 +300,7 @@ pub(crate) fn open_error(error: StoreError) -> OpenError {
         StoreError::InUse { pid } => OpenError::InUse { pid },
         StoreError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
         StoreError::NotWritable(source) => OpenError::NotWritable(source),
+        StoreError::Refused(why) => OpenError::Invalid(format!("the data directory is not served: {why}")),
         StoreError::NoSpace { used, limit, .. } => OpenError::Full { used, limit },
         error => other(error),
     }

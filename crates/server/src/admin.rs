@@ -4,6 +4,7 @@
 //! administration socket and on listeners that allow administration, and nowhere else.
 
 mod about;
+pub(crate) mod backup;
 pub(crate) mod check;
 mod import;
 mod look;
@@ -21,11 +22,12 @@ use futures_core::Stream;
 use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
-    BlobPart, CheckAnswer, CheckRequest, DirectoryPage, GetStatusRequest, GetUsageRequest,
-    GetWaterlineRequest, ImportAnswer, ImportRequest, ListDirectoryRequest, ListNamesRequest,
-    ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins, PlanRetentionRequest,
-    ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
-    RetentionPlan, ServerStatus, ShowNamesRequest, UnpinNamesRequest, UsageAnswer, Waterline,
+    BackUpAnswer, BackUpRequest, BlobPart, BringFromBackupRequest, BroughtPage, CheckAnswer, CheckRequest,
+    DirectoryPage, GetStatusRequest, GetUsageRequest, GetWaterlineRequest, ImportAnswer, ImportRequest,
+    ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
+    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
+    RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
+    UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -67,6 +69,7 @@ impl admin_server::Admin for Admin {
     type ListDirectoryStream = Pages<DirectoryPage>;
     type RemoveNamesStream = Pages<NamesPage>;
     type RestoreNamesStream = Pages<RestoredPage>;
+    type BringFromBackupStream = Pages<BroughtPage>;
 
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<ServerStatus>, Status> {
         let (permit, caller) = self.permit(&request)?;
@@ -107,6 +110,14 @@ impl admin_server::Admin for Admin {
         let (permit, caller) = self.permit(&request)?;
         let answer = import::run(Arc::clone(&self.cache), permit, caller.request, request.into_inner());
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    type BackUpStream = ReceiverStream<Result<BackUpAnswer, Status>>;
+
+    async fn back_up(&self, request: Request<BackUpRequest>) -> Result<Response<Self::BackUpStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let cache = Arc::clone(&self.cache);
+        Ok(Response::new(backup::run(cache, permit, caller.request, request.into_inner())))
     }
 
     async fn get_waterline(
@@ -172,6 +183,15 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<Self::RestoreNamesStream>, Status> {
         let (permit, caller) = self.permit(&request)?;
         let answer = remove::restore(&self.cache, &permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    async fn bring_from_backup(
+        &self,
+        request: Request<BringFromBackupRequest>,
+    ) -> Result<Response<Self::BringFromBackupStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = backup::bring(&self.cache, &permit, caller.request, request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 

@@ -33,6 +33,7 @@ use millpond_cache::{Bounds, Cache, Rights};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub use crate::admin::backup::{told as backup_steps, totals as backup_totals};
 pub use crate::admin::check::{told as check_findings, totals as check_totals};
 use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};

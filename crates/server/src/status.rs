@@ -224,6 +224,7 @@ fn as_miss(error: Error, request: RequestId) -> Error {
         | Error::TooLarge { .. }
         | Error::Busy(_)
         | Error::Poisoned
+        | Error::Elsewhere(_)
         | Error::Internal(_) => {
             let (code, words) = translate(error, request);
             now_and_then!(warn, %request, ?code, words, "answered as a miss");
@@ -248,7 +249,7 @@ fn translate(error: Error, request: RequestId) -> (Code, String) {
             Code::InvalidArgument
         }
         Error::OutOfRange(_) => Code::OutOfRange,
-        Error::TooMuchToKeep { .. } => Code::FailedPrecondition,
+        Error::TooMuchToKeep { .. } | Error::Elsewhere(_) => Code::FailedPrecondition,
         Error::NoSpace { .. } | Error::FullOfKept { .. } | Error::TooLarge { .. } | Error::Poisoned => {
             now_and_then!(warn, %request, words, "an upload was refused");
             Code::ResourceExhausted
@@ -307,6 +308,7 @@ mod tests {
             (Error::TooLarge { size: 2, limit: 1 }, Code::ResourceExhausted, Code::NotFound),
             (Error::Poisoned, Code::ResourceExhausted, Code::NotFound),
             (Error::Busy("x".into()), Code::Unavailable, Code::NotFound),
+            (Error::Elsewhere("x".into()), Code::FailedPrecondition, Code::NotFound),
             (Error::internal("x"), Code::Internal, Code::NotFound),
         ]
     }

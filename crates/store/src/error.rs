@@ -43,6 +43,9 @@ pub enum Error {
     /// Data on the volume that fails its checksum and could not be worked around; the sentence says what.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// What was asked for is not done to what is there; the sentence says why.
+    #[error("{0}")]
+    Refused(String),
     /// Another process holds the volume.
     #[error("the volume is in use by {}", pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
     InUse {

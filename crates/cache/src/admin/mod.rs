@@ -2,6 +2,7 @@
 
 mod artifact;
 pub(crate) mod directory;
+pub(crate) mod from_backup;
 pub(crate) mod horizon;
 pub(crate) mod names;
 pub(crate) mod pins;

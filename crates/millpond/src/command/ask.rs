@@ -75,6 +75,11 @@ impl ServerFlags {
         runtime.block_on(async { question(client(channel(stream).await?)).await })
     }
 
+    /// The data directory, where it was given.
+    pub(super) fn data(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+
     /// What configures it.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let (config, data, admin_socket) =

@@ -9,9 +9,11 @@ use crate::exit::{self, Code, Failure};
 
 mod ask;
 mod audit;
+mod backup;
 mod bench;
 mod cat;
 mod config;
+mod copying;
 mod digest;
 mod du;
 mod fsck;
@@ -25,6 +27,7 @@ mod ls;
 mod moment;
 mod names;
 mod progress;
+mod restore;
 mod retention;
 mod serve;
 mod status;
@@ -84,6 +87,12 @@ enum Command {
     /// Take over what another server has in its directory: names, and the blobs that they need
     #[command(subcommand, after_help = exit::help())]
     Import(import::Command),
+    /// Copy the whole volume to another directory, of a server that runs or of a data directory that nobody serves
+    #[command(after_help = exit::help())]
+    Backup(backup::BackupFlags),
+    /// Make a data directory of a backup
+    #[command(after_help = exit::help())]
+    Restore(restore::RestoreFlags),
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
@@ -113,6 +122,8 @@ impl CommandLine {
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
             Command::Import(command) => import::run(&command),
+            Command::Backup(flags) => backup::run(&flags),
+            Command::Restore(flags) => restore::run(&flags),
             Command::Bench(flags) => bench::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),

@@ -8,6 +8,7 @@
 mod admin;
 mod audit;
 mod authorities;
+mod backup;
 mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;

@@ -60,7 +60,6 @@ impl Server {
     }
 
     /// Starts one on a data directory that the test looks after.
-    #[cfg(feature = "real-clients")]
     pub(crate) fn start_at(data: &Path, arguments: &[&str]) -> Self {
         Self::start_in(data.to_owned(), None, arguments)
     }

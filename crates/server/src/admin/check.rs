@@ -61,16 +61,17 @@ fn to_wire(finding: Finding, progress: &mut CheckProgress) -> Option<Answer> {
             None
         }
         Finding::Damaged(sentence) => Some(Answer::Damaged(sentence)),
-        Finding::Bad(BadRecord { digest, place, what }) => Some(Answer::Bad(Bad {
-            digest: written(digest.as_ref()),
-            pack: place.pack,
-            offset: u64::from(place.offset) * 8,
-            what,
-        })),
+        Finding::Bad(record) => Some(Answer::Bad(bad(record))),
         Finding::Affected { instance, name, missing } => {
             Some(Answer::Affected(AffectedName { instance, name, missing: written(missing.as_ref()) }))
         }
     }
+}
+
+/// A bad record.
+pub(super) fn bad(BadRecord { digest, place, what }: BadRecord) -> Bad {
+    let offset = u64::from(place.offset) * 8;
+    Bad { digest: written(digest.as_ref()), pack: place.pack, offset, what }
 }
 
 fn written(digest: Option<&Digest>) -> String {

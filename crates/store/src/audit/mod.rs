@@ -5,6 +5,7 @@
 //!
 //! The oldest segments leave when the log has grown to what it may take; the next head keeps their closing hash.
 
+mod backup;
 mod line;
 mod read;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::backup::copy;
 pub use self::line::{Deed, Entry};
 use self::line::{Head, encode, hex};
 pub use self::read::{Verified, entries, verify};

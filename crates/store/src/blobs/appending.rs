@@ -184,6 +184,13 @@ impl Shared {
         Ok(())
     }
 
+    /// The current pack takes nothing more, and is to be sealed; the next blob goes into another.
+    pub(super) fn end_current(&self) {
+        if let Some(group) = self.lock(&self.appending).current.take() {
+            group.target().end();
+        }
+    }
+
     /// Nothing more is appended: the current pack is to be sealed, the next one is not needed.
     pub(super) fn end_appending(&self) {
         let mut appending = self.lock(&self.appending);

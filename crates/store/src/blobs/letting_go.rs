@@ -42,9 +42,10 @@ impl Blobs {
         self.shared.space.room(self.shared.packs.live())
     }
 
-    /// Bytes by which those who wait have too little room as things are, garbage and the ends of packs counted.
+    /// Bytes by which those who wait have too little room as things are, garbage and the ends of packs counted, and what is
+    /// held for whoever copies it not.
     pub fn shortage(&self) -> u64 {
-        self.shared.space.shortage()
+        self.shared.space.shortage(self.shared.held.bytes())
     }
 
     /// Gives the ballast up, if the file system is full: false if there is none, or room without. Blocks.

@@ -7,12 +7,14 @@
 //! blob counts as there, what must be synced before a promise, and what is let go is not decided here.
 
 mod appending;
+mod backup;
 mod blocking;
 mod compaction;
 mod damage;
 mod encoding;
 pub mod format;
 mod group_sync;
+mod held;
 mod index;
 mod inventory;
 mod letting_go;
@@ -35,6 +37,7 @@ mod upkeep;
 mod upload;
 pub mod volume;
 
+pub use backup::{Mark, Pack, PackCopied, PackCopies, Purpose, Target, become_volume};
 pub use compaction::GivenBack;
 pub use damage::Damage;
 pub use group_sync::SyncPoints;

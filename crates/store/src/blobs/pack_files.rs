@@ -87,8 +87,7 @@ impl PackFiles {
     }
 
     /// Its pack was unlinked; what it occupies counts for as long as somebody reads it.
-    pub(super) fn leave(&self, id: PackId, bytes: u64, forget: impl FnOnce()) {
-        let file = self.remove(id, forget).unwrap_or_default();
+    pub(super) fn leave(&self, bytes: u64, file: Weak<PackFile>) {
         self.lock().leaving.push((file, bytes));
     }
 

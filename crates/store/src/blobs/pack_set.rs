@@ -11,7 +11,7 @@ mod given_up;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use given_up::GivenUp;
 
@@ -103,12 +103,17 @@ impl PackSet {
         self.files.add(id, reader, || true);
     }
 
-    /// Its file was unlinked, and the index does not point to it any more. What the file occupies counts as used until
-    /// nobody reads it: see [`PackSet::take_left`].
-    pub(super) fn unlinked(&self, id: PackId, bytes: u64) {
-        self.files.leave(id, bytes, || {
+    /// Its file goes, and the index does not point to it any more; who reads it.
+    pub(super) fn forget_unlinked(&self, id: PackId) -> Weak<PackFile> {
+        let forget = || {
             write(&self.known).remove(&id);
-        });
+        };
+        self.files.remove(id, forget).unwrap_or_default()
+    }
+
+    /// A file has no name any more. What it occupies counts as used until nobody reads it: see [`PackSet::take_left`].
+    pub(super) fn unlinked(&self, bytes: u64, file: Weak<PackFile>) {
+        self.files.leave(bytes, file);
     }
 
     /// The bytes of unlinked packs that nobody reads any more, each counted once.

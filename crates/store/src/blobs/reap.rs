@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::compaction::GivenBack;
 use super::format::{PackId, PackState};
+use super::held::Going;
 use super::pack_set::PackCounters;
 use super::shared::Shared;
 use crate::{Error, Result};
@@ -38,13 +39,18 @@ impl Shared {
         let mut failed = None;
         for (id, counters) in packs {
             match found.get(id) {
-                Some((0, _)) => match self.unlink(*id) {
-                    Ok(()) => {
-                        self.packs.unlinked(*id, counters.recount(0));
-                        given.packs += 1;
+                Some((0, _)) => {
+                    if self.held.goes_later(*id, || (counters.recount(0), self.packs.forget_unlinked(*id))) {
+                        continue;
                     }
-                    Err(error) => failed = Some(error),
-                },
+                    match self.unlink(*id) {
+                        Ok(()) => {
+                            self.packs.unlinked(counters.recount(0), self.packs.forget_unlinked(*id));
+                            given.packs += 1;
+                        }
+                        Err(error) => failed = Some(error),
+                    }
+                }
                 Some((records, bytes)) if counters.records() == 0 => {
                     tracing::error!(pack = %id, records, bytes, "a pack was counted as empty and is not");
                     counters.recount_live(*records, *bytes);
@@ -75,6 +81,15 @@ impl Shared {
             });
         }
         found
+    }
+
+    /// A pack that was held for whoever copies it goes now.
+    pub(super) fn unlink_held(&self, id: PackId, (bytes, file): Going) {
+        // If it stays, the next start finds it, and nothing that needs it.
+        if let Err(error) = self.unlink(id) {
+            tracing::warn!(pack = %id, %error, "a pack that was held for a backup stays until the next start");
+        }
+        self.packs.unlinked(bytes, file);
     }
 
     /// Under whichever name it has: a pack that could not be sealed at start still has that of an open one.

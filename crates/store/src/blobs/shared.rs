@@ -14,6 +14,7 @@ use super::compaction::GivenBack;
 use super::damage::OnDamage;
 use super::format::{Place, VolumeKeys};
 use super::group_sync::SyncPoints;
+use super::held::HeldPacks;
 use super::index::{Index, Inserted, Key, Location};
 use super::pack::Appended;
 use super::pack_set::PackSet;
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<Clock>,
     pub(super) index: Index,
     pub(super) packs: PackSet,
+    pub(super) held: HeldPacks,
     pub(super) space: Arc<Space>,
     pub(super) poison: Poison,
     pub(super) appending: Mutex<Appending>,

@@ -17,6 +17,7 @@ use super::appending::Appending;
 use super::blocking::Turns;
 use super::damage::{Damage, KnownDamage, OnDamage};
 use super::format::{PackId, PackState, VolumeKeys, pack_folder};
+use super::held::HeldPacks;
 use super::index::{Index, Key};
 use super::pack_set::{PackCounters, PackSet};
 use super::packs::BlobsOptions;
@@ -134,6 +135,7 @@ pub(super) fn start(
         keys: volume.keys,
         clock,
         packs: PackSet::new(known, last),
+        held: HeldPacks::default(),
         space,
         poison: Poison::default(),
         appending: Mutex::new(Appending::default()),

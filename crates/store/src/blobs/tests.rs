@@ -1,6 +1,7 @@
 //! The whole of the blob store over the memory disk and a real one. The limit is 60 MB unless a test says otherwise:
 //! packs of 512 KiB, singles from 128 KiB.
 
+mod backup;
 mod broken_off;
 mod damage;
 mod faults;

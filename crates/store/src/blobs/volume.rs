@@ -36,6 +36,23 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Makes folders and format files, as far as they are not there: of a volume that is copied, with its keys.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::NoSpace`], [`Error::Io`].
+    pub fn make(disk: &dyn Disk, format: &FormatFile) -> Result<()> {
+        make_folders(disk)?;
+        for name in FORMAT_FILES.map(Path::new) {
+            let found = read_format(disk, name);
+            let has_keys =
+                matches!(&found, Ok(Some(VersionFound::Known(known))) if known.keys == format.keys);
+            if !has_keys {
+                write_format(disk, name, format)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the volume on a disk, making it on an empty one.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! The catalog knows no blobs: whether a value is whole, and whether its level is above the waterline, is the
 //! domain's to say.
 
+mod backup;
 mod cache;
 mod change;
 mod check;
@@ -45,6 +46,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, oneshot};
 
+pub use backup::{CatalogCopied, put_in_place};
 pub use letting_go::Portion;
 pub use listing::{Page, Pages};
 pub use name::{Name, NameKind};

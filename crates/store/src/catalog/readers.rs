@@ -94,6 +94,12 @@ impl Readers {
         self.take_back(pool);
     }
 
+    /// Whether connections that are lent out for long are wanted back.
+    pub(super) fn want_back(&self) -> bool {
+        let pool = self.lock();
+        pool.suspended || pool.closed
+    }
+
     fn take_back(&self, mut pool: MutexGuard<'_, Pool>) {
         while pool.out > 0 {
             pool.long.iter().for_each(|read| read.interrupt());

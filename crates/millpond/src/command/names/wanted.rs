@@ -106,7 +106,7 @@ pub(super) fn line(name: &Name) -> String {
 }
 
 /// A name with its instance.
-pub(super) fn titled(name: &Name) -> String {
+pub(in crate::command) fn titled(name: &Name) -> String {
     let instance = if name.instance.is_empty() { String::new() } else { format!("in {}: ", name.instance) };
     let qualifiers =
         if name.qualifiers.is_empty() { String::new() } else { format!(" ({})", name.qualifiers) };
@@ -137,7 +137,7 @@ pub(super) fn to_json(name: &Name) -> Value {
 }
 
 /// The same with more about it.
-pub(super) fn to_json_with(name: &Name, more: Value) -> Value {
+pub(in crate::command) fn to_json_with(name: &Name, more: Value) -> Value {
     let mut shown = to_json(name);
     if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
         shown.extend(more);

@@ -5,15 +5,18 @@
 //! a client is decided above. **Invariant:** a pack named `.pack` is complete and durable and never written again.
 
 mod append;
+mod copy;
 mod read;
 mod seal;
 mod search;
 mod single;
 mod stored;
+mod window;
 
 use super::format::Place;
 
 pub use append::{ENTRIES_MAX, OpenPack};
+pub use copy::{Copied, CopyPlan, copy_path};
 pub use read::{FrameReader, PackFile};
 pub use search::{Found, Sealed, search_and_seal, search_open, search_sealed};
 pub use single::{Single, SingleWriter};

@@ -67,6 +67,10 @@ impl PackFile {
         }
     }
 
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        self.file.as_ref()
+    }
+
     /// Its number.
     pub fn id(&self) -> PackId {
         self.id

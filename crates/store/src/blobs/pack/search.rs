@@ -11,18 +11,14 @@
 use std::io;
 
 use super::seal::Ending;
+use super::window::Window;
 use crate::blobs::encoding::decode_frame;
 use crate::blobs::format::{
     ALIGNMENT, FRAME_SIZE, FooterEntry, FrameTable, PackHeader, PackId, PackKind, PackState, Place,
     RecordHeader, VolumeKeys, checksum_of,
 };
-use crate::disk::{Disk, DiskFile, is_device_error, write_error};
+use crate::disk::{Disk, DiskFile, write_error};
 use crate::{Error, Hasher, Level, Result};
-
-/// What is read at a time.
-const WINDOW: usize = 4 << 20;
-/// The piece that is given up when the device cannot read it.
-const SECTOR: usize = 4096;
 
 /// What a search found.
 #[derive(Debug)]
@@ -115,8 +111,13 @@ fn open(disk: &dyn Disk, id: PackId, state: PackState) -> Result<std::sync::Arc<
 }
 
 pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Result<Found> {
+    search_up_to(file, keys, id, u64::MAX)
+}
+
+/// The same, as if the file ended at `end`.
+pub(super) fn search_up_to(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId, end: u64) -> Result<Found> {
     let failed = |error| Error::io(format!("searching pack {id}"), error);
-    let mut window = Window { file, len: file.len().map_err(failed)?, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(file, file.len().map_err(failed)?.min(end));
     let header = window.get(0, PackHeader::LEN).map_err(failed)?.and_then(PackHeader::decode);
     if header.is_some_and(|header| header.keys != *keys || header.id != id) {
         return Err(Error::Damaged(format!("pack {id} is of another volume")));
@@ -126,15 +127,16 @@ pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Resu
         kind,
         entries: Vec::new(),
         lost: 0,
-        len: window.len,
+        len: window.len(),
         synced: true,
         header_is_good: header.is_some(),
     };
     let mut sequence = 0;
     let mut broken = false;
     let mut offset = PackHeader::LEN as u64;
-    while offset.saturating_add(RecordHeader::LEN as u64) <= window.len {
-        let Some(header) = read_record(&mut window, keys, id, offset, broken).map_err(failed)? else {
+    while offset.saturating_add(RecordHeader::LEN as u64) <= window.len() {
+        let read = read_record(&mut window, keys, id, offset, broken, &mut |_, _| Ok(()));
+        let Some(header) = read.map_err(failed)? else {
             if found.header_is_good && kind == PackKind::Single {
                 break;
             }
@@ -154,18 +156,22 @@ pub(super) fn search(file: &dyn DiskFile, keys: &VolumeKeys, id: PackId) -> Resu
     Ok(found)
 }
 
-/// The header of the record at an offset, if all of the record is good.
-fn read_record(
+/// The header of the record at an offset, if all of the record is good. Shows each piece of it with its offset in the pack:
+/// frames before it is known whether the others are good, table and header, the last of all, once they are.
+pub(super) fn read_record(
     window: &mut Window<'_>,
     keys: &VolumeKeys,
     id: PackId,
     offset: u64,
     hash: bool,
+    show: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<Option<RecordHeader>> {
     let Some(bytes) = window.get(offset, RecordHeader::LEN)? else { return Ok(None) };
     let Some(header) = RecordHeader::decode(bytes, keys, id, offset) else { return Ok(None) };
+    let mut header_bytes = [0; RecordHeader::LEN];
+    header_bytes.copy_from_slice(bytes);
     let mut frame_offset = offset + RecordHeader::LEN as u64;
-    if frame_offset.saturating_add(header.stored) > window.len {
+    if frame_offset.saturating_add(header.stored) > window.len() {
         return Ok(None);
     }
     let table_len = header.table_len();
@@ -176,7 +182,7 @@ fn read_record(
     };
     let Some(table) = table else { return Ok(None) };
     let mut hasher = Hasher::new(header.digest.function());
-    for frame in table.0 {
+    for frame in &table.0 {
         let content_len = (header.digest.size() - hasher.size().min(header.digest.size())).min(FRAME_SIZE);
         let bytes = window.get(frame_offset, usize::try_from(frame.stored).unwrap_or(usize::MAX))?;
         let Some(bytes) = bytes.filter(|bytes| checksum_of(bytes) == frame.checksum) else {
@@ -188,57 +194,15 @@ fn read_record(
             let Some(content) = content else { return Ok(None) };
             hasher.update(&content);
         }
+        show(frame_offset, bytes)?;
         frame_offset += u64::from(frame.stored);
     }
-    Ok((!hash || hasher.finish() == header.digest).then_some(header))
-}
-
-/// A stretch of the file in memory.
-struct Window<'a> {
-    file: &'a dyn DiskFile,
-    len: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window<'_> {
-    /// Bytes of the file; `None` if it ends before.
-    fn get(&mut self, offset: u64, len: usize) -> io::Result<Option<&[u8]>> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
-            return Ok(None);
-        }
-        let within = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
-        let from = match within.filter(|from| from.saturating_add(len) <= self.bytes.len()) {
-            Some(from) => from,
-            None => {
-                let before = offset % SECTOR as u64;
-                self.load(offset - before, len.max(WINDOW) + SECTOR)?;
-                usize::try_from(before).unwrap_or(0)
-            }
-        };
-        Ok(self.bytes.get(from..from + len))
+    if hash && hasher.finish() != header.digest {
+        return Ok(None);
     }
-
-    /// From a multiple of [`SECTOR`] on, so that what cannot be read takes nothing else with it.
-    fn load(&mut self, offset: u64, len: usize) -> io::Result<()> {
-        self.start = offset;
-        self.bytes.clear();
-        self.bytes.resize(len.min(usize::try_from(self.len - offset).unwrap_or(len)), 0);
-        match self.file.read_at(&mut self.bytes, offset) {
-            Err(error) if is_device_error(&error) => {}
-            other => return other.map(|_| ()),
-        }
-        self.bytes.fill(0);
-        let mut position = offset;
-        for piece in self.bytes.chunks_mut(SECTOR) {
-            match self.file.read_at(piece, position) {
-                Err(error) if is_device_error(&error) => piece.fill(0),
-                other => {
-                    other?;
-                }
-            }
-            position += piece.len() as u64;
-        }
-        Ok(())
+    if table_len > 0 {
+        show(table_offset, &table.encode())?;
     }
+    show(offset, &header_bytes)?;
+    Ok(Some(header))
 }

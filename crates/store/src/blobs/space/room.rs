@@ -175,11 +175,11 @@ impl Space {
         self.room.wanting.notified().await;
     }
 
-    /// Bytes by which those who wait have too little room as things are.
-    pub(crate) fn shortage(&self) -> u64 {
-        let packs = self.packs.load(Ordering::Relaxed);
+    /// Bytes by which those who wait have too little room as things are, so many of which come back without.
+    pub(crate) fn shortage(&self, coming_back: u64) -> u64 {
+        let packs = self.packs.load(Ordering::Relaxed).saturating_sub(coming_back);
         let taken = packs.saturating_add(self.reserved()).saturating_add(self.wanted());
-        taken.saturating_sub(self.packs_max()).max(self.volume_lacks())
+        taken.saturating_sub(self.packs_max()).max(self.volume_lacks().saturating_sub(coming_back))
     }
 
     /// Bytes that the file system has too few for those who wait, and for the ballast: without it names are refused too.

@@ -1,0 +1,267 @@
+//! Backups: what is restored from one is whole, whatever happened while it was made.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::Code;
+
+use crate::admin::{answer, ask};
+use crate::battery::{Random, Volume, seeded, setting};
+use crate::full_volume::figure;
+use crate::names::Pond;
+use crate::server::Server;
+
+fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A command without a server: its exit code, and what it printed and complained of.
+fn millpond(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_millpond")).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn json((code, printed, complaint): (i32, String, String)) -> Value {
+    assert_eq!((code, complaint.as_str()), (0, ""), "{printed}");
+    serde_json::from_str(&printed).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn back_up(server: &Server, directory: &Path) -> Value {
+    answer(server, &format!("backup {} --json", text(directory)))
+}
+
+/// What a check of a directory that nobody serves comes to, when nothing is wrong.
+fn check(directory: &Path) -> Value {
+    let found = json(millpond(&["fsck", "--json", "--data", text(directory)]));
+    for what in ["bad", "not_whole", "damaged"] {
+        assert_eq!(found[what].as_array().unwrap().len(), 0, "{found}");
+    }
+    found
+}
+
+fn restore(directory: &Path, data: &Path) -> Value {
+    json(millpond(&["restore", text(directory), "--data", text(data), "--json"]))
+}
+
+/// Names of a server that runs, with what they point to.
+fn served(server: &Server) -> HashMap<String, String> {
+    let (code, printed, complaint) = ask(server, "names list --json");
+    assert_eq!(code, 0, "{complaint}");
+    let line = |line: &str| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let word = |field: &str| entry[field].as_str().unwrap().to_owned();
+        let name = format!("{} {} {}", word("instance"), word("uri"), word("qualifiers"));
+        (entry["whole"] == true).then(|| (name, word("digest")))
+    };
+    printed.lines().filter_map(line).collect()
+}
+
+/// Packs, each with its inode: another one if it was written anew.
+fn packs(directory: &Path) -> BTreeMap<PathBuf, u64> {
+    let folders = fs::read_dir(directory.join("packs")).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap()).map(|file| (file.path(), file.metadata().unwrap().ino())).collect()
+}
+
+/// Pushes to a volume that is full, and lets go, while it is backed up again and again: what comes out is whole.
+#[test]
+fn backup_of_a_full_volume_that_is_pushed_to_restores_to_whole_names() {
+    let mut random = seeded("backup of a full volume");
+    let (runtime, place) = (Runtime::new().unwrap(), folder());
+    let [backup, restored] = ["backup", "restored"].map(|name| place.path().join(name));
+    let mut volume = Volume::new(Server::start_with(&["--max-size", "30MB", "--lease", "0s"]), &mut random);
+    volume.ledger.may_go();
+    let rounds = setting("MILLPOND_BACKUPS", 4);
+    let (mut kept, mut removed, mut then) = (HashMap::new(), 0, volume.ledger.now());
+    let ledger = volume.ledger.clone();
+    volume.push(&runtime, &mut random, Duration::ZERO, |server, random| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while figure(server, "bytes_let_go") < 20_000_000 {
+            assert!(Instant::now() < end, "nothing was let go");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for round in 0..rounds {
+            std::thread::sleep(random.pause(Duration::from_millis(500)));
+            let before = served(server);
+            then = ledger.now();
+            let let_go = figure(server, "bytes_let_go");
+            let began = Instant::now();
+            let done = back_up(server, &backup);
+            let (took, let_go) = (began.elapsed(), figure(server, "bytes_let_go") - let_go);
+            eprintln!("backup {round} in {took:.1?}, {let_go} bytes let go meanwhile: {done}");
+            removed += done["removed_packs"].as_u64().unwrap();
+            let after = served(server);
+            kept = before.into_iter().filter(|(name, digest)| after.get(name) == Some(digest)).collect();
+            check(&backup);
+        }
+    });
+    assert!(removed > 0, "no pack of an earlier backup went");
+    assert!(!volume.full, "a backup had pushes refused");
+    assert_eq!(volume.ledger.complaints(), [""; 0]);
+    volume.server.stop();
+
+    let done = restore(&backup, &restored);
+    let found = check(&restored);
+    assert_eq!(done["names"], found["names"]);
+    let source = std::mem::replace(&mut volume.server, Server::start_at(&restored, &["--max-size", "1GB"]));
+    let there = served(&volume.server);
+    for (name, digest) in &kept {
+        assert_eq!(there.get(name), Some(digest), "{name} was served before and after the backup");
+    }
+    let (read, complaints) = volume.verify(&runtime, then);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    eprintln!("{} names kept, {read:?}", kept.len());
+    assert!(kept.len() > 5 && read.names > 20, "{read:?}");
+    drop(source);
+}
+
+#[test]
+fn second_backup_copies_what_is_new_and_a_stopped_server_is_backed_up_as_well() {
+    let mut random = seeded("incremental backup");
+    let (mut pond, place) = (Pond::new(&["--max-size", "100MB"]), folder());
+    let [backup, restored] = ["backup", "restored"].map(|name| place.path().join(name));
+    let push = |pond: &Pond, name: &str, random: &mut Random| pond.push(name, &random.bytes(2_000_000));
+    for number in 0..5 {
+        push(&pond, &format!("a:{number}"), &mut random);
+    }
+    let wanted = answer(&pond.server, &format!("backup {} --dry-run --json", text(&backup)));
+    assert!(!backup.exists(), "a dry run has made it");
+    assert_eq!((&wanted["names"], &wanted["dry_run"]), (&5.into(), &true.into()));
+    let first = back_up(&pond.server, &backup);
+    assert_eq!((&first["names"], &first["copied_packs"]), (&5.into(), &first["packs"]));
+    assert!(first["bytes"].as_u64().unwrap() > 10_000_000, "{first}");
+    let before = packs(&backup);
+    assert_eq!(check(&backup)["names"], 5);
+
+    let again = back_up(&pond.server, &backup);
+    assert_eq!((&again["copied_packs"], &again["earlier"]), (&0.into(), &first["taken"]), "{again}");
+    push(&pond, "a:5", &mut random);
+    let wanted = answer(&pond.server, &format!("backup {} --dry-run --json", text(&backup)));
+    assert_eq!((&wanted["copied_packs"], &wanted["packs"]), (&1.into(), &7.into()), "{wanted}");
+    pond.server.stop();
+    let before_offline = fs::metadata(pond.server.data().join("catalog.db")).unwrap().modified().unwrap();
+    let second = back_up(&pond.server, &backup);
+    assert_eq!((&second["names"], &second["copied_packs"]), (&6.into(), &1.into()), "{second}");
+    let after_offline = fs::metadata(pond.server.data().join("catalog.db")).unwrap().modified().unwrap();
+    assert_eq!(before_offline, after_offline, "it was opened to look at alone");
+    let after = packs(&backup);
+    assert!(before.iter().all(|(pack, inode)| after.get(pack) == Some(inode)), "a pack was written anew");
+    assert_eq!(after.len(), before.len() + 1);
+
+    // Out of a backup comes a volume, which is none any more, and may itself be backed up.
+    let (code, said, _) = millpond(&["restore", text(&backup), "--data", text(&restored), "--dry-run"]);
+    assert!(code == 0 && said.contains("would hold 6 names") && !restored.exists(), "{said}");
+    restore(&backup, &restored);
+    assert!(!restored.join("backup").exists());
+    let pond = Pond { server: Server::start_at(&restored, &["--max-size", "100MB"]), ..pond };
+    assert!((0..6).all(|number| pond.fetch(&format!("a:{number}")) == Code::Ok));
+    let back = back_up(&pond.server, &backup);
+    assert_eq!(back["copied_packs"], 0, "the same volume, with nothing new: {back}");
+}
+
+/// A backup that is under way.
+fn begin(server: &Server, directory: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_millpond"))
+        .args(["backup", text(directory), "--data", text(server.data())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn server_killed_in_the_middle_leaves_the_earlier_backup_or_the_new_one() {
+    let mut random = seeded("killed backups");
+    let (mut pond, place) = (Pond::new(&["--max-size", "1GB"]), folder());
+    let backup = place.path().join("backup");
+    let mut names = BTreeSet::new();
+    let kills = setting("MILLPOND_KILLS_BACKING_UP", 8);
+    let mut broken_off = 0;
+    for kill in 0..kills {
+        for number in 0..10 {
+            let name = format!("a:{kill}:{number}");
+            pond.push(&name, &random.bytes(3_000_000));
+            names.insert(name);
+        }
+        let mut backing_up = begin(&pond.server, &backup);
+        std::thread::sleep(random.pause(Duration::from_millis(400)));
+        pond.server.kill();
+        broken_off += u64::from(!backing_up.wait().unwrap().success());
+        if backup.join("packs").exists() {
+            let there = check(&backup)["names"].as_u64().unwrap();
+            assert!(there.is_multiple_of(10), "{there} names are of no moment at which there was a backup");
+        }
+        pond.server.start_again();
+        if kill % 3 == 2 {
+            back_up(&pond.server, &backup);
+            assert_eq!(check(&backup)["names"], names.len());
+        }
+    }
+    eprintln!("{broken_off} of {kills} backups were broken off");
+    assert!(broken_off > 0);
+    let done = back_up(&pond.server, &backup);
+    assert_eq!(done["names"], names.len());
+    assert_eq!(check(&backup)["names"], names.len());
+    let leftovers = packs(&backup).into_keys().filter(|path| path.extension().unwrap() != "pack");
+    assert_eq!(leftovers.count(), 0);
+}
+
+#[test]
+fn directories_that_are_no_place_for_this_backup_are_refused() {
+    let (mut pond, other, place) = (Pond::new(&[]), Pond::new(&[]), folder());
+    pond.push("a:1", b"content");
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir(at("full")).unwrap();
+    fs::write(at("full").join("letter"), "dear").unwrap();
+    fs::write(at("file"), "").unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    back_up(&other.server, &at("of another"));
+    let data = pond.server.data().to_owned();
+    std::os::unix::fs::symlink(&data, at("link")).unwrap();
+    for (directory, part) in [
+        (data.clone(), "is the data directory, or in it"),
+        (data.join("packs/backup"), "is the data directory, or in it"),
+        (at("link"), "is the data directory, or in it"),
+        (data.parent().unwrap().to_owned(), "or has it in it"),
+        (at("full"), "no backup, \"letter\" to begin with"),
+        (at("file"), "not a directory"),
+        (other.server.data().to_owned(), "no backup"),
+        (at("of another"), "it is a copy of the volume"),
+    ] {
+        for dry_run in ["", " --dry-run"] {
+            // A folder with a space in it does not go through `ask`.
+            let flags: Vec<_> = dry_run.split_whitespace().collect();
+            let arguments = [&["backup", text(&directory), "--data", text(&data)][..], &flags].concat();
+            let (code, printed, complaint) = millpond(&arguments);
+            assert!(code == 1 && complaint.contains(part), "{directory:?}: {printed}{complaint}");
+        }
+    }
+    assert_eq!(fs::read_dir(at("full")).unwrap().count(), 1, "something was written there");
+    back_up(&pond.server, &at("empty"));
+
+    // Served, a backup is a volume of its own.
+    let mut served = Server::start_at(&at("empty"), &[]);
+    let (code, _, complaint) = ask(&pond.server, &format!("backup {}", text(&at("empty"))));
+    assert!(code == 1 && complaint.contains("no backup"), "{complaint}");
+    served.stop();
+    let (code, _, complaint) = millpond(&["restore", text(&at("empty")), "--data", text(&at("new"))]);
+    assert!(code == 1 && complaint.contains("is no backup"), "{complaint}");
+    back_up(&pond.server, &at("second"));
+    let (code, _, complaint) = millpond(&["restore", text(&at("second")), "--data", text(&at("full"))]);
+    assert!(code == 1 && complaint.contains("\"letter\""), "{complaint}");
+    let (code, _, complaint) = millpond(&["restore", text(&at("file")), "--data", text(&at("new"))]);
+    assert!(code == 10 && !at("new").exists(), "{complaint}");
+    pond.server.stop();
+}
