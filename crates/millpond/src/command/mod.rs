@@ -17,6 +17,7 @@ mod du;
 mod fsck;
 mod grant;
 mod hand_over;
+mod health;
 mod job;
 mod keys;
 mod listed;
@@ -56,6 +57,9 @@ enum Command {
     /// Say what a server that runs is, and how it is
     #[command(after_help = exit::help())]
     Status(ask::AskFlags),
+    /// Say whether a server that runs serves, by the exit code as well
+    #[command(after_help = health::AFTER_HELP)]
+    Health(health::HealthFlags),
     /// Say what the rules of [[retention]] come to on a server that runs, and give back what nothing keeps
     #[command(subcommand, after_help = exit::help())]
     Retention(retention::Command),
@@ -100,6 +104,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
+            Command::Health(flags) => health::run(&flags),
             Command::Retention(command) => retention::run(command),
             Command::Waterline(flags) => waterline::run(flags),
             Command::Du(flags) => du::run(&flags),

@@ -46,6 +46,7 @@ mod fsck;
 #[cfg(feature = "real-clients")]
 mod full_disk;
 mod full_volume;
+mod health;
 mod hostile;
 mod issued;
 mod issuer;
