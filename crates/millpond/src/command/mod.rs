@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Flags;
 use crate::exit::{self, Code, Failure};
 
 mod ask;
@@ -27,6 +26,7 @@ mod names;
 mod progress;
 mod retention;
 mod serve;
+mod setup;
 mod status;
 mod tokens;
 mod waterline;
@@ -46,14 +46,14 @@ pub(crate) struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    flags: Flags,
+    flags: serve::ServeFlags,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
     #[command(after_help = serve::after_help())]
-    Serve(Flags),
+    Serve(serve::ServeFlags),
     /// Say what a server that runs is, and how it is
     #[command(after_help = exit::help())]
     Status(ask::AskFlags),
@@ -87,6 +87,9 @@ enum Command {
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
+    /// Make keys, a configuration and a first client's key, so that `serve` speaks TLS to whoever has them
+    #[command(after_help = setup::after_help())]
+    Setup(setup::SetupFlags),
     /// Write, judge and show the configuration
     #[command(subcommand, after_help = exit::help())]
     Config(config::Command),
@@ -114,6 +117,7 @@ impl CommandLine {
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
             Command::Bench(flags) => bench::run(flags),
+            Command::Setup(flags) => setup::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),
             Command::Tokens(command) => tokens::run(command),
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn flags_are_those_of_serve_when_no_command_is_given() {
         let line = CommandLine::try_parse_from(["millpond", "--data", "pond"]).unwrap();
-        assert_eq!(line.flags.data, Some("pond".into()));
+        assert_eq!(line.flags.settings.data, Some("pond".into()));
         assert!(CommandLine::try_parse_from(["millpond", "--data", "pond", "serve"]).is_err());
     }
 }

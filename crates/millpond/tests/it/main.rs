@@ -69,6 +69,7 @@ mod roundtrip;
 mod serve;
 mod server;
 mod settings;
+mod setup;
 #[cfg(feature = "real-clients")]
 mod slow_disk;
 #[cfg(feature = "real-clients")]
