@@ -28,6 +28,11 @@ bench *words:
 ci:
     .ci/run
 
+# The image, built from nothing, and its tests; `scripts/docker-bases` first where no registry can be reached
+docker:
+    docker build --file deploy/docker/Dockerfile --build-arg REVISION="$(git rev-parse HEAD)" --tag millpond .
+    MILLPOND_TEST_IMAGE=millpond scripts/test docker
+
 # The block of every setting in docs/configuration.md, written anew
 docs:
     MILLPOND_WRITE_DOCS=1 cargo nextest run --workspace -E 'test(page_has_the_file_that_init_writes)'

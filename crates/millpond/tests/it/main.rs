@@ -48,6 +48,7 @@ mod fsck;
 #[cfg(feature = "real-clients")]
 mod full_disk;
 mod full_volume;
+mod health;
 mod hostile;
 mod issued;
 mod issuer;
@@ -70,6 +71,7 @@ mod roundtrip;
 mod serve;
 mod server;
 mod settings;
+mod setup;
 #[cfg(feature = "real-clients")]
 mod slow_disk;
 #[cfg(feature = "real-clients")]
