@@ -7,32 +7,20 @@
 //!
 //! What is held is the files of packs that are still to be copied, and nothing else: neither the waterline nor letting go (see
 //! `blobs/backup` in the store). On a volume that is full, whoever pushes waits for that room; so the pass ends once they have
-//! waited for [`PATIENCE`] in all, lets all of it go, and another begins with a new copy of the catalog. What was copied stays
+//! waited for [`pass::PATIENCE`] in all, lets all of it go, and another begins with a new copy of the catalog. What was copied stays
 //! copied, so passes become short. Pushes find room in between, and are refused for no backup.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod pass;
 
-use millpond_store::Clock;
-use millpond_store::audit;
-use millpond_store::blobs::{BadRecord, Blobs, Mark, Pack, PackCopies, Purpose, Target};
-use millpond_store::catalog::{CatalogCopied, put_in_place};
+use std::path::{Path, PathBuf};
+
+use millpond_store::blobs::{BadRecord, Mark, Purpose};
 
 use crate::cache::Inner;
 use crate::start::Begun;
 use crate::{Admin, AuditKeep, Cache, CacheOptions, Error, OpenError, Permit, Result};
 
 type StoreError = millpond_store::Error;
-
-/// For how long writers may wait in one pass for room that is held: half of what they wait at most.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The pause after a pass that was broken off for that.
-const PAUSE: Duration = Duration::from_secs(2);
-/// A backup that was broken off so often is given up.
-const PASSES_MAX: u32 = 30;
-/// What is to be left free where it is copied to.
-const SPARE_BYTES: u64 = 4 << 20;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -155,200 +143,6 @@ impl Cache {
     }
 }
 
-/// A pass that is under way.
-struct Pass<'a> {
-    blobs: &'a Blobs,
-    inner: &'a Inner,
-    /// For how long somebody waited for room that is held, and since when that is known.
-    waited: Duration,
-    looked: Instant,
-    is_broken_off: bool,
-}
-
-impl Pass<'_> {
-    /// Whether it may go on.
-    fn go_on(&mut self, held: u64) -> Result<(), StoreError> {
-        if self.inner.gate.is_closed() {
-            return Err(StoreError::Busy("the cache is being closed".into()));
-        }
-        let since = self.looked.elapsed();
-        self.looked = Instant::now();
-        if held > 0 && self.blobs.wanted() > 0 {
-            self.waited += since;
-        }
-        if self.waited < PATIENCE {
-            return Ok(());
-        }
-        self.is_broken_off = true;
-        Err(StoreError::Busy("somebody waits for room that is held".into()))
-    }
-}
-
-impl Inner {
-    /// All of it. `data` is the directory that is copied.
-    fn copy_volume(
-        &self,
-        data: &Path,
-        wanted: &Wanted,
-        purpose: Purpose,
-        hear: &mut HearBackup<'_>,
-    ) -> Result<BackedUp> {
-        let path = &wanted.directory;
-        check_place(data, path)?;
-        let failed = |error| elsewhere(path, error);
-        let there = !wanted.dry_run || Target::is_marked(path);
-        let target = if there {
-            Some(Target::open(path, purpose, &self.blobs).map_err(failed)?)
-        } else {
-            Target::check_contents(path).map_err(failed)?;
-            None
-        };
-        let mut done = BackedUp::default();
-        if wanted.dry_run {
-            return self.survey(target.as_ref(), done, hear).map_err(|error| elsewhere(path, error));
-        }
-        let Some(target) = target else { return Ok(done) };
-        target.begin().map_err(failed)?;
-        for _ in 0..PASSES_MAX {
-            let mut pass = Pass {
-                blobs: &self.blobs,
-                inner: self,
-                waited: Duration::ZERO,
-                looked: Instant::now(),
-                is_broken_off: false,
-            };
-            match self.copy_once(&mut pass, &target, &mut done, hear) {
-                Err(_) if pass.is_broken_off => {
-                    done.broken_off += 1;
-                    go_on(hear(BackupStep::Again)).map_err(failed)?;
-                    std::thread::sleep(PAUSE);
-                }
-                other => return other.map(|()| done).map_err(failed),
-            }
-        }
-        Err(Error::Busy(format!(
-            "more is pushed than can be copied there: {PASSES_MAX} times somebody had to wait for room; back up when less is \
-             pushed, or to a faster disk. What was copied stays, and the earlier backup is as it was"
-        )))
-    }
-
-    fn copy_once(
-        &self,
-        pass: &mut Pass<'_>,
-        target: &Target,
-        done: &mut BackedUp,
-        hear: &mut HearBackup<'_>,
-    ) -> Result<(), StoreError> {
-        let (path, disk) = (target.path(), target.disk());
-        let needed = self.catalog.figures().database_bytes;
-        check_room(disk, needed)?;
-        let mut copies = self.blobs.hold_packs()?;
-        let taken = Clock::unix_seconds();
-        let catalog = self.catalog.copy_to(path, disk, &mut || pass.go_on(copies.held_bytes()))?;
-        copies.look_out();
-        self.catalog.check_copy(path, disk)?;
-        let of_bytes = self.look_at_all(pass, &mut copies, target, done)?;
-        check_room(disk, of_bytes)?;
-        self.copy_packs(pass, &mut copies, target, (of_bytes, done), hear)?;
-        target.sync_packs()?;
-        audit::copy(&*self.disk, disk)?;
-        put_in_place(disk)?;
-        let CatalogCopied { names, .. } = catalog;
-        let mark = target.new_mark().whole(taken, names, done.bytes);
-        target.finish(&mark)?;
-        (done.removed_packs, _) = copies.clear(target)?;
-        (done.taken, done.names, done.volume) = (taken, names, mark.volume);
-        done.earlier = target.mark().map_or(0, |mark| mark.taken);
-        Ok(())
-    }
-
-    /// Lets those go that are there already; the bytes of the others.
-    fn look_at_all(
-        &self,
-        pass: &mut Pass<'_>,
-        copies: &mut PackCopies,
-        target: &Target,
-        done: &mut BackedUp,
-    ) -> Result<u64, StoreError> {
-        let all: Vec<Pack> = copies.left().collect();
-        (done.packs, done.bytes) = (0, 0);
-        let mut to_copy = 0;
-        for pack in all {
-            pass.go_on(copies.held_bytes())?;
-            let (is_there, len) = copies.survey(pack, Some(target))?;
-            if is_there {
-                done.packs += 1;
-                done.bytes += len;
-                copies.is_through(pack);
-            } else {
-                to_copy += len;
-            }
-        }
-        Ok(to_copy)
-    }
-
-    fn copy_packs(
-        &self,
-        pass: &mut Pass<'_>,
-        copies: &mut PackCopies,
-        target: &Target,
-        (of_bytes, done): (u64, &mut BackedUp),
-        hear: &mut HearBackup<'_>,
-    ) -> Result<(), StoreError> {
-        let (of_packs, mut bytes) = (copies.count() as u64, 0);
-        while let Some(pack) = copies.next() {
-            let packs = done.packs;
-            let copied = copies.copy(pack, target, &mut |more| {
-                bytes += more;
-                pass.go_on(copies.held_bytes())?;
-                go_on(hear(BackupStep::Progress { packs, of_packs, bytes, of_bytes: of_bytes.max(bytes) }))
-            })?;
-            copies.is_through(pack);
-            done.bad += copied.bad.len() as u64;
-            for bad in copied.bad {
-                go_on(hear(BackupStep::Bad(bad)))?;
-            }
-            if let Some(sentence) = copied.damaged {
-                done.damaged += 1;
-                go_on(hear(BackupStep::Damaged(sentence)))?;
-            }
-            if copied.bytes > 0 {
-                done.packs += 1;
-                done.bytes += copied.bytes;
-                done.copied_packs += u64::from(!copied.is_same);
-                done.copied_bytes += if copied.is_same { 0 } else { copied.bytes };
-            }
-        }
-        Ok(())
-    }
-
-    /// What would be copied, as things are.
-    fn survey(
-        &self,
-        target: Option<&Target>,
-        mut done: BackedUp,
-        hear: &mut HearBackup<'_>,
-    ) -> Result<BackedUp, StoreError> {
-        let mut copies = self.blobs.hold_packs()?;
-        copies.look_at_all();
-        let (all, of_packs): (BTreeSet<Pack>, _) = (copies.left().collect(), copies.count() as u64);
-        for pack in all {
-            let (is_there, len) = copies.survey(pack, target)?;
-            copies.is_through(pack);
-            done.packs += 1;
-            done.bytes += len;
-            done.copied_packs += u64::from(!is_there);
-            done.copied_bytes += if is_there { 0 } else { len };
-            let (packs, bytes) = (done.packs, done.bytes);
-            go_on(hear(BackupStep::Progress { packs, of_packs, bytes, of_bytes: bytes }))?;
-        }
-        done.names = self.catalog.figures().names;
-        done.volume = Mark::begun(Purpose::Backup, &self.blobs.volume_id()).volume;
-        done.earlier = target.and_then(Target::mark).map_or(0, |mark| mark.taken);
-        Ok(done)
-    }
-}
-
 /// What is not whole is no source, and what is restored is a backup.
 fn check_source(inner: &Inner, data: &Path, purpose: Purpose) -> Result<()> {
     let shown = data.display();
@@ -361,10 +155,6 @@ fn check_source(inner: &Inner, data: &Path, purpose: Purpose) -> Result<()> {
         ))),
         _ => Ok(()),
     }
-}
-
-fn go_on(goes_on: bool) -> Result<(), StoreError> {
-    if goes_on { Ok(()) } else { Err(StoreError::Busy("the backup was broken off".into())) }
 }
 
 /// Neither of the two directories may be in the other.
@@ -388,18 +178,6 @@ fn resolved(path: &Path) -> PathBuf {
         }
     }
     path.to_owned()
-}
-
-fn check_room(disk: &dyn millpond_store::disk::Disk, needed: u64) -> Result<(), StoreError> {
-    let space = disk.space().map_err(|error| StoreError::io("asking for the room there", error))?;
-    if space.available >= needed.saturating_add(SPARE_BYTES) {
-        return Ok(());
-    }
-    Err(StoreError::Refused(format!(
-        "{needed} bytes more are to be copied, and {} are free there: make room, or give another directory; what lies there \
-         is as it was",
-        space.available
-    )))
 }
 
 /// An error about the directory, which the operator chose.

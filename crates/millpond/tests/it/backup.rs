@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tonic::Code;
 
 use crate::admin::{answer, ask};
-use crate::battery::{Random, Volume, seeded, setting};
+use crate::battery::{Client, Pushed, Random, Volume, digest_of, seeded, setting};
 use crate::full_volume::figure;
 use crate::names::Pond;
 use crate::server::Server;
@@ -264,4 +264,109 @@ fn directories_that_are_no_place_for_this_backup_are_refused() {
     let (code, _, complaint) = millpond(&["restore", text(&at("file")), "--data", text(&at("new"))]);
     assert!(code == 10 && !at("new").exists(), "{complaint}");
     pond.server.stop();
+}
+
+/// The outcome that `restore --names` tells of each name.
+fn outcomes(pond: &Pond, arguments: &str) -> BTreeMap<String, String> {
+    let line = |line: &Value| {
+        let word = |field: &str| line[field].as_str().unwrap().to_owned();
+        (word("name"), word("outcome"))
+    };
+    pond.lines(&format!("restore {arguments}")).iter().map(line).collect()
+}
+
+fn told<const N: usize>(outcomes: [(&str, &str); N]) -> BTreeMap<String, String> {
+    outcomes.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).into()
+}
+
+#[test]
+fn chosen_names_come_back_into_a_server_that_runs() {
+    let mut random = seeded("chosen names");
+    let (pond, place) = (Pond::new(&["--max-size", "100MB", "--lease", "0s"]), folder());
+    let backup = place.path().join("backup");
+    let large = random.bytes(3_000_000);
+    pond.push("a:large", &large);
+    for (name, content) in [("a:removed", "gone"), ("a:same", "same"), ("a:other", "old"), ("b:removed", "b")]
+    {
+        pond.push(name, content.as_bytes());
+    }
+    let whole = Pushed::any(&mut random, 1);
+    pond.push_whole(&whole);
+    back_up(&pond.server, &backup);
+    pond.lines("names remove * --for-good");
+    pond.push("a:same", b"same");
+    pond.push("a:other", b"new");
+    let large = digest_of(&large);
+    let lacks = || {
+        pond.runtime.block_on(async {
+            let mut client = Client::connect(pond.server.url()).await.unwrap();
+            client.missing(vec![large.clone()]).await.unwrap().len()
+        })
+    };
+    // What nothing reaches goes as well, so that blobs have to come back too.
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(1100));
+        ask(&pond.server, "retention apply");
+        // To ask for it would be a use.
+        if figure(&pond.server, "live_bytes") < 3_000_000 {
+            break;
+        }
+    }
+    assert_eq!(lacks(), 1);
+    let named = format!("{} --names a:*", text(&backup));
+    let expected =
+        told([("a:large", "back"), ("a:removed", "back"), ("a:same", "same"), ("a:other", "left_alone")]);
+    assert_eq!(outcomes(&pond, &format!("{named} --dry-run")), expected);
+    assert_eq!(pond.fetch("a:removed"), Code::NotFound, "a dry run has brought it back");
+    assert_eq!(outcomes(&pond, &named), expected);
+    assert_eq!(lacks(), 0);
+    for (name, code) in [("a:large", Code::Ok), ("a:removed", Code::Ok), ("b:removed", Code::NotFound)] {
+        assert_eq!(pond.fetch(name), code, "{name}");
+    }
+    let other = |pond: &Pond| pond.lines("names list a:other")[0]["digest"].as_str().unwrap().to_owned();
+    let new = other(&pond);
+    let replaced = outcomes(&pond, &format!("{named} --replace"));
+    assert_eq!((replaced["a:other"].as_str(), replaced["a:large"].as_str()), ("back", "same"));
+    assert_ne!(other(&pond), new);
+    // Trees, references and all.
+    let all = outcomes(&pond, &format!("{} --names *", text(&backup)));
+    assert!(all.values().all(|outcome| outcome == "back" || outcome == "same"), "{all:?}");
+    let found = answer(&pond.server, "fsck --json");
+    assert_eq!((&found["not_whole"], &found["names"]), (&Value::Array(vec![]), &all.len().into()));
+    let restored = pond.lines("audit").into_iter().filter(|entry| entry["what"] == "restored");
+    assert!(restored.count() > 4);
+    let (code, _, complaint) = ask(&pond.server, &format!("restore {} --names c:*", text(&backup)));
+    assert!(code == 3 && complaint.contains("no name like c:*"), "{complaint}");
+    let (code, _, complaint) = ask(&pond.server, &format!("restore {} --names *", text(place.path())));
+    assert!(code == 1 && complaint.contains("is no backup"), "{complaint}");
+}
+
+#[test]
+fn keys_go_along_when_that_is_asked_for_and_are_named_when_not() {
+    let (place, mut pond) = (folder(), Pond::new(&[]));
+    pond.push("a:1", b"content");
+    pond.server.stop();
+    let [keys, backup] = ["millpond-keys", "backup"].map(|name| place.path().join(name));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+        let output = command.args(arguments).current_dir(place.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["keys", "init", "cache.example.org"]);
+    let arguments = ["backup", "backup", "--data", text(pond.server.data())];
+    let said = run(&arguments);
+    assert!(said.contains(&format!("not copied: the keys in {}", text(&keys))), "{said}");
+    assert!(!backup.join("keys").exists());
+    run(&[&arguments[..], &["--with-keys"]].concat());
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&backup.join("keys")), 0o700);
+    for file in fs::read_dir(&keys).unwrap().map(|file| file.unwrap()).filter(|file| file.path().is_file()) {
+        let copy = backup.join("keys").join(file.file_name());
+        assert!(
+            fs::read(&copy).unwrap() == fs::read(file.path()).unwrap() && mode(&copy) == 0o600,
+            "{copy:?}"
+        );
+    }
+    check(&backup);
 }

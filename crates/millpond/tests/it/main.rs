@@ -9,6 +9,8 @@ mod admin;
 mod audit;
 mod authorities;
 mod backup;
+#[cfg(feature = "real-clients")]
+mod backup_disk;
 mod battery;
 #[cfg(feature = "real-clients")]
 mod bazel;

@@ -10,7 +10,7 @@
 //! | syncs, one a pack that is not sealed | the packs that wait for it (32), one for each write, the open one |
 //! | walks of the domain, `names` and `du` of the operator among them | 32 |
 //! | look-ups in the catalog | its connections, 4 |
-//! | verifying, upkeep, restoring after a crash | one each |
+//! | verifying, upkeep, restoring after a crash, backing up | one each |
 //!
 //! **Invariant:** these together are fewer than 512, whatever clients do. A turn is given back when the work is through,
 //! not when nobody waits for it any more.

@@ -117,7 +117,7 @@ impl PackCopies {
     }
 
     /// The pack to be copied next: one that letting go or compaction waits for, if there is any.
-    pub fn next(&mut self) -> Option<Pack> {
+    pub fn next_pack(&mut self) -> Option<Pack> {
         let going = self.blobs.shared.held.first_going().filter(|id| self.left.contains(id));
         going.or_else(|| self.left.first().copied()).map(Pack)
     }

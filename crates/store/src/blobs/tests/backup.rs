@@ -17,7 +17,7 @@ fn back_up(blobs: &Blobs, target: &Target) -> Vec<BadRecord> {
 
 fn copy_all(copies: &mut PackCopies, target: &Target) -> Vec<BadRecord> {
     let mut bad = Vec::new();
-    while let Some(pack) = copies.next() {
+    while let Some(pack) = copies.next_pack() {
         bad.extend(copies.copy(pack, target, &mut |_| Ok(())).unwrap().bad);
         copies.is_through(pack);
     }
@@ -103,7 +103,7 @@ async fn pack_that_is_let_go_meanwhile_is_copied_first_and_then_gives_its_room_b
     assert_eq!(store.blobs.give_back(false).unwrap().freed, 0);
     assert_eq!(missing(&store.blobs, &[kept.0, gone.0]), [gone.0]);
     assert!(copies.held_bytes() > LARGE as u64 && store.blobs.figures().used == used);
-    let (first, files) = (copies.next().unwrap(), packs(&*disk).len());
+    let (first, files) = (copies.next_pack().unwrap(), packs(&*disk).len());
     copies.copy(first, &target, &mut |_| Ok(())).unwrap();
     copies.is_through(first);
     assert_eq!((copies.held_bytes(), packs(&*disk).len()), (0, files - 1));
@@ -129,7 +129,7 @@ async fn backup_that_is_broken_off_holds_nothing_and_is_no_volume_until_it_is_wh
     begun.begin().unwrap();
     let mut copies = store.blobs.hold_packs().unwrap();
     copies.look_out();
-    let pack = copies.next().unwrap();
+    let pack = copies.next_pack().unwrap();
     let broken_off = copies.copy(pack, &begun, &mut |_| Err(Error::Busy("on purpose".into())));
     assert!(matches!(broken_off, Err(Error::Busy(_))));
     store.blobs.set_waterline(NOW.plus(1));
