@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millpond_store::{Digest, Error as StoreError};
+use millpond_store::{Digest, Error as StoreError, Held};
 
 use super::objects::Objects;
 use super::{Found, blocking};
@@ -24,6 +25,10 @@ const TOGETHER_BYTES: u64 = 8 << 20;
 const TOGETHER: usize = 512;
 /// Bytes of a large blob that are read at a time.
 const PIECE: usize = 1 << 20;
+/// For so long an import waits for room: until the lease is as short as it may get.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// After so long it tries again.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Trees that are remembered as brought: their parents need no look at them.
 const TREES_MAX: usize = 1 << 20;
 
@@ -72,6 +77,11 @@ const OTHER_BYTES: &str = "has other bytes there";
 impl Bringing {
     pub(super) fn new(inner: Arc<Inner>, objects: Objects, dry_run: bool) -> Self {
         Self { inner, objects, dry_run, counted: HashSet::new(), trees: HashSet::new(), blobs: 0, bytes: 0 }
+    }
+
+    /// Forgets what it remembers of what came.
+    pub(super) fn forget(&mut self) {
+        self.trees = HashSet::new();
     }
 
     pub(super) fn dry_run(&self) -> bool {
@@ -251,22 +261,52 @@ impl Bringing {
                 Ok(None) | Err(_) => lacking.add(digest, NOT_THERE),
             }
         }
-        let digests: Vec<_> = blobs.iter().map(|(digest, _)| *digest).collect();
-        for (digest, outcome) in digests.into_iter().zip(self.inner.blobs.put_many(blobs).await) {
-            self.brought_one(digest, outcome, lacking)?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let outcomes = self.inner.blobs.put_many(blobs.clone()).await;
+            let mut again = Vec::new();
+            for ((digest, content), outcome) in blobs.into_iter().zip(outcomes) {
+                if is_for_room(&outcome) && Instant::now() < end {
+                    again.push((digest, content));
+                } else {
+                    self.brought_one(digest, outcome, lacking)?;
+                }
+            }
+            if again.is_empty() {
+                return Ok(());
+            }
+            self.inner.go_on()?;
+            blobs = again;
+            tokio::time::sleep(PAUSE).await;
         }
-        Ok(())
     }
 
     async fn bring_large(&mut self, digest: Digest, lacking: &mut Lacking) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let outcome = self.upload(digest, lacking).await?;
+            let Some(outcome) = outcome else { return Ok(()) };
+            if !is_for_room(&outcome) || Instant::now() > end {
+                return self.brought_one(digest, outcome, lacking);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What an upload came to; `None` if there is nothing to upload, which was noted.
+    async fn upload(
+        &self,
+        digest: Digest,
+        lacking: &mut Lacking,
+    ) -> Result<Option<millpond_store::Result<()>>> {
         let objects = self.objects.clone();
         let Ok(Some(mut file)) = blocking(move || objects.open(&digest)).await? else {
             lacking.add(digest, NOT_THERE);
-            return Ok(());
+            return Ok(None);
         };
         let mut upload = match self.inner.blobs.create(digest).await {
             Ok(upload) => upload,
-            Err(error) => return self.brought_one(digest, Err(error), lacking),
+            Err(error) => return Ok(Some(Err(error))),
         };
         loop {
             self.inner.go_on()?;
@@ -274,17 +314,16 @@ impl Bringing {
             file = again;
             let Ok(piece) = piece else {
                 lacking.add(digest, "cannot be read there");
-                return Ok(());
+                return Ok(None);
             };
             if piece.is_empty() {
                 break;
             }
             if let Err(error) = upload.write(piece).await {
-                return self.brought_one(digest, Err(error), lacking);
+                return Ok(Some(Err(error)));
             }
         }
-        let outcome = upload.finish().await;
-        self.brought_one(digest, outcome, lacking)
+        Ok(Some(upload.finish().await))
     }
 
     /// Whatever is wrong with the bytes is told of the name; all else ends the import.
@@ -305,6 +344,11 @@ impl Bringing {
         }
         Ok(())
     }
+}
+
+/// Whether it is refused for want of room, which may be there once leases are over or shorter.
+fn is_for_room(outcome: &millpond_store::Result<()>) -> bool {
+    matches!(outcome, Err(StoreError::NoSpace { held: Held::Limit | Held::Lease, .. }))
 }
 
 /// The next bytes of a file; none at its end.

@@ -30,14 +30,27 @@ pub(super) fn entries(directory: &Path) -> io::Result<Vec<Entry>> {
 pub(super) fn files(directory: &Path, folder: &Path) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
+    let mut first = true;
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(directory.join(&folder))? {
+        let entries = match fs::read_dir(directory.join(&folder)) {
+            Ok(entries) => entries,
+            // A server that still runs may have removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !first => continue,
+            Err(error) => return Err(error),
+        };
+        first = false;
+        for entry in entries {
             let entry = entry?;
-            let (path, kind) = (folder.join(entry.file_name()), entry.file_type()?);
+            let path = folder.join(entry.file_name());
+            let (kind, metadata) = match (entry.file_type(), entry.metadata()) {
+                (Ok(kind), Ok(metadata)) => (kind, metadata),
+                (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+            };
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() {
-                let written = entry.metadata()?.modified().ok();
+                let written = metadata.modified().ok();
                 let written = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok());
                 found.push(Entry { path, written: written.map_or(0, |written| written.as_secs()) });
             }

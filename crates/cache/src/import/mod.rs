@@ -192,24 +192,22 @@ impl Inner {
     ) -> Result<Found<Took>> {
         let Foreign { name, target, subject, expires } = foreign;
         if let Some(value) = self.catalog.look_up(&name).await?
-            && value.target == target
             && !self.is_let_go(&value)
-            && self.is_whole_here(&subject).await?
         {
-            return Ok(Ok(Took::Present));
-        }
-        if let Err(why) = bringing.closure(&subject).await? {
-            return Ok(Err(why));
-        }
-        if bringing.dry_run() {
-            return Ok(Ok(Took::New));
+            if value.target == target && self.is_whole_here(&subject).await? {
+                return Ok(Ok(Took::Present));
+            }
+            // It was pushed since that was written.
+            if value.target != target && value.pushed > written {
+                return Ok(Ok(Took::Kept));
+            }
         }
         let references = match &subject {
             Subject::Asset { references, .. } => references.encode(),
             Subject::ActionResult { .. } | Subject::Elsewhere { .. } => References::default().encode(),
         };
         let publication = Publication {
-            names: vec![(Allowed::stored(&name), subject)],
+            names: vec![(Allowed::stored(&name), subject.clone())],
             target,
             references,
             expires,
@@ -218,13 +216,24 @@ impl Inner {
             may_wait: false,
             promotes: None,
         };
-        match self.publish(publication).await {
-            Ok(Published::Kept) => Ok(Ok(Took::Kept)),
-            Ok(Published::Whole | Published::Pending) => Ok(Ok(Took::New)),
-            Err(Error::Incomplete { count, .. }) => Ok(Err(format!("it lacks {count} blobs"))),
-            Err(error @ (Error::Invalid(_) | Error::Denied(_))) => Ok(Err(error.to_string())),
-            Err(error) => Err(error),
+        for is_last in [false, true] {
+            if let Err(why) = bringing.closure(&subject).await? {
+                return Ok(Err(why));
+            }
+            if bringing.dry_run() {
+                return Ok(Ok(Took::New));
+            }
+            match self.publish(publication.clone()).await {
+                Ok(Published::Kept) => return Ok(Ok(Took::Kept)),
+                Ok(Published::Whole | Published::Pending) => return Ok(Ok(Took::New)),
+                // What came with an earlier name has been let go since.
+                Err(Error::Incomplete { .. }) if !is_last => bringing.forget(),
+                Err(Error::Incomplete { count, .. }) => return Ok(Err(format!("it lacks {count} blobs"))),
+                Err(error @ (Error::Invalid(_) | Error::Denied(_))) => return Ok(Err(error.to_string())),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(Err("it goes while it comes".into()))
     }
 
     /// Whether all that it needs is here; nothing is raised.
