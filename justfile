@@ -18,6 +18,7 @@ night kills="3000" cuts="300" flips="5000":
     MILLPOND_KILLS={{kills}} MILLPOND_KILLS_LETTING_GO={{kills}} MILLPOND_CUTS={{cuts}} MILLPOND_FLIPS={{flips}} \
         scripts/test kill_battery power_cut_battery kills_in_the_midst_of_letting_go single_faults full_disk_at_each_call -- \
         --release --profile night --no-capture
+    scripts/mutants
 
 # The benchmarks of the hot pieces, measured; words select some
 bench *words:
@@ -26,6 +27,11 @@ bench *words:
 # What a change must pass
 ci:
     .ci/run
+
+# The image, built from nothing, and its tests; `scripts/docker-bases` first where no registry can be reached
+docker:
+    docker build --file deploy/docker/Dockerfile --build-arg REVISION="$(git rev-parse HEAD)" --tag millpond .
+    MILLPOND_TEST_IMAGE=millpond scripts/test docker
 
 # The block of every setting in docs/configuration.md, written anew
 docs:

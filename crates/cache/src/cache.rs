@@ -219,7 +219,7 @@ pub(crate) struct Inner {
     /// Held by the one who counts what takes the room.
     pub counting_usage: Arc<tokio::sync::Mutex<()>>,
     pub let_go_names: LetGoNames,
-    pub pins: PinsInForce,
+    pub pins: Arc<PinsInForce>,
     pub inflow: Inflow,
     pub look_up_time: Duration,
     pub disk_watch: Arc<DiskWatch>,

@@ -5,16 +5,20 @@
 //! memory: it stays as it is, unless it is to be repaired, which is what a start does.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError};
+use std::time::Duration;
 
 use millpond_store::blobs::{BadRecord, Scrub, become_volume};
+use millpond_store::catalog::Value;
 use millpond_store::disk::{OverlayDisk, RealDisk};
 use millpond_store::{Clock, Digest, Level};
 
 use crate::cache::Inner;
+use crate::closure::Walked;
 use crate::start::Begun;
 use crate::{
     Admin, AuditKeep, Cache, CacheOptions, Error, InstanceOptions, MaxSize, OpenError, Permit, Result,
@@ -23,7 +27,14 @@ use crate::{
 /// What a volume has, and an empty directory does not: one of them is enough to look at the rest.
 const VOLUME_PARTS: [&str; 4] = ["format", "format.copy", "packs", "catalog.db"];
 /// Files of the catalog that are copied to be looked at.
-const CATALOG_FILES: [&str; 2] = ["catalog.db", "catalog.db-wal"];
+const CATALOG_FILES: [&str; 3] = ["catalog.db", "catalog.db-wal", "catalog.db.rebuilt"];
+/// What the folder of a copy is called, before the number of the process that made it.
+const COPY: &str = "millpond-check-";
+
+/// So often a name is walked that cannot be walked for now, ...
+const READ_TRIES: u32 = 3;
+/// ... and after so long again.
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a check comes across.
 #[derive(Clone, Debug)]
@@ -150,7 +161,7 @@ impl Begun {
         mut options: CacheOptions,
     ) -> std::result::Result<(Self, Copy), OpenError> {
         let data = options.data.clone();
-        let disk = RealDisk::open(&data).map_err(crate::start::open_error)?;
+        let disk = RealDisk::open_to_read(&data).map_err(crate::start::open_error)?;
         let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
         options.data.clone_from(&copied.0);
         let open = |_: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
@@ -168,21 +179,41 @@ pub(crate) struct Copy(PathBuf);
 static COPIES: AtomicU64 = AtomicU64::new(0);
 
 impl Copy {
-    fn of(data: &Path) -> std::io::Result<Self> {
-        let place = std::env::temp_dir().join(format!(
-            "millpond-check-{}-{}",
+    fn of(data: &Path) -> io::Result<Self> {
+        let temporary = std::env::temp_dir();
+        remove_left(&temporary);
+        let place = temporary.join(format!(
+            "{COPY}{}-{}",
             std::process::id(),
             COPIES.fetch_add(1, Ordering::Relaxed)
         ));
-        fs::DirBuilder::new().mode(0o700).create(&place)?;
-        let copy = Self(place);
+        let in_place = |error: io::Error| {
+            let sentence = format!("copying the catalog to {} (TMPDIR says where): {error}", place.display());
+            io::Error::new(error.kind(), sentence)
+        };
+        fs::DirBuilder::new().mode(0o700).create(&place).map_err(in_place)?;
+        let copy = Self(place.clone());
         for name in CATALOG_FILES {
             match fs::copy(data.join(name), copy.0.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_place(error)),
                 _ => {}
             }
         }
         Ok(copy)
+    }
+}
+
+/// Removes copies of checks that were killed.
+fn remove_left(temporary: &Path) {
+    let Ok(entries) = fs::read_dir(temporary) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process: Option<u32> =
+            name.to_str().and_then(|name| name.strip_prefix(COPY)?.split('-').next()?.parse().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // That of somebody else stays, and is not in the way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -251,8 +282,7 @@ impl Inner {
                 return;
             }
             names += 1;
-            let walked =
-                self.subject(&value).and_then(|subject| self.walker.raise_only(&subject, value.level()));
+            let walked = self.walk_to_check(&value);
             let missing = match walked {
                 Ok(walked) if walked.is_whole() => {
                     ended = !hear(Finding::Names(names));
@@ -267,6 +297,23 @@ impl Inner {
         })?;
         go_on(!ended)?;
         Ok((names, affected))
+    }
+}
+
+impl Inner {
+    /// Raises what a name needs. What cannot be read for now is tried again a few times.
+    fn walk_to_check(&self, value: &Value) -> Result<Walked> {
+        let mut tries = READ_TRIES;
+        loop {
+            tries -= 1;
+            let subject = self.subject(value);
+            match subject.and_then(|subject| self.walker.raise_only(&subject, value.level())) {
+                Err(error) if tries > 0 && !matches!(error, Error::Invalid(_)) => {
+                    std::thread::sleep(READ_PAUSE);
+                }
+                walked => return walked,
+            }
+        }
     }
 }
 

@@ -128,7 +128,8 @@ impl Gate {
         if waterline > before {
             set(waterline);
         }
-        let held_by_lease = by_lease < target && waterline < target;
+        // A ticket is given back soon: no shorter lease would help.
+        let held_by_lease = by_lease < target && by_lease <= by_tickets && waterline < target;
         Leased { waterline, held_by_lease, held_by_rules: false }
     }
 
@@ -398,7 +399,7 @@ mod tests {
         let ticket = gate.ticket().unwrap();
         clock.advance(500);
         let leased = raise(&gate, &mut waterline, Level::PINNED);
-        assert!(leased.held_by_lease && waterline.seconds() == 1000);
+        assert!(!leased.held_by_lease && waterline.seconds() == 1000);
         drop(ticket);
         let leased = raise(&gate, &mut waterline, Level::from_seconds(1100));
         assert!(!leased.held_by_lease && waterline.seconds() == 1100);

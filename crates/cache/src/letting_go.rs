@@ -182,10 +182,13 @@ impl Inner {
     pub(crate) fn refusal(&self, error: Error) -> crate::Error {
         match error {
             Error::NoSpace { held: held @ (Held::Limit | Held::Lease), used, limit } => {
+                // Nobody waits for as long as it takes to shorten a lease to its end.
+                let (lease, set) = self.gate.lease();
+                let held = if lease < set { Held::Lease } else { held };
                 match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
                     0 => crate::Error::NoSpace { held, used, limit },
                     kept => {
-                        let rules = self.retention.that_keep(self.pins.now().count());
+                        let rules = self.retention.that_keep(self.pins.now().count_at(self.time_of_pins()));
                         crate::Error::FullOfKept { used, limit, kept, rules }
                     }
                 }

@@ -20,6 +20,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gate;
+mod import;
 mod inflow;
 mod instance;
 mod let_go_names;
@@ -58,6 +59,7 @@ pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
+pub use import::{ImportKind, ImportStep, ImportWanted, Imported};
 pub use inflow::CameIn;
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
 pub use millpond_store::audit::{

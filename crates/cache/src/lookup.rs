@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use millpond_store::catalog::{Name, NameKind, State, Target, Value};
-use millpond_store::{Clock, Level, now_and_then};
+use millpond_store::{Clock, Digest, Level, now_and_then};
 
 use crate::access::Allowed;
 use crate::cache::Inner;
@@ -23,6 +23,24 @@ pub(crate) enum Patience {
     Waits,
     /// Say no: a look-up that is a miss is none the worse.
     Sheds,
+}
+
+/// What raising a value came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Raised {
+    /// It is whole, and stays.
+    Whole,
+    /// It was let go.
+    LetGo,
+    /// Too many wait for a walk.
+    Shed,
+    /// It lacks so many blobs at least.
+    Lacks {
+        /// How many are known to be missing.
+        count: u64,
+        /// One of them.
+        first: Option<Digest>,
+    },
 }
 
 impl Inner {
@@ -66,62 +84,72 @@ impl Inner {
         Ok(self.whole_for_the_lease(&value, Patience::Sheds).await?.then_some(value))
     }
 
-    /// Whether a value is whole; then it stays for the lease.
+    /// Whether a value is whole; then it stays for the lease. Counts why it is not.
     pub(crate) async fn whole_for_the_lease(
         self: &Arc<Self>,
         value: &Value,
         patience: Patience,
     ) -> Result<bool> {
-        self.whole_until(value, Level::ZERO, patience).await
+        let name = &*value.name.text;
+        match self.raise_whole(value, Level::ZERO, patience).await? {
+            Raised::Whole => return Ok(true),
+            Raised::LetGo => self.let_go_names.count_let_go(),
+            Raised::Shed => {
+                self.counters.lookups_shed.add(1);
+                now_and_then!(warn, name, "too many look-ups wait, and one is a miss");
+            }
+            Raised::Lacks { count, first } => {
+                self.counters.incomplete_lookups.add(1);
+                let first = first.map(|first| first.to_string());
+                now_and_then!(warn, name, missing = count, first, "a name is not whole, and is a miss");
+            }
+        }
+        Ok(false)
     }
 
-    /// Whether a value is whole; then it stays until then, and for the lease.
-    pub(crate) async fn whole_until(
+    /// Whether a value was let go, though its row may still be there.
+    pub(crate) fn is_let_go(&self, value: &Value) -> bool {
+        let matters = match value.state {
+            State::Pending(_) => value.touched(),
+            State::Whole | State::Removed { .. } => self.gate.level_of(value),
+        };
+        matters < self.blobs.waterline()
+    }
+
+    /// Raises a value's closure: if it is whole, it stays until then, for the lease, and as long as it is pinned.
+    pub(crate) async fn raise_whole(
         self: &Arc<Self>,
         value: &Value,
         until: Level,
         patience: Patience,
-    ) -> Result<bool> {
-        let name = &value.name;
+    ) -> Result<Raised> {
         let waterline = self.blobs.waterline();
         let ticket = self.gate.ticket()?;
         let level = self.gate.level_of(value);
         if level < waterline {
-            self.let_go_names.count_let_go();
-            return Ok(false);
+            return Ok(Raised::LetGo);
         }
+        // It may have lacked something when it was pinned.
+        let until = until.max(self.pins.now().keep_until(&value.name, self.time_of_pins()));
         let turn = match patience {
             Patience::Waits => Some(self.walks.turn().await?),
             Patience::Sheds => self.walks.turn_unless_full().await?,
         };
-        let Some(turn) = turn else {
-            self.counters.lookups_shed.add(1);
-            now_and_then!(warn, name = &*name.text, "too many look-ups wait, and one is a miss");
-            return Ok(false);
-        };
+        let Some(turn) = turn else { return Ok(Raised::Shed) };
         // What is kept is raised to its own level, which what came anew of it does not have.
         let to = level.max(ticket.time()).max(until);
         let walked = self.walk_all(turn, vec![self.subject(value)?], to).await?;
         if !walked.is_whole() {
-            self.counters.incomplete_lookups.add(1);
-            let first = walked.missing.first().map(ToString::to_string);
-            now_and_then!(
-                warn,
-                name = &*name.text,
-                missing = walked.missing_count,
-                first,
-                "a name is not whole, and is a miss"
-            );
-            return Ok(false);
+            return Ok(Raised::Lacks { count: walked.missing_count, first: walked.missing.first().copied() });
         }
         let used = walked.raised_to.min(ticket.time());
         if !self.gate.record_use(value, walked.raised_to, used, || self.blobs.waterline()) {
-            return Ok(false);
+            return Ok(Raised::LetGo);
         }
         value.set_raised(used, walked.epoch);
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
-        Ok(true)
+        Ok(Raised::Whole)
     }
 
     /// Publishes a value that waits for its blobs, if the first one that it lacked is there by now.

@@ -35,8 +35,6 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         }
         let flush = period.is_multiple_of(FLUSH_PERIODS);
         if flush {
-            // The catalog's database asks the disk by itself: that it waits for it shows here.
-            let _waits = inner.disk_watch.begin();
             inner.flush_uses().await;
         }
         if period % REMOVED_PERIODS == 1

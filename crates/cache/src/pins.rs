@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millpond_store::Level;
-use millpond_store::catalog::{Catalog, Name, Pin, PinTerms};
+use millpond_store::catalog::{Catalog, Name, Pin, PinTerms, Revisions};
 
 use crate::name::short;
 use crate::{Pattern, Result};
@@ -40,12 +40,12 @@ impl Pins {
         pins
     }
 
-    /// How many there are, those that are over among them.
-    pub(crate) fn count(&self) -> usize {
-        self.all.len()
+    /// How many hold at this time, in Unix seconds.
+    pub(crate) fn count_at(&self, now: u64) -> usize {
+        self.all.iter().filter(|pin| is_in_force(&pin.terms, now)).count()
     }
 
-    /// Whether there are none.
+    /// Whether there are none, also such as are over.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -60,6 +60,11 @@ impl Pins {
         self.of(name, now).map(|pin| holds_until(&pin.terms)).max().unwrap_or(Level::ZERO)
     }
 
+    /// How many values of a name they keep at this time, in Unix seconds, the one in force among them.
+    pub(crate) fn revisions(&self, name: &Name, now: u64) -> u32 {
+        self.of(name, now).map(|pin| pin.terms.revisions).max().unwrap_or(1)
+    }
+
     /// Those that this name is pinned by at this time, in Unix seconds.
     pub(crate) fn of<'p>(&'p self, name: &'p Name, now: u64) -> impl Iterator<Item = &'p Pin> {
         let short = short(name);
@@ -69,9 +74,13 @@ impl Pins {
         exact.chain(like).filter_map(|at| self.all.get(at)).filter(move |pin| {
             let terms = &pin.terms;
             terms.instance.as_ref().is_none_or(|instance| **instance == *name.instance)
-                && terms.until.is_none_or(|until| until > now)
+                && is_in_force(terms, now)
         })
     }
+}
+
+fn is_in_force(terms: &PinTerms, now: u64) -> bool {
+    terms.until.is_none_or(|until| until > now)
 }
 
 /// The level of what is pinned like this.
@@ -82,20 +91,31 @@ pub(crate) fn holds_until(terms: &PinTerms) -> Level {
 
 /// The pins as they are now.
 #[derive(Debug, Default)]
-pub(crate) struct PinsInForce(Mutex<Arc<Pins>>);
+pub(crate) struct PinsInForce {
+    now: Mutex<Arc<Pins>>,
+    /// Held over a reading, so that the last to read is the last to say; pushes never wait for it.
+    reading: Mutex<()>,
+}
 
 impl PinsInForce {
     /// As they are now.
     pub(crate) fn now(&self) -> Arc<Pins> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads them anew from the catalog. Blocks.
     pub(crate) fn reload(&self, catalog: &Catalog) -> Result<()> {
-        // Held over the reading, so that the last to read is the last to say.
-        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *pins = Arc::new(Pins::new(catalog.pins()?));
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = Arc::new(Pins::new(catalog.pins()?));
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = pins;
         Ok(())
+    }
+}
+
+impl Revisions for PinsInForce {
+    fn kept_of(&self, name: &Name) -> u32 {
+        // By pins that are over, too: what they keep is forgotten a little later.
+        self.now().revisions(name, 0)
     }
 }
 

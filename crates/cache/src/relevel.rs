@@ -226,6 +226,8 @@ impl Inner {
     pub(crate) async fn relevel(self: &Arc<Self>) -> Result<Releveled> {
         self.check_levels_may_fall()?;
         let no_snapshot = Arc::clone(&self.levels_fall).lock_owned().await;
+        // What no pin keeps any more of earlier values is to give its space back.
+        self.forget_removed().await?;
         // Shares go by uses, the last ones included.
         self.flush_uses().await;
         let inner = Arc::clone(self);
@@ -258,8 +260,11 @@ impl Inner {
                 tokio::time::sleep(RETRY).await;
             }
         }
-        if !self.catalog.is_in_order() {
-            // Rows may be hidden: what they need has no marks.
+        let inner = Arc::clone(self);
+        let all = spawn_blocking(move || inner.catalog.has_all_rows()).await.map_err(Error::internal)??;
+        if !all || !self.catalog.is_in_order() {
+            // Rows may be hidden: what they need has no marks, and levels that are too low.
+            self.relevels.ask();
             return Err(Error::Busy("the catalog is damaged: nothing goes until it is mended".into()));
         }
         let done = spawn_blocking(move || relevel.end()).await.map_err(Error::internal)?;
@@ -303,8 +308,10 @@ impl Relevel {
                 continue;
             }
             self.walk(&value, level)?;
-            names += 1;
-            kept += u64::from(self.inner.gate.level_of(&value) > value.touched());
+            if value.is_whole() {
+                names += 1;
+                kept += u64::from(self.inner.gate.level_of(&value) > value.touched());
+            }
         }
         self.so_far.names += names;
         self.so_far.kept_names += kept;
@@ -354,13 +361,15 @@ impl Relevel {
     pub(crate) fn end(self) -> Releveled {
         let inner = &self.inner;
         // Blobs that are named on another server have no names here.
-        let swept = inner.blobs.sweep(self.fall.leased_from, inner.instances.keep_unnamed());
+        let only_looks = inner.instances.keep_unnamed();
+        let swept = inner.blobs.sweep(self.fall.leased_from, only_looks);
         if swept.blobs > 0 {
             inner.raise_waterline(SWEPT);
             inner.letting_go.swept.store(true, Ordering::Release);
         }
         inner.letting_go.snapshot_due.store(true, Ordering::Release);
-        Releveled { blobs: swept.blobs, bytes: swept.bytes, leased_bytes: swept.leased, ..self.so_far }
+        let leased_bytes = if only_looks { 0 } else { swept.leased };
+        Releveled { blobs: swept.blobs, bytes: swept.bytes, leased_bytes, ..self.so_far }
     }
 }
 
@@ -401,7 +410,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
                 Err(error) => now_and_then!(warn, %error, "what rules end stays for now"),
             }
         }
-        let asked = inner.relevels.asked.load(Ordering::Acquire);
+        let asked = inner.relevels.asked.swap(false, Ordering::AcqRel);
         let loose = ended || inner.catalog.kept_gone() != kept_gone;
         let follows_up = again.is_some_and(|again| again <= now);
         let passed = |time| last.is_none_or(|last| last + time <= now);
@@ -417,7 +426,6 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         let gone = inner.catalog.kept_gone();
         match inner.relevel().await {
             Ok(releveled) => {
-                inner.relevels.asked.store(false, Ordering::Release);
                 ended = false;
                 let now = Instant::now();
                 (last, kept_gone) = (Some(now), gone);
@@ -426,7 +434,11 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
                 let leased = releveled.leased_bytes > 0 && !follows_up;
                 again = leased.then(|| now + lease + lease / 4 + Duration::from_secs(2));
             }
-            Err(error) => tracing::debug!(%error, "no pass over levels for now"),
+            Err(error) => {
+                // Whoever asks meanwhile is heard as well.
+                inner.relevels.asked.fetch_or(asked, Ordering::AcqRel);
+                tracing::debug!(%error, "no pass over levels for now");
+            }
         }
     }
 }
@@ -437,7 +449,7 @@ impl Inner {
         let inner = Arc::clone(self);
         // What is raised while it is looked is no later than that.
         let any = move || inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX)) > 0;
-        let by_name = !self.retention.is_empty() || !self.pins.now().is_empty();
+        let by_name = !self.retention.is_empty() || self.pins.now().count_at(self.time_of_pins()) > 0;
         by_name || spawn_blocking(any).await.unwrap_or(true)
     }
 }

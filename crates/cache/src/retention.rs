@@ -255,7 +255,9 @@ impl Retention {
         let rules = (1..).zip(&self.rules).filter(|(_, rule)| keeps(rule));
         let rules = rules.map(|(number, rule)| format!("rule {number} ({rule})"));
         let pins = Some(pins).filter(|count| *count > 0);
-        let keepers: Vec<_> = rules.chain(pins.map(|count| format!("{count} pins"))).collect();
+        let keepers: Vec<_> = rules
+            .chain(pins.map(|count| if count == 1 { "1 pin".into() } else { format!("{count} pins") }))
+            .collect();
         // What a rule kept that is gone stays kept for a moment.
         if keepers.is_empty() { "rules that are gone".into() } else { keepers.join(" and ") }
     }

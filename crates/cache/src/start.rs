@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use millpond_store::audit::Audit;
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started, become_volume};
-use millpond_store::catalog::{Catalog, CatalogOptions, Witness};
+use millpond_store::catalog::{Catalog, CatalogOptions, Revisions, Witness};
 use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
 use millpond_store::{Clock, Error as StoreError, Level};
 
@@ -124,10 +124,16 @@ fn open_blocking(
     let auditor = auditor(options, limit, &disk).map_err(open_error)?;
     let witness = auditor.clone().map(|auditor| auditor as Arc<dyn Witness>);
     let wal_bytes = (limit / 128).clamp(WAL_BYTES_LEAST, WAL_BYTES_MOST);
-    let catalog_options = CatalogOptions { witness, wal_bytes, ..CatalogOptions::default() };
+    let pins = Arc::<PinsInForce>::default();
+    let catalog_options = CatalogOptions {
+        witness,
+        wal_bytes,
+        disk_watch: Arc::clone(&disk_watch),
+        revisions: Some(Arc::clone(&pins) as Arc<dyn Revisions>),
+        ..CatalogOptions::default()
+    };
     let (catalog, catalog_started) =
         Catalog::open(&options.data, Arc::clone(&disk), &catalog_options).map_err(open_error)?;
-    let pins = PinsInForce::default();
     pins.reload(&catalog).map_err(|error| OpenError::Other(error.into()))?;
     let clock = Arc::new(clock(catalog_started.last_time));
     let counters = Arc::new(Counters::default());
@@ -264,7 +270,7 @@ fn after_unclean_stop(inner: &Inner, snapshot: Option<Level>) {
 /// Raises what was touched after `snapshot`, and what is pinned and has lost the level of that; ends early, with levels not true, when the cache is closed.
 fn restore_levels(inner: &Inner, snapshot: Level) -> millpond_store::Result<u64> {
     let (mut walked, pins, now) = (0, inner.pins.now(), inner.time_of_pins());
-    let from = if pins.is_empty() { snapshot } else { Level::ZERO };
+    let from = if pins.count_at(now) == 0 { snapshot } else { Level::ZERO };
     inner.catalog.for_each_touched_after(from, &mut |value| {
         let pinned = pins.keep_until(&value.name, now);
         let is_due = value.touched() > snapshot || pinned > value.level();

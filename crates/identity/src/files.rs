@@ -74,6 +74,13 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error>
     sync_folder(folder)
 }
 
+/// Writes what belongs to a directory of keys and is no secret, such as the configuration of its server: whole or not at
+/// all. A folder that is not there is made, for its owner alone.
+pub fn write_beside_keys(path: &Path, content: &[u8]) -> Result<(), Error> {
+    make_folder(parent(path))?;
+    write(path, content, 0o644)
+}
+
 /// A file's content.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io(path, "read"))

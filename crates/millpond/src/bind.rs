@@ -7,7 +7,7 @@
 //! comes first of all, so that an address that cannot be had is told before anything is made.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -80,6 +80,12 @@ fn unless_optional<T>(listener: &Listener, failure: Failure) -> Result<Option<T>
         failure.sentence()
     );
     Ok(None)
+}
+
+/// The address that stands for all of this machine: of IPv6, which serves IPv4 as well, where there is any.
+pub(crate) fn everywhere() -> IpAddr {
+    let ipv6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    if bind(SocketAddr::new(ipv6, 0), false).is_ok() { ipv6 } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn shares_port_with_ipv4(address: SocketAddr, listeners: &[Listener]) -> bool {

@@ -73,6 +73,11 @@ impl Failure {
         self.code == code
     }
 
+    /// The same, ending with another code.
+    pub(crate) fn with_code(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code as u8)

@@ -268,7 +268,8 @@ pub(crate) fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
             Code::NotWritable,
             format!("{data} cannot be made or written: {cause}"),
             format!(
-                "let the user that this runs as own it and its file system be writable, or give another as {place}"
+                "let the user that this runs as (number {}) own it and its file system be writable, or give another as {place}",
+                rustix::process::geteuid().as_raw()
             ),
         ),
         OpenError::Invalid(sentence) => {

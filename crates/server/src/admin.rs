@@ -6,6 +6,7 @@
 mod about;
 pub(crate) mod backup;
 pub(crate) mod check;
+mod import;
 mod look;
 mod names;
 mod pins;
@@ -22,11 +23,11 @@ use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
     BackUpAnswer, BackUpRequest, BlobPart, BringFromBackupRequest, BroughtPage, CheckAnswer, CheckRequest,
-    DirectoryPage, GetStatusRequest, GetUsageRequest, GetWaterlineRequest, ListDirectoryRequest,
-    ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins,
-    PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest,
-    RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest, UnpinNamesRequest,
-    UsageAnswer, Waterline,
+    DirectoryPage, GetStatusRequest, GetUsageRequest, GetWaterlineRequest, ImportAnswer, ImportRequest,
+    ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
+    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
+    RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
+    UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -101,6 +102,14 @@ impl admin_server::Admin for Admin {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
         let (permit, caller) = self.permit(&request)?;
         Ok(Response::new(check::run(Arc::clone(&self.cache), permit, caller.request)))
+    }
+
+    type ImportStream = ReceiverStream<Result<ImportAnswer, Status>>;
+
+    async fn import(&self, request: Request<ImportRequest>) -> Result<Response<Self::ImportStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = import::run(Arc::clone(&self.cache), permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 
     type BackUpStream = ReceiverStream<Result<BackUpAnswer, Status>>;

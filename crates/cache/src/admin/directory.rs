@@ -9,6 +9,11 @@ use super::artifact;
 use crate::closure::{MESSAGE_BYTES_MAX, TREE_DEPTH_MAX, wire_digest};
 use crate::{Admin, Cache, Error, Permit, Pull, Result};
 
+/// Directories that may wait to be listed, ...
+const AHEAD_MAX: usize = 1 << 20;
+/// ... and the bytes of their paths.
+const AHEAD_BYTES_MAX: usize = 64 << 20;
+
 /// What an entry of a directory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
@@ -47,6 +52,8 @@ pub struct DirectoryWalk {
     permit: Permit<Pull>,
     /// Directories to be listed, the next one last: the path that is before their entries, how deep they are, and which.
     ahead: Vec<(String, usize, Digest)>,
+    /// Bytes of their paths.
+    ahead_bytes: usize,
     recursive: bool,
 }
 
@@ -57,6 +64,7 @@ impl DirectoryWalk {
     /// `NotFound` if the directory is not there, `Invalid` if it is none.
     pub async fn next_page(&mut self) -> Result<Option<Vec<DirectoryEntry>>> {
         let Some((before, depth, digest)) = self.ahead.pop() else { return Ok(None) };
+        self.ahead_bytes -= before.len();
         if depth > TREE_DEPTH_MAX {
             return Err(Error::Invalid(format!(
                 "{before} is nested deeper than {TREE_DEPTH_MAX} directories"
@@ -69,7 +77,15 @@ impl DirectoryWalk {
                 EntryKind::Directory { digest } => Some((format!("{}/", entry.path), depth + 1, *digest)),
                 EntryKind::File { .. } | EntryKind::Link { .. } => None,
             });
-            self.ahead.extend(below);
+            for directory in below {
+                self.ahead_bytes += directory.0.len();
+                self.ahead.push(directory);
+            }
+            if self.ahead.len() > AHEAD_MAX || self.ahead_bytes > AHEAD_BYTES_MAX {
+                let sentence =
+                    format!("{digest} has too many directories to be listed at once: list a part of it");
+                return Err(Error::Invalid(sentence));
+            }
         }
         Ok(Some(entries))
     }
@@ -144,6 +160,7 @@ impl Cache {
             }
         }
         let ahead = if found.is_some() { Vec::new() } else { vec![(String::new(), 0, at)] };
-        Ok((DirectoryWalk { cache: self.clone(), permit, ahead, recursive }, found))
+        let walk = DirectoryWalk { cache: self.clone(), permit, ahead, ahead_bytes: 0, recursive };
+        Ok((walk, found))
     }
 }

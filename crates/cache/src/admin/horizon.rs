@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::cache::Inner;
 use crate::inflow::CameIn;
+use crate::relevel::LOOK_SECONDS_MAX;
 use crate::{Admin, Cache, Figures, Permit, Result};
 
 const HOUR: u32 = 3600;
@@ -67,9 +68,11 @@ impl Cache {
     pub fn horizon(&self, _permit: &Permit<Admin>) -> Result<Horizon> {
         let figures = self.figures();
         let (now, total) = (self.inner.clock.now(), self.inner.came_in());
+        // What is raised while it is looked is no later than that.
+        let kept_from = now.plus(LOOK_SECONDS_MAX);
         Ok(Horizon {
-            kept_bytes: self.inner.blobs.bytes_above(now),
-            kept_names: self.inner.catalog.count_above(now)?,
+            kept_bytes: self.inner.blobs.bytes_above(kept_from),
+            kept_names: self.inner.catalog.count_above(kept_from)?,
             now: now.to_unix(),
             room_bytes: self.inner.blobs.room(),
             hour: self.inner.inflow.within(HOUR, now, total),

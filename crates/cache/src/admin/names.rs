@@ -6,12 +6,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use millpond_store::Digest;
 use millpond_store::catalog::{NameKind, Pages, State, Target, Value};
+use millpond_store::{Digest, Level};
 
 use crate::cache::Inner;
 use crate::closure::Contents;
 use crate::name::{UriForm, short};
+use crate::retention::Described;
 use crate::{Admin, AssetKind, Cache, Error, Pattern, Permit, Pin, Result};
 
 /// The most names that are put into an order, since all of them are in memory then.
@@ -50,7 +51,7 @@ impl Sort {
 /// Which names are meant: those that fit all that is given.
 #[derive(Clone, Debug, Default)]
 pub struct NamesWanted {
-    /// Like this, as the names of a [`Grant`](crate::Grant).
+    /// Like this, as the names of a [`Grant`](crate::Grant), or with a whole URI like this.
     pub pattern: Option<Pattern>,
     /// Of this instance.
     pub instance: Option<String>,
@@ -77,7 +78,9 @@ impl NamesWanted {
     /// Whether this value is meant.
     pub(crate) fn matches(&self, value: &Value) -> bool {
         let name = short(&value.name);
-        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(&name))
+        self.pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(&name) || pattern.matches(&value.name.text))
             && self.instance.as_ref().is_none_or(|instance| **instance == *value.name.instance)
             && self.sort.is_none_or(|sort| sort == Sort::of(value))
             && self.project.as_ref().is_none_or(|wanted| project(&name) == Some(wanted))
@@ -152,6 +155,8 @@ pub struct NameDetails {
     pub missing_count: u64,
     /// The pins that it is pinned by.
     pub pins: Vec<Pin>,
+    /// The rule of retention that counts for it, with its number from 1 on.
+    pub rule: Option<String>,
 }
 
 impl Inner {
@@ -224,6 +229,10 @@ impl NamesWalk {
         Self { inner: Arc::clone(inner), wanted, next: Some(0), left: limit }
     }
 
+    pub(crate) fn wanted(&self) -> &NamesWanted {
+        &self.wanted
+    }
+
     /// The values of the next page that are wanted, which may be none; `None` at the end.
     pub(crate) async fn next_values(&mut self) -> Result<Option<Vec<Value>>> {
         let Some(after) = self.next.filter(|_| self.left > 0) else { return Ok(None) };
@@ -248,21 +257,30 @@ impl NamesWalk {
     /// All that is known of the next names.
     pub async fn next_details(&mut self) -> Result<Option<Vec<NameDetails>>> {
         let Some(values) = self.next_values().await? else { return Ok(None) };
-        let looked_at = self.inner.contents_of(values).await?;
-        Ok(Some(
-            looked_at.into_iter().map(|(value, contents)| self.inner.details_of(&value, contents)).collect(),
-        ))
+        let looked_at = self.inner.contents_of(values).await?.into_iter();
+        let inner = Arc::clone(&self.inner);
+        let details = move || looked_at.map(|(value, contents)| inner.details_of(&value, contents)).collect();
+        Ok(Some(tokio::task::spawn_blocking(details).await.map_err(Error::internal)?))
     }
 }
 
 impl Inner {
+    /// May read what says how a build ended.
     fn details_of(&self, value: &Value, contents: Contents) -> NameDetails {
         let level = self.gate.level_of(value).max(value.touched());
         let Contents { blobs, bytes, missing, missing_count } = contents;
+        let outcome = self.outcome_of_value(value).ok().flatten();
+        let rule = self.retention.rule(&Described::of(&value.name), outcome);
+        let by_lease = self.gate.stays_until(level).map(Level::to_unix);
+        // A rule that ends it does so whatever was promised of the name; its blobs stay for the lease.
+        let is_kept = level > self.clock.now();
+        let by_rule = rule.and_then(|(_, rule)| rule.let_go_after).filter(|_| !is_kept);
+        let by_rule = by_rule.map(|after| value.pushed.saturating_add(after.into()));
         NameDetails {
             entry: self.entry_of(value),
-            let_go: level < self.blobs.waterline(),
-            stays_until: self.gate.stays_until(level).map(millpond_store::Level::to_unix),
+            let_go: self.is_let_go(value),
+            stays_until: by_lease.into_iter().chain(by_rule).min(),
+            rule: rule.map(|(place, rule)| format!("{}: {rule}", place + 1)),
             blobs,
             bytes,
             missing,

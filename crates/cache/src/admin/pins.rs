@@ -17,10 +17,10 @@ pub use wanted::{PinWanted, PinsWanted};
 
 use super::remove::by;
 use crate::cache::Inner;
-use crate::lookup::Patience;
+use crate::lookup::{Patience, Raised};
 use crate::name::short;
 use crate::pins::Pins;
-use crate::relevel::POLL;
+use crate::relevel::{LOOK_SECONDS_MAX, POLL};
 use crate::retention::{Met, Tally};
 use crate::{Admin, Cache, Error, Permit, Result};
 
@@ -54,6 +54,8 @@ pub struct Pinned {
     pub missing: Vec<NotThere>,
     /// How much is not there.
     pub missing_count: u64,
+    /// Of that, names without a value, as opposed to such as are not whole.
+    gone_count: u64,
 }
 
 /// What is found before anything is done.
@@ -62,6 +64,7 @@ struct Found {
     told: Pinned,
     /// Names beside the pattern that are to be pinned, each with its instance.
     needs: BTreeSet<(String, Arc<str>)>,
+    needs_bytes: usize,
     met: Met,
     now: Level,
 }
@@ -73,6 +76,12 @@ impl Pinned {
             let name: String = name.into();
             self.missing.push(NotThere { name: name.chars().take(300).collect(), why: why.into() });
         }
+    }
+
+    /// The same of what has no value, and what is wrong with that.
+    fn is_gone(&mut self, name: impl Into<String>, why: &str) {
+        self.gone_count += 1;
+        self.is_not_there(name, why);
     }
 
     fn is_kept(&mut self, name: &str) {
@@ -88,7 +97,7 @@ impl Inner {
     pub(crate) async fn pin(self: Arc<Self>, wanted: PinWanted, by: By) -> Result<Pinned> {
         wanted.check(self.time_of_pins())?;
         // Or levels would fall of what was just raised.
-        let _levels_stay = self.levels_fall.lock().await;
+        let _levels_stay = if wanted.dry_run { None } else { Some(self.levels_fall.lock().await) };
         let mut found = self.found_to_pin(&wanted).await?;
         let terms = terms(&wanted, &found, &by, self.clock.wall());
         self.check_fits(found.told.more_bytes).await?;
@@ -100,9 +109,9 @@ impl Inner {
         let mut told = Pinned { pins: made, kept: Tally { names: 0, ..found.told.kept }, ..found.told };
         told.names.clear();
         // What is there and not whole is told by those who raise it.
-        let looked_at = told.missing.len();
-        told.missing.retain(|missing| missing.why == needs::NOT_THERE || missing.why == needs::UNKNOWN);
-        told.missing_count -= (looked_at - told.missing.len()) as u64;
+        let gone = [needs::NOT_THERE, needs::UNKNOWN, needs::NO_NAME];
+        told.missing.retain(|missing| gone.contains(&&*missing.why));
+        told.missing_count = told.gone_count;
         if let Err(error) = self.hold_pinned(&mut told).await {
             // It is made all the same, and the next pass does what is left.
             self.relevels.ask();
@@ -121,6 +130,10 @@ impl Inner {
             tokio::time::sleep(POLL).await;
         }
         self.raise_pinned(&Pins::new(told.pins.clone()), told).await?;
+        if told.missing_count > told.gone_count {
+            // Perhaps it can be read then, or is whole.
+            self.relevels.ask();
+        }
         if !self.flush_uses().await {
             tracing::warn!("what was pinned is kept, and the catalog does not know it yet");
         }
@@ -132,6 +145,7 @@ impl Inner {
         let mut found = Found {
             told: Pinned::default(),
             needs: BTreeSet::new(),
+            needs_bytes: 0,
             met: Met::new(self.blobs.figures().blobs),
             now: self.clock.now(),
         };
@@ -146,7 +160,7 @@ impl Inner {
             }
         }
         if found.told.kept.names + found.told.missing_count == 0 {
-            found.told.is_not_there(wanted.pattern.to_string(), needs::NOT_THERE);
+            found.told.is_gone(wanted.pattern.to_string(), needs::NOT_THERE);
         }
         if wanted.dependencies || wanted.sources {
             found = self.find_needs(found, artifacts, wanted).await?;
@@ -157,10 +171,14 @@ impl Inner {
     /// Takes in what a value that is to be pinned holds.
     async fn look_at(self: &Arc<Self>, mut found: Found, value: &Value) -> Result<Found> {
         let name = short(&value.name).into_owned();
-        let is_gone = self.gate.level_of(value) < self.blobs.waterline();
+        let is_gone = self.is_let_go(value);
         let subject = self.subject(value).ok().filter(|_| value.is_whole() && !is_gone);
         let Some(subject) = subject else {
-            found.told.is_not_there(name, if is_gone { needs::NOT_THERE } else { "it waits for its blobs" });
+            if is_gone {
+                found.told.is_gone(name, needs::NOT_THERE);
+            } else {
+                found.told.is_not_there(name, "it waits for its blobs");
+            }
             return Ok(found);
         };
         let inner = Arc::clone(self);
@@ -192,7 +210,7 @@ impl Inner {
     /// Whether so many bytes more may be kept.
     async fn check_fits(self: &Arc<Self>, more: u64) -> Result<()> {
         let inner = Arc::clone(self);
-        let kept = move || inner.blobs.bytes_above(inner.clock.now());
+        let kept = move || inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX));
         let kept = tokio::task::spawn_blocking(kept).await.map_err(Error::internal)?;
         let room = self.blobs.figures().packs_max;
         let most = room / 100 * KEPT_PERCENT_MAX;
@@ -220,9 +238,10 @@ impl Inner {
                 }
                 self.go_on()?;
                 let name = short(&value.name);
-                if self.gate.level_of(&value) < self.blobs.waterline() {
-                    if told.missing.iter().all(|missing| *missing.name != *name) {
-                        told.is_not_there(name, needs::NOT_THERE);
+                if self.is_let_go(&value) {
+                    let is_told = |missing: &NotThere| *missing.name == *name;
+                    if told.missing.len() < TOLD_MAX && !told.missing.iter().any(is_told) {
+                        told.is_gone(name, needs::NOT_THERE);
                     }
                     continue;
                 }
@@ -230,9 +249,10 @@ impl Inner {
                     told.is_not_there(name, "it waits for its blobs");
                     continue;
                 }
-                match self.whole_until(&value, until, Patience::Waits).await {
-                    Ok(true) => told.is_kept(&name),
-                    Ok(false) => told.is_not_there(name, lacks(1)),
+                match self.raise_whole(&value, until, Patience::Waits).await {
+                    Ok(Raised::Whole) => told.is_kept(&name),
+                    Ok(Raised::Lacks { count, .. }) => told.is_not_there(name, lacks(count)),
+                    Ok(Raised::LetGo | Raised::Shed) => told.is_not_there(name, lacks(1)),
                     Err(error @ Error::Busy(_)) => return Err(error),
                     Err(error) => {
                         now_and_then!(warn, name = &*name, %error, "a pinned name cannot be walked now");
@@ -270,7 +290,8 @@ fn terms(wanted: &PinWanted, found: &Found, by: &By, made: u64) -> Vec<PinTerms>
         until: wanted.until,
         revisions: 1,
     };
-    let mut all = vec![terms(wanted.pattern.to_string(), wanted.instance.as_deref())];
+    let of_pattern = terms(wanted.pattern.to_string(), wanted.instance.as_deref());
+    let mut all = vec![PinTerms { revisions: wanted.revisions, ..of_pattern }];
     all.extend(found.needs.iter().map(|(name, instance)| terms(name.clone(), Some(instance))));
     all
 }

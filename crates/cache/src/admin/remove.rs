@@ -89,6 +89,12 @@ impl Restoration {
         let mut restored = Vec::with_capacity(values.len());
         for value in values {
             let entry = self.inner.entry_of(&value);
+            if self.has_later(&value).await? {
+                let sentence =
+                    "it was removed more than once: what it pointed to last comes back, and this does not";
+                restored.push((entry, Err(Error::Denied(sentence.into()))));
+                continue;
+            }
             // In a task of its own: whoever goes away must not leave a name without what holds its blobs.
             let restore = Arc::clone(&self.inner).restore_value(value, self.by.clone());
             restored.push((entry, tokio::spawn(restore).await.map_err(Error::internal)?));
@@ -97,9 +103,20 @@ impl Restoration {
     }
 }
 
+impl Restoration {
+    /// Whether a later value of the same name was set aside, may come back, and is wanted too.
+    async fn has_later(&self, value: &Value) -> Result<bool> {
+        let now = Clock::unix_seconds();
+        let removed = self.inner.catalog.removed_values(&value.name).await?;
+        Ok(removed
+            .iter()
+            .any(|other| other.seq > value.seq && !is_over(other, now) && self.walk.wanted().matches(other)))
+    }
+}
+
 /// Whether a value was set aside and may not come back any more.
 fn is_over(value: &Value, now: u64) -> bool {
-    matches!(value.state, State::Removed { until } if until <= now)
+    !value.is_earlier() && matches!(value.state, State::Removed { until } if until <= now)
 }
 
 impl Inner {
@@ -138,6 +155,17 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether pins keep this earlier value of a name.
+    async fn keeps_earlier(&self, value: &Value) -> millpond_store::Result<bool> {
+        let revisions = self.pins.now().revisions(&value.name, self.time_of_pins());
+        if revisions <= 1 {
+            return Ok(false);
+        }
+        let removed = self.catalog.removed_values(&value.name).await?;
+        let later = removed.iter().filter(|other| other.is_earlier() && other.seq > value.seq).count();
+        Ok(u32::try_from(later).is_ok_and(|later| later < revisions - 1))
+    }
+
     /// Forgets what was set aside and may not come back any more.
     pub(crate) async fn forget_removed(&self) -> millpond_store::Result<()> {
         if !clocks_agree(&self.clock) {
@@ -147,8 +175,12 @@ impl Inner {
         let (mut after, now) = (0, Clock::unix_seconds());
         while let Some(page) = self.catalog.page_after(after, Pages::Removed).await? {
             after = page.next;
-            let over = page.values.into_iter().filter(|value| is_over(value, now));
-            let over: Vec<_> = over.map(|value| (value.name.clone(), value.seq)).collect();
+            let mut over = Vec::new();
+            for value in page.values {
+                if is_over(&value, now) || value.is_earlier() && !self.keeps_earlier(&value).await? {
+                    over.push((value.name.clone(), value.seq));
+                }
+            }
             if !over.is_empty() {
                 self.catalog.remove_all(over, None, None).await?;
             }

@@ -168,8 +168,12 @@ impl UsageWalk {
             }
             (None, Pages::Names) => state.stage = Stage::LookOut(Pages::Removed, 0),
             (None, Pages::Removed) => {
-                state.names.sort_unstable();
                 state.stage = Stage::Walk(0);
+                let sort = move || {
+                    state.names.sort_unstable();
+                    state
+                };
+                state = spawn_blocking(sort).await.map_err(Error::internal)?;
             }
         }
         let names = state.names.len() as u64;
@@ -195,10 +199,10 @@ impl UsageWalk {
 impl State {
     /// Remembers which group a name is of.
     fn note(&mut self, inner: &Inner, value: &Value) {
-        let level = inner.gate.level_of(value);
-        if level < inner.blobs.waterline() {
+        if inner.is_let_go(value) {
             return;
         }
+        let level = inner.gate.level_of(value);
         let group = if value.is_removed() {
             REMOVED
         } else if !value.is_whole() {

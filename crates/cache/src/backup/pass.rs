@@ -111,12 +111,14 @@ impl Inner {
         check_room(disk, needed)?;
         let mut copies = self.blobs.hold_packs()?;
         let taken = Clock::unix_seconds();
-        let catalog = self.catalog.copy_to(path, disk, &mut || pass.go_on(copies.held_bytes()))?;
+        let catalog = self.catalog.copy_to(path, disk, &mut || pass.go_on(copies.held_bytes()));
+        let catalog = catalog.inspect_err(|error| self.look_at_catalog(error))?;
         copies.look_out();
-        self.catalog.check_copy(path, disk)?;
         let of_bytes = self.look_at_all(pass, &mut copies, target, done)?;
         check_room(disk, of_bytes)?;
         self.copy_packs(pass, &mut copies, target, (of_bytes, done), hear)?;
+        // Once nothing is held any more: of many names it takes a while.
+        self.catalog.check_copy(path, disk).inspect_err(|error| self.look_at_catalog(error))?;
         target.sync_packs()?;
         audit::copy(&*self.disk, disk)?;
         put_in_place(disk)?;
@@ -127,6 +129,14 @@ impl Inner {
         (done.taken, done.names, done.volume) = (taken, names, mark.volume);
         done.earlier = target.mark().map_or(0, |mark| mark.taken);
         Ok(())
+    }
+
+    /// Has the catalog itself looked at, and cured, when its copy is bad: that may be its own fault.
+    fn look_at_catalog(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_) | StoreError::Sql { .. }) {
+            // What is wrong with it is in the log.
+            let _ = self.catalog.check();
+        }
     }
 
     /// Lets those go that are there already; the bytes of the others.

@@ -52,7 +52,7 @@ impl Outputs {
 }
 
 /// The files that a `Tree` message holds. Its directories stand in the message itself.
-pub(super) fn files_of_tree_message(digest: &Digest, content: Bytes) -> Result<Vec<Digest>> {
+pub(crate) fn files_of_tree_message(digest: &Digest, content: Bytes) -> Result<Vec<Digest>> {
     let tree = reapi::Tree::decode(content)
         .map_err(|error| Error::Invalid(format!("{digest} is not a Tree message: {error}")))?;
     let mut files = Vec::new();

@@ -22,7 +22,7 @@ use prost::Message;
 use crate::name::UriForm;
 use crate::{AssetKind, Error, Result};
 
-pub(crate) use action_result::outputs;
+pub(crate) use action_result::{files_of_tree_message, outputs};
 pub(crate) use directory::children;
 pub(crate) use inspect::{Contents, Look, Met};
 pub(crate) use walk::{Walked, Walker};
@@ -33,7 +33,7 @@ pub(crate) const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 /// The deepest nesting of directories.
 pub(crate) const TREE_DEPTH_MAX: usize = 1000;
 /// The most blobs in one closure.
-const CLOSURE_BLOBS_MAX: usize = 8_000_000;
+pub(crate) const CLOSURE_BLOBS_MAX: usize = 8_000_000;
 
 /// Where a walk begins.
 #[derive(Clone, Debug)]
@@ -47,6 +47,15 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// The message in a blob that says where its closure begins, if there is one.
+    pub(crate) fn message(&self) -> Option<Digest> {
+        match self {
+            Self::Asset { form: UriForm::Artifact | UriForm::Source, digest, .. } => Some(*digest),
+            Self::ActionResult { blob, content: None } => *blob,
+            Self::Asset { .. } | Self::ActionResult { .. } | Self::Elsewhere { .. } => None,
+        }
+    }
+
     /// Whether one walk serves both.
     pub(crate) fn same_closure(&self, other: &Self) -> bool {
         match (self, other) {
@@ -62,20 +71,20 @@ impl Subject {
 
 /// Digests in one part of a closure, by how they are walked.
 #[derive(Debug, Default)]
-struct Parts {
+pub(crate) struct Parts {
     /// Blobs as they are.
-    blobs: Vec<Digest>,
+    pub blobs: Vec<Digest>,
     /// Roots of trees of `Directory` messages.
-    trees: Vec<Digest>,
+    pub trees: Vec<Digest>,
     /// `Tree` messages, which hold their directories themselves.
-    tree_messages: Vec<Digest>,
+    pub tree_messages: Vec<Digest>,
 }
 
 /// A closure before its trees are walked.
 #[derive(Debug, Default)]
-struct Roots {
-    required: Parts,
-    optional: Parts,
+pub(crate) struct Roots {
+    pub required: Parts,
+    pub optional: Parts,
 }
 
 /// What the push of an asset declared beside its digest.
@@ -178,6 +187,19 @@ fn asset_roots(subject: &Subject, content: Option<Bytes>) -> Result<Roots> {
     roots.optional.blobs.extend_from_slice(&references.blobs);
     roots.optional.trees.extend_from_slice(&references.directories);
     Ok(roots)
+}
+
+/// Where a closure begins, `content` being that of [`Subject::message`].
+pub(crate) fn roots_of(subject: &Subject, content: Option<Bytes>) -> Result<Roots> {
+    match subject {
+        Subject::Asset { .. } => asset_roots(subject, content),
+        Subject::ActionResult { blob, content: known } => {
+            let content = known.clone().or(content);
+            let content = content.ok_or_else(|| Error::internal("an action result without bytes"))?;
+            action_result_roots(*blob, &content)
+        }
+        Subject::Elsewhere { .. } => Ok(Roots::default()),
+    }
 }
 
 /// The closure's roots for an action result.

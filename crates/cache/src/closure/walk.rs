@@ -294,6 +294,8 @@ impl Walk<'_> {
                 Poll::Ready(read) => read,
                 Poll::Pending => return Err(self.give_up()),
             }
+        } else if self.shows.is_some() {
+            self.walker.blobs.peek_small(digest)
         } else {
             self.walker.blobs.read_small(digest)
         };

@@ -58,6 +58,26 @@ async fn newest_artifact_that_comes_while_a_plan_is_made_stays_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_was_removed_more_than_once_the_last_comes_back() {
+    let data = tempfile::tempdir().unwrap();
+    let (fixture, admin) = open(data.path()).await;
+    let all = NamesWanted::default();
+    let mut blobs = Vec::new();
+    for content in ["first", "second", "third"] {
+        let blob = fixture.put(content).await.unwrap();
+        fixture.push(AssetKind::Blob, &["urn:moving"], blob).await.unwrap();
+        let mut removal = fixture.cache.remove_names(&admin, &all, RemovalKind::SetAside(600));
+        while removal.next_page().await.unwrap().is_some() {}
+        blobs.push(blob);
+    }
+    let mut restoration = fixture.cache.restore_names(&admin, all);
+    let restored = restoration.next_page().await.unwrap().unwrap();
+    let came_back: Vec<_> = restored.iter().map(|(_, outcome)| outcome.is_ok()).collect();
+    assert_eq!(came_back, [false, false, true], "{restored:?}");
+    assert_eq!(fixture.fetch_digest(AssetKind::Blob, "urn:moving").await, blobs.pop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_back_is_kept_by_rules_as_if_it_was_pushed_and_not_after_its_time() {
     let data = tempfile::tempdir().unwrap();
     let (fixture, admin) = open(data.path()).await;

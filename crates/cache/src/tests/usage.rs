@@ -60,6 +60,8 @@ async fn a_blob_counts_once_in_each_group_and_as_its_own_where_no_other_reaches_
     let pending_root = fixture.put_message(&pending_root).await.unwrap();
     let pending = fixture.put_message(&artifact(pending_root, None)).await.unwrap();
     fixture.push(AssetKind::Blob, &[&uri("app", "waits")], pending).await.unwrap();
+    // As after the first pass that gave something back.
+    fixture.cache.inner.raise_waterline(crate::relevel::SWEPT).unwrap();
 
     let common = on_disk(&[shared, below]);
     let (sdk_own, app_own) = (on_disk(&[of_sdk, sdk_root, sdk]), on_disk(&[of_app, app_root, app]));
@@ -97,6 +99,13 @@ async fn one_counts_at_a_time_takes_turns_and_raises_nothing() {
     let root = fixture.put_message(&directory(&[("f", file)], &[])).await.unwrap();
     fixture.push(AssetKind::Directory, &["urn:tree"], root).await.unwrap();
     let count = async || fixture.cache.usage(&fixture.admin(), NamesWanted::default(), GroupBy::Sort).await;
+
+    let inner = &fixture.cache.inner;
+    inner.walker.forget_all();
+    let before = inner.clock.now();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    fixture.usage(NamesWanted::default(), GroupBy::Sort).await;
+    assert_eq!(inner.blobs.bytes_above(before), 0);
 
     let mut walk = count().await.unwrap();
     assert!(matches!(count().await, Err(Error::Busy(_))));

@@ -68,11 +68,19 @@ impl ServerFlags {
         &self,
         question: impl AsyncFnOnce(Server) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let client = |channel| AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        self.ask_otherwise(async |channel| question(client(channel)).await)
+    }
+
+    /// The same, for questions of another service of the socket.
+    pub(super) fn ask_otherwise<T>(
+        &self,
+        question: impl AsyncFnOnce(Channel) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let stream = self.connect()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start::no_runtime)?;
-        let client = |channel| AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        runtime.block_on(async { question(client(channel(stream).await?)).await })
+        runtime.block_on(async { question(channel(stream).await?).await })
     }
 
     /// The data directory, where it was given.

@@ -2,7 +2,7 @@
 //!
 //! There are two: that of the data directory, and that of the directory of keys, whose commands need no server.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -90,6 +90,13 @@ impl PlaceFlags {
         };
         if !missing.is_empty() {
             return Err(Failure::new(Code::NoVolume, missing, "give them as --data and --keys"));
+        }
+        if !data_is_there {
+            // Beside the answer: that it cannot be said is no reason to end.
+            let _ = writeln!(
+                io::stderr(),
+                "there is no data directory {data}: only what was done with keys is looked at"
+            );
         }
         Ok([settings.data.value.join(AUDIT_FOLDER), apart(&settings.keys.value).join(AUDIT_FOLDER)])
     }

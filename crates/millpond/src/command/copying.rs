@@ -2,7 +2,7 @@
 //! came to.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
@@ -101,21 +101,44 @@ pub(super) fn keys(settings: &Settings, directory: &Path, wanted: bool) -> Resul
     Ok(Keys { from, to: Some(to) })
 }
 
-/// Copies a directory with all that is in it, readable for its owner alone.
+/// Refuses whoever does not own a directory, root above all: its owner could lay links in root's way.
+fn must_be_owner(directory: &Path) -> std::io::Result<()> {
+    let found = fs::symlink_metadata(directory)?;
+    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+    if found.is_dir() && owner == user {
+        return Ok(());
+    }
+    let shown = directory.display();
+    let sentence =
+        format!("{shown} belongs to the user with the number {owner}, or is a link: run it as that user");
+    Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, sentence))
+}
+
+/// Copies a directory with all that is in it but links, readable for its owner alone. What is there is replaced whole.
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
+    match fs::DirBuilder::new().mode(0o700).create(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    must_be_owner(from)?;
+    must_be_owner(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
             copy_private(&source, &target)?;
-        } else if source.is_file() {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&target)?;
+        } else if kind.is_file() {
+            let next = to.join(format!(".{}.next", entry.file_name().to_string_lossy()));
+            let _ = fs::remove_file(&next);
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
             std::io::copy(&mut fs::File::open(&source)?, &mut file)?;
+            file.sync_all()?;
+            fs::rename(&next, &target)?;
         }
     }
-    Ok(())
+    fs::File::open(to)?.sync_all()
 }
 
 /// What is printed: findings as they come, or all of them as JSON at the end.

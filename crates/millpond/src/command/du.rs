@@ -82,7 +82,10 @@ pub(super) fn run(flags: &DuFlags) -> Result<(), Failure> {
         while let Some(answer) = answers.message().await? {
             match answer.answer {
                 Some(Answer::Progress(UsageProgress { names, of_names })) => {
-                    progress.show(&format!("{names} of {of_names} names walked"));
+                    progress.show(&match of_names {
+                        0 => format!("{names} names found"),
+                        of_names => format!("{names} of {of_names} names walked"),
+                    });
                 }
                 Some(Answer::Groups(some)) => groups.extend(some.groups),
                 Some(Answer::Totals(totals)) => return Ok((groups, totals)),

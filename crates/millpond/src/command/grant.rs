@@ -1,5 +1,6 @@
 //! What the commands for certificates and those for tokens share: flags, words for a grant, and how they fail.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -52,9 +53,31 @@ impl Folder {
 /// The port that clients are told of.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct PortFlag {
-    /// The port of the server that stands in what is printed to be pasted
-    #[arg(long, default_value_t = PUSH_PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) port: u16,
+    /// The port of the server that stands in what is printed to be pasted [default: that for pushing of --config, or 11002]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+impl Folder {
+    /// What is given, or the port of the configuration that is.
+    pub(super) fn port(&self, flag: PortFlag) -> Result<u16, Failure> {
+        Ok(match (flag.port, &self.config) {
+            (Some(port), _) => port,
+            (None, None) => PUSH_PORT,
+            (None, Some(_)) => port_of(&self.settings()?),
+        })
+    }
+}
+
+/// That of the first listener where credentials are of use: behind TLS, for pushing if there is such a one.
+pub(super) fn port_of(settings: &Settings) -> u16 {
+    let mut ports: Vec<_> = (settings.listeners.iter())
+        .filter(|listener| listener.tls.value && listener.address.port() != 0)
+        .map(|listener| (Reverse(listener.allow.value.0.min(Rights::Push)), listener.address.port()))
+        .collect();
+    // Of equals the first stays the first.
+    ports.sort_by_key(|(rights, _)| *rights);
+    ports.first().map_or(PUSH_PORT, |(_, port)| *port)
 }
 
 /// How something is listed.

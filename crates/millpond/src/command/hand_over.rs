@@ -1,4 +1,4 @@
-//! What whoever gets a credential writes into the configuration of BuildStream.
+//! What whoever uses the cache writes into the configuration of BuildStream.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::Ipv6Addr;
@@ -6,26 +6,50 @@ use std::net::Ipv6Addr;
 use millpond_cache::{Grant, Pattern, Rights};
 use millpond_identity::{Keys, ServerKeys};
 
-/// Lines to paste for a client with a certificate or a token.
+/// What a client shows.
+#[derive(Clone, Copy, Debug)]
+enum Shown<'a> {
+    /// The certificate of this name.
+    Certificate(&'a str),
+    Token,
+    Nothing,
+}
+
+/// Lines to paste for a client with a certificate or a token, or without.
 #[derive(Debug)]
 pub(super) struct HandOver<'a> {
     keys: &'a Keys,
     grant: &'a Grant,
     /// Of the server.
     port: u16,
-    /// Whose certificate; `None` for a token.
-    certificate: Option<&'a str>,
+    shown: Shown<'a>,
+    /// The server's certificate is of somebody else's making, whom clients may know already.
+    certified_elsewhere: bool,
 }
 
 impl<'a> HandOver<'a> {
     /// For the certificate of this name.
     pub(super) fn of_certificate(keys: &'a Keys, grant: &'a Grant, port: u16, name: &'a str) -> Self {
-        Self { keys, grant, port, certificate: Some(name) }
+        Self::showing(keys, grant, port, Shown::Certificate(name))
     }
 
     /// For a token.
     pub(super) fn of_token(keys: &'a Keys, grant: &'a Grant, port: u16) -> Self {
-        Self { keys, grant, port, certificate: None }
+        Self::showing(keys, grant, port, Shown::Token)
+    }
+
+    /// For whoever has neither.
+    pub(super) fn of_anybody(keys: &'a Keys, grant: &'a Grant, port: u16) -> Self {
+        Self::showing(keys, grant, port, Shown::Nothing)
+    }
+
+    fn showing(keys: &'a Keys, grant: &'a Grant, port: u16, shown: Shown<'a>) -> Self {
+        Self { keys, grant, port, shown, certified_elsewhere: false }
+    }
+
+    /// The same, where the server's certificate was not made here.
+    pub(super) fn certified_elsewhere(self, certified_elsewhere: bool) -> Self {
+        Self { certified_elsewhere, ..self }
     }
 
     /// Where the server is, by the first name of its certificate.
@@ -47,15 +71,21 @@ impl<'a> HandOver<'a> {
     /// Keys of the remote with the files that it needs, each line behind this space.
     fn write_files(&self, to: &mut Formatter<'_>, space: &str) -> fmt::Result {
         let ca = self.keys.ca_certificate();
-        if ca.exists() {
+        if self.certified_elsewhere {
+            writeln!(
+                to,
+                "{space}# server-cert: who signed the server's certificate, if this system does not know them"
+            )?;
+        } else if ca.exists() {
             writeln!(to, "{space}server-cert: {}", ca.display())?;
         }
-        match self.certificate {
-            Some(name) => {
+        match self.shown {
+            Shown::Certificate(name) => {
                 writeln!(to, "{space}client-cert: {}", self.keys.client_certificate(name).display())?;
                 writeln!(to, "{space}client-key: {}", self.keys.client_key(name).display())
             }
-            None => writeln!(to, "{space}access-token: PATH-OF-THE-FILE-WITH-THE-TOKEN"),
+            Shown::Token => writeln!(to, "{space}access-token: PATH-OF-THE-FILE-WITH-THE-TOKEN"),
+            Shown::Nothing => Ok(()),
         }
     }
 
@@ -80,6 +110,10 @@ impl<'a> HandOver<'a> {
                 writeln!(to, "    instance-name: {instance}")?;
             }
             self.write_push(to, "    ")?;
+            // A key without a value is none that BuildStream takes.
+            if self.certified_elsewhere && matches!(self.shown, Shown::Nothing) {
+                continue;
+            }
             writeln!(to, "    auth:")?;
             self.write_files(to, "      ")?;
         }
@@ -114,7 +148,7 @@ impl Display for HandOver<'_> {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         let url = self.url();
         self.write_buildstream2(to, &url)?;
-        if self.certificate.is_none() {
+        if matches!(self.shown, Shown::Token) {
             writeln!(
                 to,
                 "\n(BuildStream takes tokens from 2.3 on; whoever has an older one needs a certificate)"

@@ -1,6 +1,5 @@
 //! `millpond tokens job`: what a CI job is configured with, to show its own token instead of one that is issued here.
 
-use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
@@ -8,8 +7,9 @@ use clap::ValueEnum;
 use millpond_cache::Rights;
 use millpond_identity::Keys;
 
+use super::grant::port_of;
 use super::hand_over::HandOver;
-use crate::config::{Flags, Issuer, PUSH_PORT, Settings};
+use crate::config::{Flags, Issuer, Settings};
 use crate::exit::{Code, Failure};
 
 /// What GitHub's tokens name as their issuer.
@@ -52,7 +52,7 @@ impl Job {
         Ok(Self {
             service,
             audience: issuer.audience.value.0.first().cloned().unwrap_or_default(),
-            url: HandOver::url_of(keys, port(&settings)),
+            url: HandOver::url_of(keys, port_of(&settings)),
             push: issuer.most() >= Rights::Push,
             own_authority: settings.certificate.is_none() && keys.ca_certificate().exists(),
         })
@@ -131,17 +131,6 @@ impl Display for Job {
 /// Text as YAML has it in any place.
 fn yaml(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-/// That of the first listener where tokens are of use: behind TLS, for pushing if there is such a one.
-fn port(settings: &Settings) -> u16 {
-    let mut ports: Vec<_> = (settings.listeners.iter())
-        .filter(|listener| listener.tls.value && listener.address.port() != 0)
-        .map(|listener| (Reverse(listener.allow.value.0.min(Rights::Push)), listener.address.port()))
-        .collect();
-    // Of equals the first stays the first.
-    ports.sort_by_key(|(rights, _)| *rights);
-    ports.first().map_or(PUSH_PORT, |(_, port)| *port)
 }
 
 /// The issuer of this name, or else the only one that may be of this service.

@@ -88,7 +88,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init { name, folder, days, .. } => init(&name, &folder, days, now),
         Command::Issue { name, grant, folder, port, days, json } => {
-            let (keys, grant) = (folder.keys()?, grant.grant()?);
+            let (keys, grant, port) = (folder.keys()?, grant.grant()?, folder.port(port)?);
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             hand_over(&keys, &entry, port, json)
@@ -111,7 +111,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             "give one client at a time",
         )),
         Command::Renew { name, folder, port, days, revoke_old, .. } => {
-            let (keys, days) = (folder.keys()?, days.unwrap_or(issue::CLIENT_DAYS));
+            let (keys, port) = (folder.keys()?, folder.port(port)?);
+            let days = days.unwrap_or(issue::CLIENT_DAYS);
             let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             if revoke_old {
@@ -146,9 +147,9 @@ fn server_names(keys: &Keys) -> Result<String, Failure> {
     Ok(ServerKeys::load(keys.folder()).map_err(failure)?.names.join(", "))
 }
 
-fn hand_over(keys: &Keys, entry: &CertificateEntry, port: PortFlag, json: bool) -> Result<(), Failure> {
+fn hand_over(keys: &Keys, entry: &CertificateEntry, port: u16, json: bool) -> Result<(), Failure> {
     let CertificateEntry { name, grant, not_after, .. } = entry;
-    let lines = HandOver::of_certificate(keys, grant, port.port, name);
+    let lines = HandOver::of_certificate(keys, grant, port, name);
     let (certificate, key, ca) =
         (keys.client_certificate(name), keys.client_key(name), keys.ca_certificate());
     if json {

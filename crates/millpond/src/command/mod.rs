@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Flags;
 use crate::exit::{self, Code, Failure};
 
 mod ask;
@@ -19,6 +18,8 @@ mod du;
 mod fsck;
 mod grant;
 mod hand_over;
+mod health;
+mod import;
 mod job;
 mod keys;
 mod listed;
@@ -29,6 +30,7 @@ mod progress;
 mod restore;
 mod retention;
 mod serve;
+mod setup;
 mod status;
 mod tokens;
 mod waterline;
@@ -48,17 +50,20 @@ pub(crate) struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    flags: Flags,
+    flags: serve::ServeFlags,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve clients from one data directory, in the foreground, until SIGTERM or SIGINT
     #[command(after_help = serve::after_help())]
-    Serve(Flags),
+    Serve(serve::ServeFlags),
     /// Say what a server that runs is, and how it is
     #[command(after_help = exit::help())]
     Status(ask::AskFlags),
+    /// Say whether a server that runs serves, by the exit code as well
+    #[command(after_help = health::AFTER_HELP)]
+    Health(health::HealthFlags),
     /// Say what the rules of [[retention]] come to on a server that runs, and give back what nothing keeps
     #[command(subcommand, after_help = exit::help())]
     Retention(retention::Command),
@@ -83,6 +88,9 @@ enum Command {
     /// Read everything and say what is bad, of a server that runs or of a data directory that nobody serves
     #[command(after_help = exit::help())]
     Fsck(fsck::FsckFlags),
+    /// Take over what another server has in its directory: names, and the blobs that they need
+    #[command(subcommand, after_help = exit::help())]
+    Import(import::Command),
     /// Copy the whole volume to another directory, of a server that runs or of a data directory that nobody serves
     #[command(after_help = exit::help())]
     Backup(backup::BackupFlags),
@@ -92,6 +100,9 @@ enum Command {
     /// Measure a server with workloads of builds: Millpond, or any other that speaks the Remote Execution API
     #[command(after_help = bench::after_help())]
     Bench(bench::Flags),
+    /// Make keys, a configuration and a first client's key, so that `serve` speaks TLS to whoever has them
+    #[command(after_help = setup::after_help())]
+    Setup(setup::SetupFlags),
     /// Write, judge and show the configuration
     #[command(subcommand, after_help = exit::help())]
     Config(config::Command),
@@ -109,6 +120,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve(self.flags)) {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
+            Command::Health(flags) => health::run(&flags),
             Command::Retention(command) => retention::run(command),
             Command::Waterline(flags) => waterline::run(flags),
             Command::Du(flags) => du::run(&flags),
@@ -117,9 +129,11 @@ impl CommandLine {
             Command::Names(command) => names::run(command),
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
+            Command::Import(command) => import::run(&command),
             Command::Backup(flags) => backup::run(&flags),
             Command::Restore(flags) => restore::run(&flags),
             Command::Bench(flags) => bench::run(flags),
+            Command::Setup(flags) => setup::run(flags),
             Command::Config(command) => config::run(command),
             Command::Keys(command) => keys::run(command),
             Command::Tokens(command) => tokens::run(command),
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn flags_are_those_of_serve_when_no_command_is_given() {
         let line = CommandLine::try_parse_from(["millpond", "--data", "pond"]).unwrap();
-        assert_eq!(line.flags.data, Some("pond".into()));
+        assert_eq!(line.flags.settings.data, Some("pond".into()));
         assert!(CommandLine::try_parse_from(["millpond", "--data", "pond", "serve"]).is_err());
     }
 }

@@ -1,8 +1,23 @@
 //! `millpond serve`: the server, in the foreground.
 
+use super::setup::{self, SetUpFlags};
 use crate::config::{Flags, Settings};
 use crate::exit::{self, Failure};
 use crate::{logging, start};
+
+/// The flags of `serve`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct ServeFlags {
+    #[command(flatten)]
+    pub(super) settings: Flags,
+
+    /// Do what `millpond setup` does where it is not done yet, before anything else: for a container on empty volumes
+    #[arg(long)]
+    setup: bool,
+
+    #[command(flatten)]
+    set_up: SetUpFlags,
+}
 
 /// What stands below the flags in `millpond serve --help`.
 pub(crate) fn after_help() -> String {
@@ -16,9 +31,11 @@ Examples:
   millpond serve --data /srv/millpond --listen '[::]:11001' --insecure";
 
 /// Serves until a signal ends it.
-pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
+pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     logging::start()?;
-    let settings = Settings::load(flags)?;
+    let settings =
+        if flags.setup { setup::before_serving(&flags.set_up, flags.settings)? } else { flags.settings };
+    let settings = Settings::load(settings)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

@@ -43,7 +43,7 @@ fn text(status: &ServerStatus) -> String {
         "millpond {} in process {}, for {uptime}\n\
          data: {}\n\
          in use: {used} of {limit} ({}); {free} free on its file system\n\
-         kept: {} names, and {} blobs of {}\n",
+         holds: {} names, and {} blobs of {}\n",
         status.version,
         status.process_id,
         status.data,

@@ -78,7 +78,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Issue { name, grant, folder, port, days, no_expiry, json } => {
             let days = (!no_expiry).then_some(days);
-            let keys = folder.keys()?;
+            let (keys, port) = (folder.keys()?, folder.port(port)?);
             let (token, entry) = issue::token(&keys, &name, grant.grant()?, days, now).map_err(failure)?;
             hand_over(&keys, &token, &entry, port, json)
         }
@@ -126,17 +126,11 @@ fn known_issuer(name: &str, known: Option<Vec<String>>) -> Result<String, Failur
     }
 }
 
-fn hand_over(
-    keys: &Keys,
-    token: &str,
-    entry: &TokenEntry,
-    port: PortFlag,
-    json: bool,
-) -> Result<(), Failure> {
+fn hand_over(keys: &Keys, token: &str, entry: &TokenEntry, port: u16, json: bool) -> Result<(), Failure> {
     let name = &entry.name;
     // What cannot be written down is told after the token, which exists.
     let written = write_down(keys, Deed::TokenIssued, &format!("{name} ({})", entry.id));
-    let lines = HandOver::of_token(keys, &entry.grant, port.port);
+    let lines = HandOver::of_token(keys, &entry.grant, port);
     if json {
         let printed = print_json(&json!({
             "name": name,

@@ -93,7 +93,7 @@ fn written(key: &Key, value: &str) -> String {
 }
 
 /// Text as a file has it.
-pub(super) fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     let mut text = "\"".to_owned();
     for character in value.chars() {
         match character {

@@ -18,7 +18,7 @@ use crate::span::Span;
 /// In how much time everything is read again.
 const SCRUB: Span = Span { seconds: 14 * 24 * 3600 };
 /// The port that BuildStream caches are found on.
-const PORT: u16 = 11001;
+pub(crate) const PORT: u16 = 11001;
 /// The one that is for pushing, where there are two.
 pub(crate) const PUSH_PORT: u16 = 11002;
 /// The port that Prometheus exporters of instrumented programs are given.

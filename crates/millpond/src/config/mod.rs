@@ -42,13 +42,14 @@ mod socket;
 
 pub(crate) use audit::Keep;
 pub(crate) use authority::Authority;
+pub(crate) use environment::quoted;
 pub(crate) use flags::Flags;
 pub(crate) use header::Header;
 pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
 pub(crate) use limit::Limit;
 pub(crate) use lists::{Networks, Patterns};
-pub(crate) use merge::PUSH_PORT;
+pub(crate) use merge::{PORT, PUSH_PORT};
 pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;

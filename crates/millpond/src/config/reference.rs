@@ -358,9 +358,11 @@ impl Key {
     }
 }
 
-/// The default of a key in words.
+/// The default of a key in words; of the keys of this name that whose section stands once.
 pub(super) fn default_of(key: &str) -> &'static str {
-    all().find(|(_, known)| known.name == key).map_or("", |(_, key)| key.default_words())
+    let named = || all().filter(|(_, known)| known.name == key);
+    let found = named().find(|(section, _)| !section.many).or_else(|| named().next());
+    found.map_or("", |(_, key)| key.default_words())
 }
 
 /// What `--help` says of a flag: the first sentence of its key, and the default.

@@ -48,7 +48,7 @@ fn status_says_what_a_server_is_while_it_runs_and_that_it_does_not() {
     assert_eq!((&listener["allow"], &listener["anonymous"]), (&"push".into(), &"push".into()));
     let (code, text, _) = ask(&server, "status");
     assert_eq!(code, 0);
-    for part in [" of 60.0 MB (", "kept: 0 names, and 0 blobs", "push at most, push without a credential"] {
+    for part in [" of 60.0 MB (", "holds: 0 names, and 0 blobs", "push at most, push without a credential"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 

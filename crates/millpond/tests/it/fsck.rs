@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use crate::admin::{answer, ask};
 use crate::battery::{Blob, Client, Random, seeded};
 use crate::full_volume::{is_there, name, upload};
-use crate::server::Server;
+use crate::loop_disk::SmallDisk;
+use crate::server::{Server, skip};
 
 /// Two names with a blob in common, and one that has none of theirs.
 struct Pushed {
@@ -137,6 +138,24 @@ fn fsck_of_what_nobody_serves_finds_and_changes_nothing_until_it_repairs() {
     pushed.push(&runtime, &server);
     assert_eq!(fsck(&server, ""), (0, vec![], vec![]));
     server.stop();
+}
+
+#[test]
+fn fsck_needs_nothing_to_be_writable() {
+    let disk = match SmallDisk::new(128 << 20) {
+        Ok(disk) => disk,
+        Err(reason) => return skip(&format!("fsck of a file system that cannot be written: {reason}")),
+    };
+    let runtime = Runtime::new().unwrap();
+    let mut server = Server::start_at(&disk.place().join("data"), &["--max-size", "60MB"]);
+    let pushed = Pushed::new(&mut seeded("fsck read only"));
+    pushed.push(&runtime, &server);
+    server.stop();
+    pushed.hit(server.data());
+    disk.make_read_only();
+    let (code, bad, names) = fsck(&server, "");
+    assert_eq!((code, bad.len(), &names[..]), (3, 1, &TWO.map(str::to_owned)[..]));
+    assert_eq!(ask(&server, "fsck --repair").0, 13);
 }
 
 #[test]

@@ -82,6 +82,11 @@ impl SmallDisk {
         &self.place
     }
 
+    /// From now on nothing on it can be changed.
+    pub(crate) fn make_read_only(&self) {
+        run("mount", &["-o", "remount,ro", text(&self.place)]).unwrap();
+    }
+
     /// The device's major and minor number, as in `7:0`.
     pub(crate) fn device(&self) -> String {
         let name = self.disk.device.trim_start_matches("/dev/");

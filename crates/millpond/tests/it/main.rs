@@ -26,6 +26,7 @@ mod bst2;
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
 mod bst_full;
+mod bst_import;
 #[cfg(feature = "real-clients")]
 mod bst_jwt;
 #[cfg(feature = "real-clients")]
@@ -49,6 +50,7 @@ mod fsck;
 #[cfg(feature = "real-clients")]
 mod full_disk;
 mod full_volume;
+mod health;
 mod hostile;
 mod issued;
 mod issuer;
@@ -71,6 +73,7 @@ mod roundtrip;
 mod serve;
 mod server;
 mod settings;
+mod setup;
 #[cfg(feature = "real-clients")]
 mod slow_disk;
 #[cfg(feature = "real-clients")]

@@ -3,6 +3,8 @@
 //! **Invariant:** the disk is quick again before its server ends and it is unmounted, failed tests included.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -87,6 +89,17 @@ async fn health(server: &Server) -> ServingStatus {
     answer.into_inner().status()
 }
 
+/// The page for whoever watches the process, and its head.
+fn healthz(server: &Server) -> String {
+    let log = server.log();
+    let address = log.rsplit("metrics: http://").next().and_then(|rest| rest.split('/').next()).unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    write!(connection, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    connection.read_to_string(&mut page).unwrap();
+    page
+}
+
 /// A directory with a large file.
 fn pushed(file: &Blob) -> (Pushed, Name) {
     let node = FileNode { name: "file".into(), digest: Some(file.digest.clone()), ..Default::default() };
@@ -109,7 +122,8 @@ fn look_ups_and_reads_of_a_disk_that_hangs_are_misses_after_the_time_of_the_file
     let configuration = disk.place().join("millpond.toml");
     fs::write(&configuration, "[limits]\nlook_up_time = \"2s\"\n").unwrap();
     let data = disk.place().join("data");
-    let mut server = Server::start_at(&data, &["--config", configuration.to_str().unwrap()]);
+    let configuration = ["--config", configuration.to_str().unwrap(), "--metrics", "127.0.0.1:0"];
+    let mut server = Server::start_at(&data, &configuration);
     let runtime = Runtime::new().unwrap();
     let file = Blob::new(seeded("slow disk").bytes(3 << 20));
     let (tree, name) = pushed(&file);
@@ -123,6 +137,7 @@ fn look_ups_and_reads_of_a_disk_that_hangs_are_misses_after_the_time_of_the_file
     // What it remembers of trees goes with it.
     server.stop();
     server.start_again();
+    assert!(healthz(&server).starts_with("HTTP/1.1 200"));
     forget_packs(&data);
     slow.take(server.pid());
 
@@ -139,6 +154,8 @@ fn look_ups_and_reads_of_a_disk_that_hangs_are_misses_after_the_time_of_the_file
         // And whoever asks for the server's health is told.
         assert_eq!(health(&server).await, ServingStatus::NotServing);
     });
+    let page = healthz(&server);
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("the disk has not answered for "), "{page}");
     let status = answer(&server, "status --json");
     assert!(status["disk_silent_ms"].as_u64().unwrap() >= 2000, "{status}");
     assert!(ask(&server, "status").1.contains("the disk has not answered for "));

@@ -123,6 +123,7 @@ fn details(details: NameDetails) -> wire::NameDetails {
         name: Some(entry(details.entry)),
         let_go: details.let_go,
         stays_until: details.stays_until,
+        rule: details.rule,
         blobs: details.blobs,
         bytes: details.bytes,
         missing: details.missing.iter().map(ToString::to_string).collect(),
@@ -142,5 +143,6 @@ pub(super) fn pin(pin: Pin) -> wire::Pin {
         owner: terms.owner.into(),
         made: terms.made,
         until: terms.until,
+        revisions: terms.revisions,
     }
 }

@@ -1,6 +1,6 @@
 //! Names pinned, and pins taken out.
 
-use millpond_cache::{NotThere, Pattern, PinWanted, Pinned, PinsWanted, Result};
+use millpond_cache::{Error, NotThere, Pattern, PinWanted, Pinned, PinsWanted, Result};
 use millpond_proto::admin as wire;
 
 use super::{names, retention};
@@ -13,6 +13,7 @@ pub(super) fn wanted(asked: wire::PinNamesRequest) -> Result<PinWanted> {
         reason: asked.reason,
         owner: asked.owner,
         until: asked.until,
+        revisions: asked.revisions.unwrap_or(1),
         dependencies: asked.with_dependencies,
         sources: asked.with_sources,
         dry_run: asked.dry_run,
@@ -21,6 +22,10 @@ pub(super) fn wanted(asked: wire::PinNamesRequest) -> Result<PinWanted> {
 
 /// Which pins are to be taken out.
 pub(super) fn wanted_out(asked: wire::UnpinNamesRequest) -> Result<PinsWanted> {
+    if asked.id.is_none() && asked.pattern.is_none() && asked.reason.is_none() {
+        // Of whoever asks by something that is not known here, nothing would be left that holds back.
+        return Err(Error::Invalid("which pins: give a number, a pattern or a reason".into()));
+    }
     Ok(PinsWanted {
         id: asked.id,
         pattern: asked.pattern.map(Pattern::new).transpose()?,

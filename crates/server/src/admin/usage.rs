@@ -53,7 +53,7 @@ pub(super) async fn usage(
 fn answers(step: UsageStep, limit: usize) -> Vec<Answer> {
     let progress = |names, of_names| vec![Answer::Progress(wire::UsageProgress { names, of_names })];
     match step {
-        UsageStep::Names(_) => progress(0, 0),
+        UsageStep::Names(names) => progress(names, 0),
         UsageStep::Walked { names, of } => progress(names, of),
         UsageStep::Done(usage) => {
             let told = usage.groups.get(..limit).unwrap_or(&usage.groups);

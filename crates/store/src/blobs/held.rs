@@ -83,8 +83,8 @@ impl HeldPacks {
     pub(super) fn release_all(&self) -> Vec<(PackId, Going)> {
         let mut state = self.lock();
         let State { going, .. } = std::mem::take(&mut *state);
-        drop(state);
         self.bytes.store(0, Ordering::Relaxed);
+        drop(state);
         going.into_iter().collect()
     }
 

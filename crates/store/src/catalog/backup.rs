@@ -12,7 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::head::Head;
 use super::sqlite::{self, DATABASE, Durability, beside, sql_error};
-use super::{Catalog, check};
+use super::{Catalog, check, damage};
 use crate::disk::{Disk, write_error};
 use crate::{Error, Result};
 
@@ -50,10 +50,11 @@ impl Catalog {
             let names = copy_pages(connection, &mut copy, &mut || {
                 if readers.want_back() { self.inner.shared.ended() } else { go_on() }
             })?;
+            forget_damage(&copy)?;
             copy.close().map_err(|(_, error)| sql_error("closing the copy of the catalog", error))?;
             Ok(names)
         });
-        let names = self.report(copied)?;
+        let names = copied?;
         let durable = || {
             let file = disk.open(Path::new(NEXT))?;
             file.sync()?;
@@ -67,8 +68,7 @@ impl Catalog {
     /// Compares the copy with all its checksums. Blocks.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it is not what was written: so is then what it was copied from, and the rebuild of that has been
-    /// started.
+    /// [`Error::Damaged`] if it is not what was written, or what it was copied from is damaged, which [`Catalog::check`] tells.
     pub fn check_copy(&self, folder: &Path, disk: &dyn Disk) -> Result<()> {
         let copy = sqlite::open_reader(&folder.join(NEXT))?;
         let (_, wrong) = check::database(&copy)?;
@@ -78,7 +78,7 @@ impl Catalog {
         }
         match wrong.into_iter().next() {
             None => Ok(()),
-            Some(what) => self.report(Err(Error::Damaged(format!("the catalog: {what}")))),
+            Some(what) => Err(Error::Damaged(format!("the copy of the catalog: {what}"))),
         }
     }
 }
@@ -97,6 +97,15 @@ fn copy_pages(from: &Connection, to: &mut Connection, go_on: &mut dyn FnMut() ->
             _ => return Err(Error::Busy("the catalog could not be read to be copied".into())),
         }
     }
+}
+
+/// What is known to be bad here is good in a copy that was made before, and was left out of any that was made since.
+fn forget_damage(copy: &Connection) -> Result<()> {
+    let Some(mut head) = Head::read(copy)? else { return Ok(()) };
+    for (pack, _) in damage::all(copy)? {
+        damage::forget(copy, &mut head, pack)?;
+    }
+    head.write(copy)
 }
 
 /// Puts the copy in the place of the one before, durable. Whoever calls has made durable all that it speaks of.

@@ -11,7 +11,8 @@ use super::cache::{Cache, Entry};
 use super::head::Head;
 use super::journal::Change;
 use super::{
-    By, Changed, Name, NewLevel, NewValue, Pin, PinTerms, Replaces, State, UseOf, Value, damage, names, pins,
+    By, Changed, Name, NewLevel, NewValue, Pin, PinTerms, Replaces, Revisions, State, UseOf, Value, damage,
+    names, pins,
 };
 use crate::{Level, Result};
 
@@ -107,6 +108,7 @@ enum News {
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     connection: &'a Connection,
+    revisions: Option<&'a dyn Revisions>,
     head: Head,
     news: Vec<News>,
     log: Vec<(u64, Change)>,
@@ -125,9 +127,10 @@ pub(super) struct Committed {
 
 impl<'a> Batch<'a> {
     /// A batch in the transaction that `connection` is in.
-    pub(super) fn new(connection: &'a Connection, head: Head) -> Self {
+    pub(super) fn new(connection: &'a Connection, revisions: Option<&'a dyn Revisions>, head: Head) -> Self {
         Self {
             connection,
+            revisions,
             head: Head { clean: false, ..head },
             news: Vec::new(),
             log: Vec::new(),
@@ -193,6 +196,7 @@ impl<'a> Batch<'a> {
         let mut published = Vec::with_capacity(values.len());
         for new in values {
             let before = self.head.names;
+            self.keep_earlier(new)?;
             let value = self.put(new.clone())?;
             self.news.push(News::Published(Arc::clone(&value)));
             let replaced = value.is_whole() && self.head.names == before;
@@ -200,6 +204,24 @@ impl<'a> Batch<'a> {
             published.push(value);
         }
         Ok(Outcome::Published(published))
+    }
+
+    /// Sets the value aside whose place this one takes, where earlier ones are kept, and removes those that are too many.
+    fn keep_earlier(&mut self, new: &NewValue) -> Result<()> {
+        let kept = self.revisions.map_or(1, |revisions| revisions.kept_of(&new.name));
+        if kept <= 1 || new.state != State::Whole {
+            return Ok(());
+        }
+        let Some(old) = names::find(self.connection, &new.name)?.in_force else { return Ok(()) };
+        if old.target == new.target && old.references == new.references {
+            return Ok(());
+        }
+        self.put(old.in_state(State::EARLIER))?;
+        for seq in names::earlier_beyond(self.connection, &new.name, kept - 1)? {
+            names::remove(self.connection, &mut self.head, seq)?;
+            self.log(Change::Removed(seq));
+        }
+        Ok(())
     }
 
     /// Gives a value its number, its row and its record.

@@ -36,6 +36,28 @@ pub(super) fn database(connection: &Connection) -> Result<(u64, Vec<String>)> {
     }
 }
 
+/// Counts the rows of names, but for those that were removed, against what the head says.
+///
+/// # Errors
+/// [`Error::Damaged`] if there are others.
+pub(super) fn rows(connection: &Connection) -> Result<()> {
+    let failed = |error| sql_error("counting the rows of the catalog", error);
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let head = Head::read(&transaction)?.ok_or_else(|| Error::Damaged("the catalog has no head".into()))?;
+    let rows: i64 = transaction
+        .query_row(
+            "SELECT count(*) FROM name NOT INDEXED WHERE pending < ?1",
+            [image::FIRST_REMOVED],
+            |row| row.get(0),
+        )
+        .map_err(failed)?;
+    let expected = head.names.saturating_add(head.pending);
+    if rows.cast_unsigned() == expected {
+        return Ok(());
+    }
+    Err(Error::Damaged(format!("the catalog holds {rows} rows, and its head says {expected}")))
+}
+
 fn pages(connection: &Connection) -> Result<Vec<String>> {
     let failed = |error| sql_error("checking the catalog's pages", error);
     let mut statement =

@@ -53,7 +53,7 @@ pub use name::{Name, NameKind};
 pub use options::{CatalogChecked, CatalogFigures, CatalogOptions, CatalogStarted};
 pub use pins::{Pin, PinTerms};
 pub use value::{NewLevel, NewValue, Promoted, Replaces, State, Target, UseOf, Value};
-pub use witness::{By, Changed, Witness};
+pub use witness::{By, Changed, Revisions, Witness};
 
 use self::cache::Entry;
 use self::change::{Outcome, Request};
@@ -323,6 +323,16 @@ impl Catalog {
     pub fn is_in_order(&self) -> bool {
         let Shared { damaged, poisoned, unchecked, .. } = &*self.inner.shared;
         ![damaged, poisoned, unchecked].iter().any(|wrong| wrong.load(Ordering::Acquire))
+    }
+
+    /// Whether as many rows are met as there should be. If not, the rebuild has been started. Reads every page of the table.
+    /// Blocks. Errors as [`Catalog::look_up`].
+    pub fn has_all_rows(&self) -> Result<bool> {
+        match self.report(self.inner.shared.readers.with_long(check::rows)) {
+            Ok(()) => Ok(true),
+            Err(Error::Damaged(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Figures now. Asks the file system for sizes.

@@ -52,6 +52,21 @@ pub(super) fn in_force(connection: &Connection, name: &Name) -> Result<Option<(u
         .map_err(|error| sql_error("reading the catalog", error))
 }
 
+/// The numbers of the earlier values of a name that are kept, but for the last so many.
+pub(super) fn earlier_beyond(connection: &Connection, name: &Name, last: u32) -> Result<Vec<u64>> {
+    let failed = |error| sql_error("reading the catalog", error);
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT seq FROM name WHERE key = ?1 AND pending >= ?2 AND missing = ?3 \
+             ORDER BY seq DESC LIMIT -1 OFFSET ?4",
+        )
+        .map_err(failed)?;
+    let earlier = image::missing_part(&State::EARLIER);
+    let params = (&name.key()[..], image::FIRST_REMOVED, earlier, last);
+    let numbers = statement.query_map(params, |row| row.get::<_, i64>(0)).map_err(failed)?;
+    numbers.map(|number| number.map(i64::cast_unsigned).map_err(failed)).collect()
+}
+
 /// How many values in force, from behind one number to another, have a level above this one.
 pub(super) fn count_above(connection: &Connection, from: u64, end: u64, level: Level) -> Result<u64> {
     connection

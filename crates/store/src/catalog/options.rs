@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Witness;
+use super::{Revisions, Witness};
 use crate::Level;
+use crate::disk::DiskWatch;
 
 /// How much the catalog may take.
 #[derive(Clone, Debug)]
@@ -16,11 +17,22 @@ pub struct CatalogOptions {
     pub wal_bytes: u64,
     /// Who hears of changes of names.
     pub witness: Option<Arc<dyn Witness>>,
+    /// Knows for how long a COMMIT has waited for the disk, which the database asks by itself.
+    pub disk_watch: Arc<DiskWatch>,
+    /// Says which names keep earlier values.
+    pub revisions: Option<Arc<dyn Revisions>>,
 }
 
 impl Default for CatalogOptions {
     fn default() -> Self {
-        Self { readers: 4, cache_bytes: 32 << 20, wal_bytes: 4 << 20, witness: None }
+        Self {
+            readers: 4,
+            cache_bytes: 32 << 20,
+            wal_bytes: 4 << 20,
+            witness: None,
+            disk_watch: Arc::default(),
+            revisions: None,
+        }
     }
 }
 

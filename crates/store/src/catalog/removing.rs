@@ -3,8 +3,8 @@
 //! What is set aside is not served and is no use of anything. It is let go as it would have been.
 
 use super::change::{Outcome, Request};
-use super::{By, Catalog, Name, NewValue, Promoted};
-use crate::Result;
+use super::{By, Catalog, Name, NewValue, Promoted, Value, image, names};
+use crate::{Error, Result};
 
 impl Catalog {
     /// Removes these values, as far as they are there, and returns the numbers of those that were: such as are in force are set
@@ -23,6 +23,28 @@ impl Catalog {
             Outcome::TakenOut(numbers) => Ok(numbers),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// All values of a name that were set aside.
+    ///
+    /// # Errors
+    /// As [`Catalog::look_up`].
+    pub async fn removed_values(&self, name: &Name) -> Result<Vec<Value>> {
+        let (catalog, name) = (self.clone(), name.clone());
+        let read = move || {
+            catalog.report(catalog.inner.shared.readers.with(|connection| {
+                let (mut found, key) = (Vec::new(), name.key());
+                let params = (&key[..], image::FIRST_REMOVED);
+                names::read(connection, "WHERE key = ?1 AND pending >= ?2", params, |value| {
+                    found.push(value);
+                    Ok(())
+                })?;
+                Ok(found)
+            }))
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .unwrap_or_else(|_| Err(Error::Busy("a look into the catalog was broken off".into())))
     }
 
     /// Puts what has become of the value with this number, which was set aside, in force again, if no other one is by now.

@@ -78,8 +78,7 @@ pub(super) fn start(
     let cache = Cache::new(options.cache_bytes);
     let readers = Readers::new(path, options.readers);
     let shared = Arc::new(Shared::new(folder.to_owned(), files, disk, cache, readers, options.wal_bytes));
-    let mut writer =
-        Writer::new(connection, head, journal, Arc::clone(&shared)).heard_by(options.witness.clone());
+    let mut writer = Writer::new(connection, head, journal, Arc::clone(&shared)).with(options);
     match writer.commit(&[Request::Opened]) {
         // The first change that finds room says the same.
         Ok(_) | Err(Error::NoSpace { .. }) => {}

@@ -39,6 +39,12 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Of a value that another one took the place of, and that is kept for as long as the domain wants it. It may be put in force
+    /// again, and has no time to be over.
+    pub const EARLIER: Self = Self::Removed { until: 0 };
+}
+
 /// A value to be published.
 #[derive(Clone, Debug)]
 pub struct NewValue {
@@ -206,6 +212,11 @@ impl Value {
     pub fn set_raised(&self, level: Level, epoch: u64) {
         let epoch = epoch.min(u64::from(u32::MAX));
         self.raised.fetch_max(epoch << 32 | u64::from(level.seconds()), Ordering::AcqRel);
+    }
+
+    /// Whether another value took its place, and it is kept; it counts as removed, too.
+    pub fn is_earlier(&self) -> bool {
+        self.state == State::EARLIER
     }
 
     /// Whether it was removed.

@@ -66,6 +66,13 @@ pub struct By {
     pub address: Box<str>,
 }
 
+/// Says which names keep values that others have taken the place of.
+pub trait Revisions: Debug + Send + Sync {
+    /// How many values of this name are kept, the one in force among them; one or none for that alone. Asked in the midst of a
+    /// transaction: no I/O.
+    fn kept_of(&self, name: &Name) -> u32;
+}
+
 /// Somebody who writes down what is changed.
 pub trait Witness: Debug + Send + Sync {
     /// Whether it can: nothing is published or removed otherwise.

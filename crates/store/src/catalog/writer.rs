@@ -16,7 +16,8 @@ use super::head::Head;
 use super::journal::{File, Journal};
 use super::shared::{Shared, another};
 use super::sqlite::{self, DATABASE, Durability, beside, is_damage, is_fault, sql_error};
-use super::{Witness, copy, exchange, rebuild};
+use super::{CatalogOptions, Revisions, Witness, copy, exchange, rebuild};
+use crate::disk::DiskWatch;
 use crate::{Error, Result};
 
 /// Requests that share one COMMIT at most.
@@ -64,6 +65,8 @@ pub(super) struct Writer {
     /// Rows went, and what they took is given back to the file system, some of it between two groups.
     pages_to_give_back: bool,
     witness: Option<Arc<dyn Witness>>,
+    revisions: Option<Arc<dyn Revisions>>,
+    disk_watch: Arc<DiskWatch>,
 }
 
 impl Writer {
@@ -83,12 +86,15 @@ impl Writer {
             rebuild_after: None,
             pages_to_give_back: false,
             witness: None,
+            revisions: None,
+            disk_watch: Arc::default(),
         }
     }
 
-    /// The same, heard by a witness.
-    pub(super) fn heard_by(self, witness: Option<Arc<dyn Witness>>) -> Self {
-        Self { witness, ..self }
+    /// The same, with those whom it tells and asks.
+    pub(super) fn with(self, options: &CatalogOptions) -> Self {
+        let CatalogOptions { witness, revisions, disk_watch, .. } = options.clone();
+        Self { witness, revisions, disk_watch, ..self }
     }
 
     /// Works until it is told to close, or until nobody is left who could ask for anything.
@@ -273,7 +279,8 @@ impl Writer {
             connection.execute_batch(statement).map_err(|error| sql_error("committing to the catalog", error))
         };
         run("BEGIN IMMEDIATE")?;
-        let mut batch = Batch::new(connection, self.head);
+        let _waits = self.disk_watch.begin();
+        let mut batch = Batch::new(connection, self.revisions.as_deref(), self.head);
         let mut outcomes = Vec::with_capacity(requests.len());
         let apply = || {
             for request in requests {

@@ -37,6 +37,8 @@ const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
 #[derive(Debug)]
 pub struct RealDisk {
     directory: OwnedFd,
+    /// How files are opened.
+    access: OFlags,
     _lock: Option<File>,
 }
 
@@ -49,12 +51,31 @@ impl RealDisk {
         make_durably(path, FOLDER_MODE).map_err(Error::NotWritable)?;
         let directory = open_directory(path).map_err(Error::NotWritable)?;
         let lock = take_lock(&directory)?;
-        Ok(Self { directory, _lock: Some(lock) })
+        Ok(Self { directory, access: OFlags::RDWR, _lock: Some(lock) })
+    }
+
+    /// Locks a directory that is to stay as it is, and may lie on a file system that cannot be written.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another process holds it; what the operating system says of a directory that cannot be read.
+    pub fn open_to_read(path: &Path) -> Result<Self> {
+        let directory = open_directory(path).map_err(|error| Error::io("opening the volume", error))?;
+        let lock = match rustix::fs::openat(&directory, LOCK, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        {
+            Ok(file) => Some(File::from(file)),
+            // Nobody has ever served it where it lies now.
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(Error::io("opening the volume's lock", errno.into())),
+        };
+        if let Some(file) = &lock {
+            hold(file)?;
+        }
+        Ok(Self { directory, access: OFlags::RDONLY, _lock: lock })
     }
 
     /// The directory once more, for who knows that this process holds its lock.
     pub(crate) fn of_held(path: &Path) -> io::Result<Self> {
-        Ok(Self { directory: open_directory(path)?, _lock: None })
+        Ok(Self { directory: open_directory(path)?, access: OFlags::RDWR, _lock: None })
     }
 }
 
@@ -86,20 +107,26 @@ fn take_lock(directory: &OwnedFd) -> Result<File> {
     let file: File = rustix::fs::openat(directory, LOCK, flags, FILE_MODE)
         .map_err(|errno| Error::NotWritable(io::Error::from(errno)))?
         .into();
-    let since = Instant::now();
-    while let Err(errno) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        match errno {
-            Errno::WOULDBLOCK if since.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
-            Errno::WOULDBLOCK => return Err(Error::InUse { pid: read_holder(&file) }),
-            Errno::INTR => {}
-            _ => return Err(Error::io("locking the volume", io::Error::from(errno))),
-        }
-    }
+    hold(&file)?;
     // Always as long as any other process wrote it. On a full disk the name of the holder is not worth a start.
     match file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0) {
         Err(error) if !is_no_space(&error) => Err(Error::NotWritable(error)),
         _ => Ok(file),
     }
+}
+
+/// Takes the lock, as soon as whoever has it lets go.
+fn hold(file: &File) -> Result<()> {
+    let since = Instant::now();
+    while let Err(errno) = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        match errno {
+            Errno::WOULDBLOCK if since.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Errno::WOULDBLOCK => return Err(Error::InUse { pid: read_holder(file) }),
+            Errno::INTR => {}
+            _ => return Err(Error::io("locking the volume", io::Error::from(errno))),
+        }
+    }
+    Ok(())
 }
 
 fn read_holder(file: &File) -> Option<u32> {
@@ -116,7 +143,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let flags = self.access | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, path, flags, Mode::empty())?;
         Ok(Arc::new(RealFile(file.into())))
     }

@@ -12,14 +12,18 @@ use super::{Found, PinWanted};
 use crate::cache::Inner;
 use crate::closure::wire_digest;
 use crate::name::{BUILDSTREAM, UriForm, short};
-use crate::{AssetKind, Error, Result};
+use crate::{AssetKind, Error, Pattern, Result};
 
 /// What is said of a name that is not there...
 pub(super) const NOT_THERE: &str = "it is not in the cache";
 /// ... and of an artifact whose sources cannot be found.
 pub(super) const UNKNOWN: &str = "it does not say what its sources are: only artifacts with a build tree do";
-/// The most artifacts that are followed.
+/// ... and of what stands where the name of something needed should: whoever pushed it could have more pinned by it.
+pub(super) const NO_NAME: &str = "this is no name that could be pinned";
+/// The most artifacts that are followed, ...
 const ARTIFACTS_MAX: usize = 100_000;
+/// ... and bytes of the names that are pinned beside them.
+const NAMES_BYTES_MAX: usize = 16 << 20;
 
 /// An artifact that is to be followed.
 #[derive(Clone, Debug)]
@@ -35,6 +39,25 @@ impl Artifact {
         let is_artifact = value.name.kind == NameKind::AssetBlob
             && UriForm::of(AssetKind::Blob, &value.name.text) == UriForm::Artifact;
         (is_artifact && value.is_whole()).then(|| Self { name: value.name.clone(), message })
+    }
+}
+
+impl Found {
+    /// Has a name pinned too that an artifact says it needs; false if that is none.
+    fn needs(&mut self, name: &Name) -> Result<bool> {
+        let text = short(name);
+        if text.contains('*') || Pattern::new(&*text).is_err() {
+            self.told.is_gone(&*text, NO_NAME);
+            return Ok(false);
+        }
+        let bytes = text.len() + name.instance.len();
+        if self.needs.insert((text.into_owned(), Arc::clone(&name.instance))) {
+            self.needs_bytes += bytes;
+        }
+        if self.needs.len() > ARTIFACTS_MAX || self.needs_bytes > NAMES_BYTES_MAX {
+            return Err(Error::Invalid("too many names to be pinned at once: pin fewer at a time".into()));
+        }
+        Ok(true)
     }
 }
 
@@ -65,7 +88,7 @@ impl Inner {
                         let instance = Arc::clone(&name.instance);
                         trees.entry((instance, tree)).or_default().push(short(&name).into_owned());
                     }
-                    None => found.told.is_not_there(short(&name), UNKNOWN),
+                    None => found.told.is_gone(short(&name), UNKNOWN),
                 }
             }
             for needed in message.build_deps.iter().filter(|_| wanted.dependencies) {
@@ -78,13 +101,15 @@ impl Inner {
                         "more than {ARTIFACTS_MAX} artifacts: pin fewer at a time"
                     )));
                 }
-                found.needs.insert((short(&needed).into_owned(), Arc::clone(&needed.instance)));
+                if !found.needs(&needed)? {
+                    continue;
+                }
                 match self.catalog.look_up(&needed).await? {
                     Some(value) => {
                         found = self.look_at(found, &value).await?;
                         ahead.extend(Artifact::of(&value));
                     }
-                    None => found.told.is_not_there(short(&needed), NOT_THERE),
+                    None => found.told.is_gone(short(&needed), NOT_THERE),
                 }
             }
         }
@@ -104,9 +129,7 @@ impl Inner {
             for value in page.values.into_iter().filter(Value::is_whole) {
                 let Some(tree) = self.source_tree(&value).await? else { continue };
                 let key = (Arc::clone(&value.name.instance), tree);
-                if trees.contains_key(&key) {
-                    let instance = Arc::clone(&value.name.instance);
-                    found.needs.insert((short(&value.name).into_owned(), instance));
+                if trees.contains_key(&key) && found.needs(&value.name)? {
                     found = self.look_at(found, &value).await?;
                     there.insert(key);
                 }
@@ -116,7 +139,7 @@ impl Inner {
         let mut artifacts: Vec<_> = trees.into_values().flatten().collect();
         artifacts.sort_unstable();
         for artifact in artifacts {
-            found.told.is_not_there(format!("sources of {artifact}"), NOT_THERE);
+            found.told.is_gone(format!("sources of {artifact}"), NOT_THERE);
         }
         Ok(found)
     }

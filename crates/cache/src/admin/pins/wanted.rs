@@ -5,6 +5,8 @@ use millpond_store::catalog::{Pin, Value};
 use crate::name::short;
 use crate::{Error, Pattern, Result};
 
+/// The most values of a name that a pin keeps.
+const REVISIONS_MAX: u32 = 1000;
 /// Bytes in a reason, and in the name of an owner.
 const TEXT_BYTES_MAX: usize = 1024;
 
@@ -21,6 +23,8 @@ pub struct PinWanted {
     pub owner: Option<String>,
     /// Until when, in Unix seconds; for ever if that is not given.
     pub until: Option<u64>,
+    /// How many values are kept of a name that is pushed again, the one in force among them; at least 1.
+    pub revisions: u32,
     /// With the artifacts that theirs were built with, and what those were, each by its name.
     pub dependencies: bool,
     /// With the sources of all these artifacts, each by its name.
@@ -60,6 +64,12 @@ impl PinWanted {
     pub(super) fn check(&self, now: u64) -> Result<()> {
         if self.until.is_some_and(|until| until <= now) {
             return Err(Error::Invalid("the pin would be over already: give a later time".into()));
+        }
+        if !(1..=REVISIONS_MAX).contains(&self.revisions) {
+            return Err(Error::Invalid(format!(
+                "{} revisions: give 1 for the value in force alone, and at most {REVISIONS_MAX}",
+                self.revisions
+            )));
         }
         let texts = [Some(&self.reason), self.owner.as_ref()];
         if let Some(text) = texts.into_iter().flatten().find(|text| text.len() > TEXT_BYTES_MAX) {

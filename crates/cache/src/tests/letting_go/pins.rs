@@ -4,7 +4,7 @@ use super::super::*;
 use super::*;
 use crate::cache::Inner;
 use crate::start::Begun;
-use crate::{Access, Admin, Pattern, PinWanted, Pinned, PinsWanted, RetentionRule};
+use crate::{Access, Admin, NamesWanted, Pattern, PinWanted, Pinned, PinsWanted, RemovalKind, RetentionRule};
 
 /// Nobody lets go here but the test, and time stands still until it says so.
 struct Scene {
@@ -46,6 +46,28 @@ impl Scene {
             .unwrap()
     }
 
+    /// Pushes another value of a name.
+    async fn push_value(&self, name: &str, value: u8) -> Digest {
+        self.inner().clock.advance(LEASE / 4);
+        let digest = self.fixture.put(vec![value; 3000]).await.unwrap();
+        self.fixture.push(AssetKind::Blob, &[name], digest).await.unwrap();
+        digest
+    }
+
+    /// After a kill, with or without the database.
+    async fn start_again(&mut self, catalog_is_gone: bool) {
+        self.memory = Arc::new(self.memory.crash(1));
+        let now = self.inner().clock.now().seconds();
+        self.fixture.cache.close().await;
+        if catalog_is_gone {
+            std::fs::remove_file(self.data.path().join("catalog.db")).unwrap();
+        }
+        self.begun = Self::begin(self.data.path(), &self.memory, now, Vec::new()).await;
+        self.fixture = Fixture::of(Cache { inner: Arc::clone(self.inner()) });
+        assert!(!self.begun.opened.clean);
+        tokio::task::block_in_place(|| self.begun.restore());
+    }
+
     /// Pushes an asset of its own bytes a while after the last one.
     async fn push(&self, name: &str, size: usize) -> Digest {
         self.inner().clock.advance(LEASE / 4);
@@ -61,12 +83,17 @@ impl Scene {
     }
 
     async fn pin(&self, pattern: &str, with_needs: bool) -> Result<Pinned> {
+        self.pin_revisions(pattern, 1, with_needs).await
+    }
+
+    async fn pin_revisions(&self, pattern: &str, revisions: u32, with_needs: bool) -> Result<Pinned> {
         let wanted = PinWanted {
             pattern: Pattern::new(pattern).unwrap(),
             instance: None,
             reason: "release 1".into(),
             owner: None,
             until: None,
+            revisions,
             dependencies: with_needs,
             sources: with_needs,
             dry_run: false,
@@ -81,8 +108,13 @@ impl Scene {
 
     /// Lets everything go that was not used in the lease and that nothing keeps.
     async fn let_all_go(&self) {
+        self.inner().raise_waterline(Level::PINNED).unwrap();
+        self.commit().await;
+    }
+
+    /// Drops what is below the waterline.
+    async fn commit(&self) {
         let (inner, mut progress) = (self.inner(), Progress::at_start());
-        inner.raise_waterline(Level::PINNED).unwrap();
         inner.commit_and_drop(&mut progress).await;
         inner.tidy_up(&mut progress, true).await.unwrap();
     }
@@ -122,6 +154,86 @@ async fn pinned_name_outlives_all_others_and_goes_by_its_last_use_once_it_is_unp
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pin_keeps_so_many_values_of_a_name_that_is_pushed_again() {
+    for catalog_is_gone in [false, true] {
+        let mut scene = Scene::open(Vec::new()).await;
+        let mut values = vec![scene.push_value("latest", 0).await];
+        scene.pin_revisions("latest", 3, false).await.unwrap();
+        for value in 1..5 {
+            values.push(scene.push_value("latest", value).await);
+        }
+        // The same again is no other value.
+        values.push(scene.push_value("latest", 4).await);
+        if catalog_is_gone {
+            scene.start_again(true).await;
+        }
+        let there = |scene: &Scene| -> Vec<bool> {
+            values[..5].iter().map(|value| scene.inner().blobs.contains(value)).collect()
+        };
+        for _ in 0..2 {
+            scene.inner().clock.advance(3 * LEASE);
+            scene.let_all_go().await;
+            scene.inner().relevel().await.unwrap();
+        }
+        assert_eq!(there(&scene), [false, false, true, true, true], "{catalog_is_gone}");
+        assert_eq!(scene.fixture.fetch_digest(AssetKind::Blob, "latest").await, values.last().copied());
+
+        // The last but one comes back when the last is removed.
+        let all = NamesWanted::default();
+        let mut removal = scene.fixture.cache.remove_names(&scene.permit(), &all, RemovalKind::SetAside(0));
+        while removal.next_page().await.unwrap().is_some() {}
+        let mut restoration = scene.fixture.cache.restore_names(&scene.permit(), all);
+        let restored = restoration.next_page().await.unwrap().unwrap();
+        let came_back: Vec<_> = restored.iter().map(|(_, outcome)| outcome.is_ok()).collect();
+        assert_eq!(came_back, [false, true, false], "{restored:?}");
+        assert_eq!(scene.fixture.fetch_digest(AssetKind::Blob, "latest").await, values.get(3).copied());
+
+        // Nothing but the one in force, once nothing keeps the others.
+        assert_eq!(scene.unpin("latest").await, 1);
+        for _ in 0..2 {
+            scene.inner().relevel().await.unwrap();
+            scene.inner().clock.advance(3 * LEASE);
+        }
+        scene.commit().await;
+        assert_eq!(there(&scene), [false, false, false, true, false], "{catalog_is_gone}");
+        scene.fixture.cache.close().await;
+    }
+}
+
+/// What an artifact says that it needs was pushed by anybody: it cannot have other names pinned, nor keep the rest from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn needed_name_that_is_none_is_told_and_pins_nothing() {
+    let scene = Scene::open(Vec::new()).await;
+    let fixture = &scene.fixture;
+    let uri = |name: &str| format!("urn:fdc:buildstream.build:2020:artifact:{name}");
+    let tree = fixture.put_message(&directory(&[], &[])).await.unwrap();
+    let needs = |project: &str, key: String| buildstream::artifact::Dependency {
+        project_name: project.into(),
+        element_name: "lib.bst".into(),
+        cache_key: key,
+        ..Default::default()
+    };
+    let hostile = vec![needs("*", "*".into()), needs("sdk", "x".repeat(20_000)), needs("sdk", "a\nb".into())];
+    let mut message = buildstream::Artifact { build_deps: hostile, ..artifact(tree, None) };
+    message.build_deps.push(needs("sdk", "good".into()));
+    let digest = fixture.put_message(&message).await.unwrap();
+    fixture.push(AssetKind::Blob, &[&uri("sdk/app/1")], digest).await.unwrap();
+    for name in ["sdk/lib/good", "sdk/lib/other"] {
+        let digest = fixture.put_message(&artifact(tree, None)).await.unwrap();
+        fixture.push(AssetKind::Blob, &[&uri(name)], digest).await.unwrap();
+    }
+    let pinned = scene.pin("artifact:sdk/app/1", true).await.unwrap();
+    let patterns: Vec<_> = pinned.pins.iter().map(|pin| &*pin.terms.pattern).collect();
+    assert_eq!(patterns, ["artifact:sdk/app/1", "artifact:sdk/lib/good"]);
+    let whys: Vec<_> = pinned.missing.iter().map(|missing| &*missing.why).collect();
+    assert_eq!(whys.iter().filter(|why| why.contains("no name")).count(), 3, "{whys:?}");
+    scene.inner().clock.advance(3 * LEASE);
+    scene.let_all_go().await;
+    assert_eq!(scene.fixture.cache.figures().names, 2);
+    scene.fixture.cache.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pin_that_does_not_fit_is_refused_with_figures_and_changes_nothing() {
     let scene = Scene::open(Vec::new()).await;
     for number in 0..12 {
@@ -148,16 +260,7 @@ async fn pin_is_in_force_after_a_kill_and_after_the_catalog_was_made_anew() {
             scene.push(name, 70_000).await;
         }
         scene.pin("kept", false).await.unwrap();
-        scene.memory = Arc::new(scene.memory.crash(1));
-        let now = scene.inner().clock.now().seconds();
-        scene.fixture.cache.close().await;
-        if catalog_is_gone {
-            std::fs::remove_file(scene.data.path().join("catalog.db")).unwrap();
-        }
-        scene.begun = Scene::begin(scene.data.path(), &scene.memory, now, Vec::new()).await;
-        scene.fixture = Fixture::of(Cache { inner: Arc::clone(scene.inner()) });
-        assert!(!scene.begun.opened.clean);
-        tokio::task::block_in_place(|| scene.begun.restore());
+        scene.start_again(catalog_is_gone).await;
         assert_eq!(scene.fixture.cache.pins(&scene.permit()).len(), 1);
         scene.inner().clock.advance(3 * LEASE);
         scene.let_all_go().await;

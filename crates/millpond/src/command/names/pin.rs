@@ -36,6 +36,9 @@ pub(in crate::command) struct PinFlags {
     /// Only names of this instance; '' is the one without a name
     #[arg(long, value_name = "INSTANCE")]
     instance: Option<String>,
+    /// How many values to keep of a name that is pushed again, the one in force among them
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    revisions: u32,
     /// With the artifacts that these were built with, and what those were, each by its name (BuildStream 2)
     #[arg(long)]
     with_dependencies: bool,
@@ -67,6 +70,7 @@ pub(super) fn run(flags: &PinFlags) -> Result<(), Failure> {
         with_dependencies: flags.with_dependencies,
         with_sources: flags.with_sources,
         dry_run: flags.dry_run,
+        revisions: Some(flags.revisions),
     };
     let answer = flags.ask.ask(async |mut server| Ok(server.pin_names(question).await?.into_inner()))?;
     if flags.ask.json { print_json(&to_json(&answer)) } else { print(&text(&answer, flags.dry_run)) }?;
@@ -77,11 +81,13 @@ pub(super) fn run(flags: &PinFlags) -> Result<(), Failure> {
             (1, false) => "1 thing is not kept, since it is not there".to_owned(),
             (count, false) => format!("{count} things are not kept, since they are not there"),
         };
-        return Err(Failure::new(
-            Code::Findings,
-            sentence,
-            "push them: what is pinned is kept from its push on",
-        ));
+        let says_nothing = |missing: &NotThere| missing.why.starts_with("it does not say");
+        let remedy = if answer.missing.iter().all(says_nothing) {
+            "pin 'source:*', or build with `cache-buildtrees: always`: only then an artifact says what its sources are"
+        } else {
+            "push them: what is pinned is kept from its push on"
+        };
+        return Err(Failure::new(Code::Findings, sentence, remedy));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) fn print_all(pins: &[Pin], as_json: bool) -> Result<(), Failure> {
 
 /// A pin in one line. Those that are not made yet have no number.
 pub(super) fn line(pin: &Pin) -> String {
-    let Pin { id, pattern, instance, reason, owner, until, .. } = pin;
+    let Pin { id, pattern, instance, reason, owner, until, revisions, .. } = pin;
     let number = if *id > 0 { format!("pin {id}: ") } else { String::new() };
     let within = match instance.as_deref() {
         None => String::new(),
@@ -37,8 +37,10 @@ pub(super) fn line(pin: &Pin) -> String {
         Some(until) if *until <= Clock::unix_seconds() => format!("over since {}", moment::written(*until)),
         Some(until) => format!("until {}", moment::written(*until)),
     };
+    let revisions =
+        if *revisions > 1 { format!(", with {} earlier values", revisions - 1) } else { String::new() };
     format!(
-        "{number}{}{within}, {until}, by {}: {}",
+        "{number}{}{within}{revisions}, {until}, by {}: {}",
         pattern.escape_debug(),
         owner.escape_debug(),
         reason.escape_debug()
@@ -47,7 +49,7 @@ pub(super) fn line(pin: &Pin) -> String {
 
 /// A pin as JSON. Times are Unix seconds.
 pub(super) fn to_json(pin: &Pin) -> Value {
-    let Pin { id, pattern, instance, reason, owner, made, until } = pin;
+    let Pin { id, pattern, instance, reason, owner, made, until, revisions } = pin;
     json!({
         "id": (*id > 0).then_some(id),
         "pattern": pattern,
@@ -56,5 +58,6 @@ pub(super) fn to_json(pin: &Pin) -> Value {
         "owner": owner,
         "made": made,
         "until": until,
+        "revisions": revisions,
     })
 }

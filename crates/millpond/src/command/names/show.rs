@@ -92,9 +92,13 @@ fn text(details: &NameDetails) -> String {
     }
     text += "\n";
     text.extend(details.pins.iter().map(|pin| format!("  {}\n", pins::line(pin))));
+    text.extend(details.rule.iter().map(|rule| format!("  rule {rule}\n")));
     text + &match (details.let_go, name.whole, details.stays_until) {
         (true, ..) => "  let go: it is not served any more\n".to_owned(),
         (_, false, _) => "  it waits for its blobs, and is not served\n".to_owned(),
+        (.., None) if details.rule.is_some() => {
+            "  it is kept for as long as its rule or a pin says so\n".to_owned()
+        }
         (.., None) => "  it is kept for ever\n".to_owned(),
         (.., Some(until)) => format!("  may go at the earliest: {}\n", moment::written(until)),
     }
@@ -108,6 +112,7 @@ fn to_json(details: &NameDetails) -> Value {
         "bytes": details.bytes,
         "missing": details.missing,
         "missing_count": details.missing_count,
+        "rule": details.rule,
         "pins": details.pins.iter().map(pins::to_json).collect::<Vec<_>>(),
     });
     wanted::to_json_with(details.name.as_ref().unwrap_or(&Name::default()), more)

@@ -97,6 +97,7 @@ pub(super) fn line(name: &Name) -> String {
         line += "  (pinned)";
     }
     line += &match (name.removed_until, name.whole) {
+        (Some(0), _) => "  (an earlier value, kept by a pin)".to_owned(),
         (Some(until), _) => format!("  (removed, may come back until {})", moment::written(until)),
         (None, false) => "  (waits for its blobs)".to_owned(),
         (None, true) => String::new(),
@@ -129,7 +130,8 @@ pub(super) fn to_json(name: &Name) -> Value {
         "expires": name.expires,
         "whole": name.whole,
         "bytes": name.bytes,
-        "removed_until": name.removed_until,
+        "removed_until": name.removed_until.filter(|until| *until > 0),
+        "earlier": name.removed_until == Some(0),
         "pinned": name.pinned,
     })
 }

@@ -51,6 +51,13 @@ impl Ballast {
     }
 }
 
+impl Ballast {
+    /// What the file system must have to make it, in bytes; 0 while there is one.
+    pub(super) fn wanted(&self) -> u64 {
+        if self.missing() == 0 { 0 } else { self.len.saturating_add(BESIDE) }
+    }
+}
+
 impl Space {
     /// Makes the ballast if there is none and room for it. Blocks.
     ///
@@ -58,7 +65,7 @@ impl Space {
     /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::Io`](crate::Error::Io): there is none, and the next call tries again.
     pub(crate) fn hold_ballast(&self) -> Result<()> {
         let ballast = &self.ballast;
-        if ballast.missing() == 0 || self.available() < ballast.len.saturating_add(BESIDE) {
+        if ballast.missing() == 0 || self.available() < ballast.wanted() {
             return Ok(());
         }
         let made = make(&*self.disk, ballast.len);

@@ -182,15 +182,14 @@ impl Space {
         taken.saturating_sub(self.packs_max()).max(self.volume_lacks().saturating_sub(coming_back))
     }
 
-    /// Bytes that the file system has too few for those who wait.
+    /// Bytes that the file system has too few for those who wait, and for the ballast: without it names are refused too.
     fn volume_lacks(&self) -> u64 {
-        match self.wanted() {
-            0 => 0,
-            wanted => {
-                let left = self.limits.keep_free.max(self.ballast.missing());
-                left.saturating_add(wanted).saturating_sub(self.available())
-            }
-        }
+        let ballast = self.ballast.wanted();
+        let left = match self.wanted() {
+            0 => ballast,
+            wanted => self.limits.keep_free.max(ballast).saturating_add(wanted),
+        };
+        if left == 0 { 0 } else { left.saturating_sub(self.available()) }
     }
 
     /// How many bytes of blobs may be there before letting go begins, `live` being there now.

@@ -13,6 +13,7 @@ impl Run {
         }
         let pattern = ["artifact:*1", "*2", "action:*", "https://example.org/0"][self.random.index(4)];
         let seconds = [600, 2000, u64::MAX][self.random.index(3)];
+        let revisions = [1, 1, 2, 3][self.random.index(4)];
         let inner = Arc::clone(self.inner());
         let wanted = PinWanted {
             pattern: Pattern::new(pattern).unwrap(),
@@ -20,6 +21,7 @@ impl Run {
             reason: "any".into(),
             owner: None,
             until: inner.clock.wall().checked_add(seconds),
+            revisions,
             dependencies: false,
             sources: false,
             dry_run: false,
