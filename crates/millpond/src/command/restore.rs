@@ -86,9 +86,15 @@ fn bring(flags: &RestoreFlags, from: &Path, names: &Pattern) -> Result<(), Failu
         return Err(Failure::new(Code::Findings, sentence, "names are as `millpond names list` prints them"));
     }
     if !flags.json {
-        let (are, bytes) = (if flags.dry_run { "would be" } else { "are" }, Size(bytes));
+        let names = match (back, flags.dry_run) {
+            (1, false) => "1 name is".to_owned(),
+            (1, true) => "1 name would be".to_owned(),
+            (_, false) => format!("{back} names are"),
+            (_, true) => format!("{back} names would be"),
+        };
+        let bytes = Size(bytes);
         print(&format!(
-            "{back} names {are} back with {bytes} that were not there, {same} were there, {other} left alone, {refused} refused\n"
+            "{names} back with {bytes} that were not there, {same} were there, {other} left alone, {refused} refused\n"
         ))?;
     }
     if refused > 0 {

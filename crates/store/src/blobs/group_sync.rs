@@ -156,15 +156,20 @@ impl<T: Target> GroupSync<T> {
         if let Some(failure) = &state.failure {
             return Err(failure.error());
         }
+        if state.synced == u64::MAX {
+            return Ok(());
+        }
         state.running = true;
         drop(state);
         Leader(self.clone()).0.run()
     }
 
-    /// Keeps others from syncing until the hold is dropped. `None` if somebody is at it, or it has failed.
+    /// Keeps others from syncing until the hold is dropped. `None` if somebody is at it, if it has failed, or if all of it is
+    /// durable for good.
     pub(crate) fn hold(self: &Arc<Self>) -> Option<Leader<T>> {
         let mut state = self.state();
-        let free = state.failure.is_none() && !std::mem::replace(&mut state.running, true);
+        let due = state.failure.is_none() && state.synced < u64::MAX;
+        let free = due && !std::mem::replace(&mut state.running, true);
         drop(state);
         free.then(|| Leader(self.clone()))
     }
@@ -315,6 +320,19 @@ mod tests {
             assert!(matches!(group.sync_after_running(), Err(Error::Poisoned(_))));
         }
         assert_eq!(group.target.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_durable_for_good_is_not_synced_again() {
+        let (group, receiver, go) = setup();
+        group.target.appended.store(u64::MAX, Ordering::SeqCst);
+        go.send(Ok(())).unwrap();
+        group.sync_after_running().unwrap();
+        group.sync_after_running().unwrap();
+        group.sync_unless_running().unwrap();
+        group.wait(u64::MAX).await.unwrap();
+        assert_eq!(group.target.syncs.load(Ordering::SeqCst), 1);
+        drop(receiver);
     }
 
     #[test]
