@@ -57,6 +57,39 @@ fn check_owner(folder: &Path) -> Result<(), Error> {
     ))
 }
 
+/// Copies a directory of keys into a new or an earlier copy, readable for its owner alone: all that is in it but links. What is
+/// there is replaced, file by file.
+///
+/// # Errors
+/// If either belongs to somebody else than whoever asks, or the copy is a link: its owner could lay links in root's way.
+pub fn copy_keys(from: &Path, to: &Path) -> Result<(), Error> {
+    match DirBuilder::new().mode(0o700).create(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io(to, "made")(error));
+        }
+        _ => {}
+    }
+    let is_directory = fs::symlink_metadata(to).map_err(Error::io(to, "looked at"))?.is_dir();
+    if !is_directory {
+        let sentence = format!("{} is no directory", to.display());
+        return Err(Error::unwanted(sentence, "move it away"));
+    }
+    check_owner(from)?;
+    check_owner(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(Error::io(to, "given a mode"))?;
+    for entry in fs::read_dir(from).map_err(Error::io(from, "read"))? {
+        let entry = entry.map_err(Error::io(from, "read"))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(Error::io(&source, "looked at"))?;
+        if kind.is_dir() {
+            copy_keys(&source, &target)?;
+        } else if kind.is_file() {
+            write(&target, &read(&source)?, 0o600)?;
+        }
+    }
+    Ok(())
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

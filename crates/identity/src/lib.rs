@@ -25,7 +25,7 @@ mod token;
 
 pub use authority::AuthorityTerms;
 pub use error::Error;
-pub use files::write_beside_keys;
+pub use files::{copy_keys, write_beside_keys};
 pub use fingerprint::Fingerprint;
 pub use identities::{Credential, Expiring, Identities};
 pub use paths::Keys;

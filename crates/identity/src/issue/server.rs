@@ -15,7 +15,10 @@ const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub fn init(keys: &Keys, names: &[String], days: u32, now: u64) -> Result<u64, Error> {
     let _turn = Turn::take(keys)?;
     let paths = [keys.ca_certificate(), keys.ca_key(), keys.server_certificate(), keys.server_key()];
-    if let Some(there) = paths.iter().find(|path| path.exists()) {
+    // Made by one that was broken off right there, it has signed nothing yet.
+    let is_begun =
+        paths.iter().filter(|path| path.exists()).eq([&keys.ca_key()]) && !keys.register().exists();
+    if let Some(there) = paths.iter().find(|path| path.exists()).filter(|_| !is_begun) {
         return Err(Error::unwanted(
             format!("{} is there already, and has been left as it is", there.display()),
             format!(

@@ -1,18 +1,18 @@
 //! What `millpond backup` and `millpond restore` have in common: copying a volume that nobody serves, and saying what copying
 //! came to.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use millpond_cache::BackupWanted;
 use millpond_cache::{Cache, CacheOptions};
+use millpond_identity::copy_keys;
 use millpond_proto::admin::back_up_answer::Answer;
 use millpond_proto::admin::{BackUpProgress, BackUpTotals, BadRecord};
 use millpond_server::{backup_steps, backup_totals};
 use serde_json::{Value, json};
 
+use super::grant::failure;
 use super::progress::Progress;
 use super::{print, print_json};
 use crate::config::{Instance, Settings};
@@ -90,55 +90,8 @@ pub(super) fn keys(settings: &Settings, directory: &Path, wanted: bool) -> Resul
         let sentence = format!("there is no directory of keys {}", from.display());
         return Err(Failure::new(Code::Usage, sentence, "give the configuration of the server as --config"));
     }
-    copy_private(&from, &to).map_err(|error| {
-        let sentence = format!("the keys cannot be copied to {}: {error}", to.display());
-        Failure::new(
-            Code::NotWritable,
-            sentence,
-            "all else was backed up; run it as a user who may read them",
-        )
-    })?;
+    copy_keys(&from, &to).map_err(failure)?;
     Ok(Keys { from, to: Some(to) })
-}
-
-/// Refuses whoever does not own a directory, root above all: its owner could lay links in root's way.
-fn must_be_owner(directory: &Path) -> std::io::Result<()> {
-    let found = fs::symlink_metadata(directory)?;
-    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
-    if found.is_dir() && owner == user {
-        return Ok(());
-    }
-    let shown = directory.display();
-    let sentence =
-        format!("{shown} belongs to the user with the number {owner}, or is a link: run it as that user");
-    Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, sentence))
-}
-
-/// Copies a directory with all that is in it but links, readable for its owner alone. What is there is replaced whole.
-fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(to) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    must_be_owner(from)?;
-    must_be_owner(to)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy_private(&source, &target)?;
-        } else if kind.is_file() {
-            let next = to.join(format!(".{}.next", entry.file_name().to_string_lossy()));
-            let _ = fs::remove_file(&next);
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
-            std::io::copy(&mut fs::File::open(&source)?, &mut file)?;
-            file.sync_all()?;
-            fs::rename(&next, &target)?;
-        }
-    }
-    fs::File::open(to)?.sync_all()
 }
 
 /// What is printed: findings as they come, or all of them as JSON at the end.

@@ -186,12 +186,6 @@ fn make_keys(keys: &Keys, domain: &[String]) -> Result<bool, Failure> {
         ));
     }
     let now = Clock::unix_seconds();
-    if !authority && !keys.server_key().exists() && !keys.register().exists() && keys.ca_key().exists() {
-        // So has one that was broken off between the CA's key and its certificate: nothing was signed by it yet.
-        fs::remove_file(keys.ca_key()).map_err(|error| {
-            Failure::new(Code::NotWritable, format!("{}: {error}", keys.ca_key().display()), "remove it")
-        })?;
-    }
     // One that was broken off has left the CA alone.
     let made = if authority { issue::renew_server } else { issue::init };
     made(keys, domain, issue::SERVER_DAYS, now).map_err(failure)?;
