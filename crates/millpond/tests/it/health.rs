@@ -11,7 +11,8 @@ use crate::issued::Keys;
 
 #[test]
 fn health_is_0_while_it_serves_and_1_when_it_is_gone_or_hangs() {
-    let mut server = Keys::new().serve();
+    let keys = Keys::new();
+    let mut server = keys.serve();
     let (code, said, _) = ask(&server, "health");
     assert_eq!(code, 0);
     assert!(said.contains("its index is loaded"), "{said}");
@@ -30,7 +31,8 @@ fn health_is_0_while_it_serves_and_1_when_it_is_gone_or_hangs() {
 
 #[test]
 fn ready_waits_for_a_server_that_is_still_to_come_and_not_for_ever() {
-    let mut server = Keys::new().serve();
+    let keys = Keys::new();
+    let mut server = keys.serve();
     server.stop();
     let since = Instant::now();
     let (code, _, complaint) = ask(&server, "health --ready --within 2s");
