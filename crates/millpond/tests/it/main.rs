@@ -45,6 +45,8 @@ mod company;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
+#[cfg(feature = "real-clients")]
+mod docker;
 mod du;
 mod fsck;
 #[cfg(feature = "real-clients")]
