@@ -200,6 +200,31 @@ async fn pin_keeps_so_many_values_of_a_name_that_is_pushed_again() {
     }
 }
 
+/// What a walk had raised for a pin counts for nothing once levels fell: whoever publishes the same tree raises it anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tree_that_was_kept_is_raised_by_the_next_name_after_levels_fell() {
+    let scene = Scene::open(Vec::new()).await;
+    let fixture = &scene.fixture;
+    let file = fixture.put(vec![7; 70_000]).await.unwrap();
+    let root = fixture.put_message(&directory(&[("file", file)], &[])).await.unwrap();
+    fixture.push(AssetKind::Directory, &["kept"], root).await.unwrap();
+    scene.pin("kept", false).await.unwrap();
+    let all = NamesWanted::default();
+    let mut removal = fixture.cache.remove_names(&scene.permit(), &all, RemovalKind::ForGood);
+    while removal.next_page().await.unwrap().is_some() {}
+    scene.inner().relevel().await.unwrap();
+    let fell = scene.inner().clock.now();
+    scene.inner().clock.advance(LEASE / 16);
+    fixture.push(AssetKind::Directory, &["other"], root).await.unwrap();
+    // Above where levels fell to, and below that push.
+    scene.inner().clock.advance(2 * LEASE);
+    scene.inner().raise_waterline(fell.plus(LEASE / 32)).unwrap();
+    scene.commit().await;
+    assert_eq!(scene.inner().blobs.waterline(), fell.plus(LEASE / 32));
+    assert_eq!(fixture.fetch_digest(AssetKind::Directory, "other").await, Some(root));
+    scene.fixture.cache.close().await;
+}
+
 /// What an artifact says that it needs was pushed by anybody: it cannot have other names pinned, nor keep the rest from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn needed_name_that_is_none_is_told_and_pins_nothing() {
