@@ -91,11 +91,14 @@ impl Method {
     fn of_administration(path: &str) -> Self {
         let name = match path.strip_prefix(ADMIN) {
             Some("GetStatus") => "GetStatus",
+            Some("BackUp") => "BackUp",
+            Some("BringFromBackup") => "BringFromBackup",
             Some("GetUsage") => "GetUsage",
             Some("GetWaterline") => "GetWaterline",
             Some("PlanRetention") => "PlanRetention",
             Some("Relevel") => "Relevel",
             Some("Check") => "Check",
+            Some("Import") => "Import",
             Some("ReadBlob") => "ReadBlob",
             Some("ListDirectory") => "ListDirectory",
             Some("ListNames") => "ListNames",
@@ -133,7 +136,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 32);
+        assert_eq!(count, 35);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

@@ -221,6 +221,7 @@ async fn tree_that_was_kept_is_raised_by_the_next_name_after_levels_fell() {
     scene.inner().raise_waterline(fell.plus(LEASE / 32)).unwrap();
     scene.commit().await;
     assert_eq!(scene.inner().blobs.waterline(), fell.plus(LEASE / 32));
+    assert!([file, root].iter().all(|digest| scene.inner().blobs.contains(digest)));
     assert_eq!(fixture.fetch_digest(AssetKind::Directory, "other").await, Some(root));
     scene.fixture.cache.close().await;
 }
