@@ -40,6 +40,8 @@ async fn a_disk_that_hangs_is_told_of_and_what_needs_it_not_goes_on() {
     assert_eq!(fixture.fetch_digest(AssetKind::Blob, "urn:one").await, Some(one));
     assert_eq!(fixture.read(one).await.unwrap(), "one");
     assert!(!pushing.is_finished());
+    // Slow is what takes longer than a second.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     drop(hanging);
     assert_eq!(pushing.await.unwrap().unwrap(), Published::Whole);
     until(&fixture.cache, false).await;
@@ -54,6 +56,8 @@ async fn a_disk_that_hangs_is_told_of_and_what_needs_it_not_goes_on() {
     assert_eq!(fixture.fetch_digest(AssetKind::Blob, "urn:one").await, Some(one));
     assert_eq!(fixture.push(AssetKind::Blob, &["urn:three"], one).await.unwrap(), Published::Whole);
     assert!(!reading.is_finished());
+    // Slow is what takes longer than a second.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     drop(hanging);
     assert_eq!(reading.await.unwrap().unwrap(), "one");
     until(&fixture.cache, false).await;

@@ -173,8 +173,12 @@ fn failed_build_goes_in_its_time_and_the_newest_artifacts_stay() {
     assert_eq!((&newest["keeps"]["names"], &newest["leaves"]["names"]), (&4.into(), &4.into()));
     assert_eq!(plan["unmatched"]["names"], 0);
     // Before the plan was made all were kept, since each was the newest when it came.
-    let applied = answer(&pond.server, "retention apply --json");
-    assert_eq!((&applied["names"], &applied["kept_names"]), (&8.into(), &4.into()));
+    // Of what was used in the second before a pass that is not known to it.
+    until("what is not among the newest stays kept", || {
+        let applied = answer(&pond.server, "retention apply --json");
+        assert_eq!(applied["names"], 8);
+        applied["kept_names"] == 4
+    });
 }
 
 #[test]
