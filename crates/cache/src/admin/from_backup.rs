@@ -3,12 +3,11 @@
 //! The backup is opened as a check opens it, and stays as it is. What is pushed to a name meanwhile is never replaced: what
 //! takes its place is decided before its blobs are copied, and holds in the transaction or not at all.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millpond_store::blobs::{Blobs, Mark};
+use millpond_store::blobs::Mark;
 use millpond_store::catalog::{By, NewValue, Replaces, State, Value};
 
 use super::names::{NameEntry, NamesWalk, NamesWanted};
@@ -16,7 +15,7 @@ use super::remove::by;
 use crate::backup::elsewhere;
 use crate::cache::Inner;
 use crate::check::Copy;
-use crate::closure::{Look, Met};
+use crate::closure::AtOne;
 use crate::start::Begun;
 use crate::{Admin, AuditKeep, Cache, CacheOptions, Digest, Error, OpenError, Permit, Result};
 
@@ -153,7 +152,7 @@ impl Bringing {
         let subject = self.inner.subject(value)?;
         let (backup, inner, dry_run) = (Arc::clone(&self.backup), Arc::clone(&self.inner), self.dry_run);
         let look = move || {
-            let mut gathered = Gathered { blobs: &backup.blobs, met: HashSet::new(), read: HashSet::new() };
+            let mut gathered = AtOne::new(&backup.blobs);
             let contents = backup.walker.inspect_by(&subject, &mut gathered)?;
             if contents.missing_count > 0 {
                 let sentence = format!("the backup lacks {} blobs of it", contents.missing_count);
@@ -210,27 +209,6 @@ impl Bringing {
 
 fn lost(error: &millpond_store::Error) -> Error {
     Error::Elsewhere(format!("a blob of it cannot be read in the backup: {error}"))
-}
-
-/// Gathers what a closure holds.
-struct Gathered<'b> {
-    blobs: &'b Blobs,
-    met: HashSet<Digest>,
-    read: HashSet<Digest>,
-}
-
-impl Look for Gathered<'_> {
-    fn meet(&mut self, digest: &Digest) -> Met {
-        match self.met.insert(*digest) {
-            false => Met::Before,
-            true if self.blobs.contains(digest) => Met::There,
-            true => Met::Missing,
-        }
-    }
-
-    fn reads(&mut self, digest: &Digest) -> bool {
-        self.read.insert(*digest)
-    }
 }
 
 impl Inner {

@@ -51,11 +51,19 @@ pub(crate) trait Look {
 }
 
 /// Looks at one closure by itself.
-struct AtOne<'w> {
+pub(crate) struct AtOne<'w> {
     blobs: &'w Blobs,
-    met: HashSet<Digest>,
+    /// What was met.
+    pub met: HashSet<Digest>,
     /// Apart, since the content of a file may well be a Directory of the same tree.
     read: HashSet<Digest>,
+}
+
+impl<'w> AtOne<'w> {
+    /// Has met nothing yet; what is there is there in `blobs`.
+    pub(crate) fn new(blobs: &'w Blobs) -> Self {
+        Self { blobs, met: HashSet::new(), read: HashSet::new() }
+    }
 }
 
 impl Look for AtOne<'_> {
@@ -85,7 +93,7 @@ impl Walker {
     /// # Errors
     /// [`Error::Invalid`] if a message of it is malformed, or the closure absurdly large; a fault of the disk.
     pub(crate) fn inspect(&self, subject: &Subject) -> Result<Contents> {
-        let mut look = AtOne { blobs: &self.blobs, met: HashSet::new(), read: HashSet::new() };
+        let mut look = AtOne::new(&self.blobs);
         self.inspect_by(subject, &mut look)
     }
 

@@ -24,7 +24,7 @@ use crate::{AssetKind, Error, Result};
 
 pub(crate) use action_result::{files_of_tree_message, outputs};
 pub(crate) use directory::children;
-pub(crate) use inspect::{Contents, Look, Met};
+pub(crate) use inspect::{AtOne, Contents, Look, Met};
 pub(crate) use walk::{Walked, Walker};
 
 /// The largest `Directory`, `Tree`, `Artifact` or `ActionResult` blob that a walk reads, in bytes: a directory of
