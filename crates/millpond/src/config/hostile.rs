@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use proptest::prelude::*;
-
-use super::{Flags, check, environment, file, merge, reference};
+use super::{Flags, check, file, merge};
 
 /// Takes it, checks it and shows it; what is shown says the same.
-fn take(text: &str) {
+pub(crate) fn take(text: &str) {
     let read = match file::parse(Path::new("pond.toml"), text) {
         Ok(read) => read,
         Err(refused) => {
@@ -18,44 +16,54 @@ fn take(text: &str) {
     };
     let settings = merge::merge(Flags::default(), &file::Read::default(), &read);
     if check::check(&settings).is_ok() {
-        file::parse(Path::new("shown.toml"), settings.to_string()).unwrap();
+        let shown = file::parse(Path::new("shown.toml"), settings.to_string());
+        assert!(shown.is_ok(), "{settings}");
     }
 }
 
-/// The file with all settings in it, taken in.
-fn whole() -> String {
-    let lines = reference::file();
-    let taken =
-        lines.lines().map(|line| if line.starts_with("# ") { line } else { line.trim_start_matches('#') });
-    taken.collect::<Vec<_>>().join("\n")
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-proptest! {
-    #[test]
-    fn any_text_is_taken_or_refused(text in "\\PC{0,200}") {
-        take(&text);
+    use super::super::{environment, reference};
+    use super::take;
+
+    /// The file with all settings in it, taken in.
+    fn whole() -> String {
+        let lines = reference::file();
+        let taken = lines
+            .lines()
+            .map(|line| if line.starts_with("# ") { line } else { line.trim_start_matches('#') });
+        taken.collect::<Vec<_>>().join("\n")
     }
 
-    #[test]
-    fn changed_settings_are_taken_or_refused(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, "\\PC{0,6}"), 1..6),
-    ) {
-        let mut text: Vec<char> = whole().chars().collect();
-        for (place, length, instead) in changes {
-            let begin = place.index(text.len());
-            let end = text.len().min(begin + length);
-            text.splice(begin..end, instead.chars());
+    proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused(text in "\\PC{0,200}") {
+            take(&text);
         }
-        take(&text.into_iter().collect::<String>());
-    }
 
-    #[test]
-    fn any_variables_are_taken_or_refused(
-        pairs in prop::collection::vec(("MILLPOND__(STORE|LIMITS|LISTEN|X)(__[A-Z_]{0,12})?", "\\PC{0,12}"), 0..5),
-    ) {
-        let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
-        if let Err(refused) = environment::read(pairs) {
-            assert!(refused.to_string().contains("\nhint: "));
+        #[test]
+        fn changed_settings_are_taken_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, "\\PC{0,6}"), 1..6),
+        ) {
+            let mut text: Vec<char> = whole().chars().collect();
+            for (place, length, instead) in changes {
+                let begin = place.index(text.len());
+                let end = text.len().min(begin + length);
+                text.splice(begin..end, instead.chars());
+            }
+            take(&text.into_iter().collect::<String>());
+        }
+
+        #[test]
+        fn any_variables_are_taken_or_refused(
+            pairs in prop::collection::vec(("MILLPOND__(STORE|LIMITS|LISTEN|X)(__[A-Z_]{0,12})?", "\\PC{0,12}"), 0..5),
+        ) {
+            let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+            if let Err(refused) = environment::read(pairs) {
+                assert!(refused.to_string().contains("\nhint: "));
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ mod environment;
 mod file;
 mod flags;
 mod header;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod hostile;
 mod instance;
 mod issuer;
@@ -45,6 +45,8 @@ pub(crate) use authority::Authority;
 pub(crate) use environment::quoted;
 pub(crate) use flags::Flags;
 pub(crate) use header::Header;
+#[cfg(any(test, fuzzing))]
+pub(crate) use hostile::take;
 pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
 pub(crate) use limit::Limit;

@@ -86,16 +86,18 @@ fn backup_of_a_full_volume_that_is_pushed_to_restores_to_whole_names() {
     let (mut kept, mut removed, mut then) = (HashMap::new(), 0, volume.ledger.now());
     let ledger = volume.ledger.clone();
     volume.push(&runtime, &mut random, Duration::ZERO, |server, random| {
-        let end = Instant::now() + Duration::from_secs(60);
-        while figure(server, "bytes_let_go") < 20_000_000 {
-            assert!(Instant::now() < end, "nothing was let go");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let mut wanted = 20_000_000;
         for round in 0..rounds {
-            std::thread::sleep(random.pause(Duration::from_millis(500)));
+            let end = Instant::now() + Duration::from_secs(60);
+            while figure(server, "bytes_let_go") < wanted {
+                assert!(Instant::now() < end, "nothing was let go");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(random.pause(Duration::from_millis(100)));
             let before = served(server);
             then = ledger.now();
             let let_go = figure(server, "bytes_let_go");
+            wanted = let_go + 4_000_000;
             let began = Instant::now();
             let done = back_up(server, &backup);
             let (took, let_go) = (began.elapsed(), figure(server, "bytes_let_go") - let_go);

@@ -41,6 +41,7 @@ mod bst_read_only;
 mod bst_teams;
 #[cfg(feature = "real-clients")]
 mod bst_tls;
+mod clock_jumps;
 mod company;
 mod config;
 #[cfg(feature = "real-clients")]

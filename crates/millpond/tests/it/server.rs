@@ -59,6 +59,16 @@ impl Server {
         Self::start_listening(String::new(), data, Some(directory), arguments)
     }
 
+    /// The same, by another program that becomes this one: `env` with variables, say.
+    pub(crate) fn start_by(before: &[&str], arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = directory.path().join("data");
+        let mut server = Self::new("127.0.0.1:0".to_owned(), data, Some(directory), arguments);
+        server.go_through(before);
+        server.start_again();
+        server
+    }
+
     /// Starts one on a data directory that the test looks after.
     pub(crate) fn start_at(data: &Path, arguments: &[&str]) -> Self {
         Self::start_in(data.to_owned(), None, arguments)
@@ -74,7 +84,16 @@ impl Server {
         directory: Option<TempDir>,
         arguments: &[&str],
     ) -> Self {
-        let mut server = Self {
+        let mut server = Self::new(listen, data, directory, arguments);
+        match env::var("MILLPOND_TEST_URL") {
+            Ok(url) => server.url = url,
+            Err(_) => server.start_again(),
+        }
+        server
+    }
+
+    fn new(listen: String, data: PathBuf, directory: Option<TempDir>, arguments: &[&str]) -> Self {
+        Self {
             url: String::new(),
             listen,
             program: env::var_os("MILLPOND_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_millpond").into()),
@@ -84,12 +103,14 @@ impl Server {
             child: None,
             log: Arc::default(),
             directory,
-        };
-        match env::var("MILLPOND_TEST_URL") {
-            Ok(url) => server.url = url,
-            Err(_) => server.start_again(),
         }
-        server
+    }
+
+    /// What runs first, with these arguments before the program's own path.
+    fn go_through(&mut self, before: &[&str]) {
+        let (first, arguments) = before.split_first().expect("a program");
+        let program = std::mem::replace(&mut self.program, first.into());
+        self.before = arguments.iter().map(OsString::from).chain([program]).collect();
     }
 
     /// What clients are told.
@@ -144,9 +165,8 @@ impl Server {
 
     /// The same, with so many files that it may have open.
     pub(crate) fn start_again_with_open_files(&mut self, count: usize) {
-        let program = std::mem::replace(&mut self.program, "/bin/sh".into());
         let limit = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
-        self.before = vec!["-c".into(), limit.into(), program];
+        self.go_through(&["/bin/sh", "-c", &limit]);
         self.start_again();
     }
 

@@ -1,0 +1,5 @@
+//! Configuration files.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millpond::fuzz::configuration(data));
