@@ -27,7 +27,7 @@ use crate::retention::Retention;
 use crate::scrubbing::Scrubbing;
 use crate::verify::Verifier;
 use crate::walks::Walks;
-use crate::{InstanceName, InstanceOptions, ReplacementRule, Result, RetentionRule};
+use crate::{InstanceName, InstanceOptions, Limit, Limits, ReplacementRule, Result, RetentionRule};
 
 /// How long what is in progress is waited for when the cache is closed.
 const CLOSE_POLLS: u32 = 150;
@@ -74,6 +74,8 @@ pub struct CacheOptions {
     pub look_up_time: Duration,
     /// How many walks may wait for their turn until look-ups that need one are answered as misses.
     pub look_ups_waiting: usize,
+    /// How much one request may name or reach. What a name reaches beyond that is a miss, also if it was pushed before.
+    pub limits: Limits,
     /// Who may give a name another value; the first rule that matches counts. Where none does: strong keys of artifacts
     /// by the same identity, everything else by anyone.
     pub replacement: Vec<ReplacementRule>,
@@ -99,6 +101,7 @@ impl Default for CacheOptions {
             room_wait: Duration::from_secs(10),
             look_up_time: Duration::from_secs(30),
             look_ups_waiting: 1000,
+            limits: Limits::default(),
             replacement: Vec::new(),
             retention: Vec::new(),
             instances: Vec::new(),
@@ -334,8 +337,14 @@ impl Cache {
         self.inner.look_up_time
     }
 
+    /// How much one request may name or reach.
+    pub fn limits(&self) -> Limits {
+        self.inner.walker.limits
+    }
+
     /// A look-up that somebody gave up, because it took too long.
     pub fn count_late_look_up(&self) {
+        Limit::LookUpTime.met();
         self.inner.counters.lookups_timed_out.add(1);
     }
 

@@ -121,7 +121,10 @@ impl From<millpond_store::Error> for Error {
         match error {
             Store::Missing => Self::NotFound("the blob".into()),
             Store::Mismatch(what) => Self::Invalid(format!("the content does not match its digest: {what}")),
-            Store::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            Store::TooLarge { size, limit } => {
+                crate::Limit::MaxCasBlobSize.met();
+                Self::TooLarge { size, limit }
+            }
             Store::NoSpace { held, used, limit } => Self::NoSpace { held, used, limit },
             Store::Poisoned(_) => Self::Poisoned,
             Store::Busy(what) => Self::Busy(what),

@@ -23,7 +23,7 @@ pub fn closures(data: &[u8]) {
 pub fn names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let parts: Vec<String> = text.split('\n').map(str::to_owned).collect();
-    if name::check_uris(&parts).is_ok() {
+    if name::check_uris(&parts, 128).is_ok() {
         for uri in &parts {
             for kind in [AssetKind::Blob, AssetKind::Directory] {
                 let _ = UriForm::of(kind, uri);

@@ -25,6 +25,7 @@ mod inflow;
 mod instance;
 mod let_go_names;
 mod letting_go;
+mod limit;
 mod lookup;
 mod maintenance;
 mod name;
@@ -62,6 +63,7 @@ pub use error::{Error, OpenError, Result};
 pub use import::{ImportKind, ImportStep, ImportWanted, Imported};
 pub use inflow::CameIn;
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
+pub use limit::{Limit, Limits};
 pub use millpond_store::audit::{
     Deed, Entry as AuditEntry, FOLDER as AUDIT_FOLDER, Verified, entries as audit_entries,
     verify as verify_audit,

@@ -14,7 +14,7 @@ use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::UriForm;
 use crate::publish::promotion;
-use crate::{AssetKind, Error, InstanceKind, Published, Result};
+use crate::{AssetKind, Error, InstanceKind, Limit, Published, Result};
 
 /// What to do when too many wait for a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Inner {
             Raised::LetGo => self.let_go_names.count_let_go(),
             Raised::Shed => {
                 self.counters.lookups_shed.add(1);
+                Limit::LookUpsWaiting.met();
                 now_and_then!(warn, name, "too many look-ups wait, and one is a miss");
             }
             Raised::Lacks { count, first } => {

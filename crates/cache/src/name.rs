@@ -7,13 +7,10 @@ use std::borrow::Cow;
 use millpond_store::Digest;
 use millpond_store::catalog::{Name, NameKind};
 
-use crate::{AssetKind, Error, InstanceName, Result};
+use crate::{AssetKind, Error, InstanceName, Limit, Result};
 
 /// Bytes in one URI, and in all qualifiers of a name together.
 const TEXT_BYTES_MAX: usize = 8 * 1024;
-/// Names in one push, and URIs in one look-up.
-const URIS_MAX: usize = 128;
-
 /// What URIs of BuildStream begin with.
 pub(crate) const BUILDSTREAM: &str = "urn:fdc:buildstream.build:2020:";
 
@@ -88,12 +85,13 @@ pub(crate) fn short(name: &Name) -> Cow<'_, str> {
 }
 
 /// Checks that there are URIs and that none is absurd.
-pub(crate) fn check_uris(uris: &[String]) -> Result<()> {
+pub(crate) fn check_uris(uris: &[String], most: usize) -> Result<()> {
     if uris.is_empty() || uris.iter().any(String::is_empty) {
         return Err(Error::Invalid("a URI is missing: give at least one, none of them empty".into()));
     }
-    if uris.len() > URIS_MAX {
-        return Err(Error::Invalid(format!("{} URIs in one request: give at most {URIS_MAX}", uris.len())));
+    if uris.len() > most {
+        Limit::NamesPerPush.met();
+        return Err(Error::Invalid(format!("{} URIs in one request: give at most {most}", uris.len())));
     }
     match uris.iter().find(|uri| uri.len() > TEXT_BYTES_MAX || uri.contains('\0')) {
         Some(uri) if uri.contains('\0') => Err(Error::Invalid("a URI holds a NUL character".into())),
@@ -165,11 +163,11 @@ mod tests {
 
     #[test]
     fn absurd_uris_are_invalid() {
-        assert!(check_uris(&[]).is_err());
-        assert!(check_uris(&[String::new()]).is_err());
-        assert!(check_uris(&["x".repeat(TEXT_BYTES_MAX + 1)]).is_err());
-        assert!(check_uris(&["a\0b".into()]).is_err());
-        assert!(check_uris(&vec!["u".into(); URIS_MAX + 1]).is_err());
-        assert!(check_uris(&["anything at all".into()]).is_ok());
+        assert!(check_uris(&[], 1).is_err());
+        assert!(check_uris(&[String::new()], 1).is_err());
+        assert!(check_uris(&["x".repeat(TEXT_BYTES_MAX + 1)], 1).is_err());
+        assert!(check_uris(&["a\0b".into()], 1).is_err());
+        assert!(check_uris(&vec!["u".into(); 9], 8).is_err());
+        assert!(check_uris(&["anything at all".into()], 1).is_ok());
     }
 }

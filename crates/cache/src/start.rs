@@ -174,7 +174,7 @@ fn open_blocking(
         gate.hold_for_a_lease();
     }
     let inner = Inner {
-        walker: Walker::new(blobs.clone()),
+        walker: Walker::new(blobs.clone(), options.limits),
         verifier: Verifier::new(blobs.clone()),
         bad_records,
         limit_bytes: blobs.figures().limit,

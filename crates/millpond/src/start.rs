@@ -89,6 +89,7 @@ async fn serve_from(
         data,
         read_only: settings.read_only.value,
         quotas: settings.quotas.iter().map(quota).collect(),
+        ..settings.requests.options()
     };
     let listeners = listen(bound, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
@@ -128,6 +129,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         lease: seconds(settings.lease.value),
         look_up_time: seconds(settings.look_up_time.value),
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
+        limits: settings.requests.limits(),
         audit: match &settings.audit {
             None => AuditKeep::Share,
             Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,

@@ -31,7 +31,11 @@ pub fn proxy_protocol(data: &[u8]) {
     let proxies = Proxies { protocol: true, ..Proxies::default() };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
     let mut stream = data;
-    let _ = runtime.block_on(proxies.client(&mut stream, ([192, 0, 2, 1], 1).into()));
+    let _ = runtime.block_on(proxies.client(
+        &mut stream,
+        ([192, 0, 2, 1], 1).into(),
+        std::time::Duration::from_secs(10),
+    ));
 }
 
 #[cfg(test)]

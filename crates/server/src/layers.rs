@@ -9,7 +9,7 @@ mod fields;
 mod framing;
 mod hold;
 pub(crate) mod method;
-mod pace;
+pub(crate) mod pace;
 mod received;
 mod record;
 mod refusals;

@@ -38,11 +38,12 @@ pub use crate::admin::check::{told as check_findings, totals as check_totals};
 use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
+use crate::layers::pace::Slowest;
 use crate::listener::addresses::Addresses;
 use crate::listener::connection::{Door, Settings};
 pub use crate::listener::proxy::Proxies;
 pub use crate::listener::tls::{Tls, TlsError};
-use crate::memory::Memory;
+use crate::memory::{MESSAGE_BYTES_MAX, Memory, RequestLimits};
 use crate::metrics::Metrics;
 pub use crate::quota::Quota;
 use crate::quota::Quotas;
@@ -90,6 +91,16 @@ pub struct Options {
     /// How many bytes of requests may be held in memory, by all calls together, what connections have of their own
     /// apart. At least 96 MiB.
     pub request_memory: u64,
+    /// The largest message, in bytes: from 5 to 16 MiB.
+    pub message_size: u32,
+    /// The largest headers of a request, in bytes.
+    pub header_size: u32,
+    /// How long a TLS handshake, and a proxy's header, may take.
+    pub handshake: Duration,
+    /// For how long a request that is under way may bring nothing.
+    pub upload_quiet: Duration,
+    /// What a request has to bring that holds memory, in bytes a second.
+    pub upload_rate: u32,
     /// What single identities may take up; the first that matches counts.
     pub quotas: Vec<Quota>,
 }
@@ -106,6 +117,11 @@ impl Default for Options {
             unread: Duration::from_secs(300),
             idle: Duration::from_secs(30 * 60),
             request_memory: 256 * 1024 * 1024,
+            message_size: 16 << 20,
+            header_size: 32 << 10,
+            handshake: Duration::from_secs(10),
+            upload_quiet: Duration::from_secs(300),
+            upload_rate: 16 << 10,
             quotas: Vec::new(),
         }
     }
@@ -137,7 +153,12 @@ impl Server {
         let counts = Arc::new(Metrics::new(&options.data, credentials.metrics()));
         let (router, health) = grpc::router(&cache, options.idle);
         let settings = Settings::new(options, stopped);
-        let memory = Arc::new(Memory::new(options.request_memory, cache.look_up_time()));
+        let limits = RequestLimits {
+            look_up_time: cache.look_up_time(),
+            message: options.message_size.min(MESSAGE_BYTES_MAX),
+            slowest: Slowest { quiet: options.upload_quiet, rate: options.upload_rate },
+        };
+        let memory = Arc::new(Memory::new(options.request_memory, limits));
         let quotas = Arc::new(Quotas::new(options.quotas.clone()));
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let addresses_connected = Addresses::new(options.connections_per_address);

@@ -31,6 +31,8 @@ mod share;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::layers::pace::Slowest;
+
 use self::pot::Pot;
 pub(crate) use self::share::{Overloaded, Room, Share, Window};
 
@@ -71,12 +73,32 @@ pub(crate) struct Memory {
     reading: Arc<Pot>,
     waiting_to_ask: Arc<Pot>,
     waiting_to_write: Arc<Pot>,
-    look_up_time: Duration,
+    limits: RequestLimits,
+}
+
+/// What each request is held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLimits {
+    /// For how long look-ups and reads wait for memory.
+    pub(crate) look_up_time: Duration,
+    /// The largest message, in bytes, up to [`MESSAGE_BYTES_MAX`].
+    pub(crate) message: u32,
+    /// How slow it may be.
+    pub(crate) slowest: Slowest,
+}
+
+#[cfg(test)]
+impl RequestLimits {
+    /// Those that nobody configured, but for the time of look-ups.
+    pub(crate) fn waiting(look_up_time: Duration) -> Self {
+        let slowest = Slowest { quiet: Duration::from_secs(300), rate: 16 * 1024 };
+        Self { look_up_time, message: MESSAGE_BYTES_MAX, slowest }
+    }
 }
 
 impl Memory {
-    /// Memory of about this many bytes, for which look-ups and reads wait so long.
-    pub(crate) fn new(bytes: u64, look_up_time: Duration) -> Self {
+    /// Memory of about this many bytes, for requests of these limits.
+    pub(crate) fn new(bytes: u64, limits: RequestLimits) -> Self {
         let bytes = bytes.max(BYTES_LEAST);
         let large = (bytes / 4).max(2 * u64::from(MESSAGE_BYTES_MAX));
         let part = |twenty_fourths: u64| Pot::new((bytes - large) / 24 * twenty_fourths);
@@ -89,7 +111,7 @@ impl Memory {
             reading: part(3),
             waiting_to_ask: part(2),
             waiting_to_write: part(3),
-            look_up_time,
+            limits,
         }
     }
 

@@ -7,7 +7,7 @@ mod credentials;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millpond_cache::Figures;
+use millpond_cache::{Figures, Limit};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -33,12 +33,18 @@ struct CallLabels {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 /// The registry and what it holds.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    limits_met: Family<LimitLabels, Counter<u64, AtomicU64>>,
     /// Calls under way.
     pub(crate) calls_in_flight: Gauge,
     /// Bytes of request bodies.
@@ -117,6 +123,7 @@ impl Metrics {
             registry: Registry::with_prefix("millpond"),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(seconds),
+            limits_met: Family::default(),
             calls_in_flight: Gauge::default(),
             received: Counter::default(),
             sent: Counter::default(),
@@ -157,6 +164,8 @@ impl Metrics {
         registry.register("tls_handshakes_failed", help, self.handshakes_failed.clone());
         let help = "Calls refused because their identity is over its quota";
         registry.register("calls_over_quota", help, self.calls_over_quota.clone());
+        let help = "Times that a limit was met, by the name that it has in the configuration";
+        registry.register("limits_met", help, self.limits_met.clone());
         let help = "Writes of clients that may only pull, answered as if they were kept and thrown away";
         registry.register("writes_dropped", help, self.writes_dropped.clone());
     }
@@ -171,6 +180,10 @@ impl Metrics {
     /// All metrics in the OpenMetrics text format.
     pub(crate) fn render(&self, figures: &Figures) -> Result<String, std::fmt::Error> {
         self.cache.set(figures);
+        for (limit, name) in Limit::ALL {
+            let counter = self.limits_met.get_or_create(&LimitLabels { limit: name });
+            counter.inner().store(limit.times_met(), Ordering::Relaxed);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

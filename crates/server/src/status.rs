@@ -25,7 +25,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response};
-use millpond_cache::{Error, now_and_then};
+use millpond_cache::{Error, Limit, now_and_then};
 use millpond_proto::rpc;
 use tonic::{Code, Status};
 
@@ -83,10 +83,10 @@ pub(crate) fn idle(limit: Duration) -> Status {
 }
 
 /// A request that holds memory and does not get on.
-pub(crate) fn too_slow(time: Duration) -> Status {
+pub(crate) fn too_slow(time: Duration, rate: u32) -> Status {
     let seconds = time.as_secs();
     Status::deadline_exceeded(format!(
-        "the request brought less than 16 KiB/s for {seconds} seconds: send it again on a faster line, or in smaller parts"
+        "the request brought less than {rate} bytes a second for {seconds} seconds: send it again on a faster line, or in smaller parts"
     ))
 }
 
@@ -108,13 +108,17 @@ pub(crate) fn overloaded(nature: Nature, generation: Generation) -> Status {
 pub(crate) fn over_quota(over: Over, nature: Nature, generation: Generation) -> Status {
     let words = match over {
         Over::Requests(count) => {
+            Limit::RequestsPerMinute.met();
             format!(
                 "more than {count} requests in a minute, which is the quota of this identity: try again later"
             )
         }
-        Over::Bytes(bytes) => format!(
-            "more than {bytes} bytes of uploads in a day, which is the quota of this identity: try again tomorrow, or ask the operator of this cache for more"
-        ),
+        Over::Bytes(bytes) => {
+            Limit::UploadPerDay.met();
+            format!(
+                "more than {bytes} bytes of uploads in a day, which is the quota of this identity: try again tomorrow, or ask the operator of this cache for more"
+            )
+        }
     };
     for_now(words, nature, generation)
 }

@@ -6,7 +6,7 @@ use millpond_store::Digest;
 use prost::Message;
 
 use super::artifact;
-use crate::closure::{MESSAGE_BYTES_MAX, TREE_DEPTH_MAX, wire_digest};
+use crate::closure::{MESSAGE_BYTES_MAX, too_deep, wire_digest};
 use crate::{Admin, Cache, Error, Permit, Pull, Result};
 
 /// Directories that may wait to be listed, ...
@@ -65,10 +65,9 @@ impl DirectoryWalk {
     pub async fn next_page(&mut self) -> Result<Option<Vec<DirectoryEntry>>> {
         let Some((before, depth, digest)) = self.ahead.pop() else { return Ok(None) };
         self.ahead_bytes -= before.len();
-        if depth > TREE_DEPTH_MAX {
-            return Err(Error::Invalid(format!(
-                "{before} is nested deeper than {TREE_DEPTH_MAX} directories"
-            )));
+        let most = self.cache.inner.walker.limits.tree_depth;
+        if depth > most {
+            return Err(too_deep(&before, most));
         }
         let directory = self.cache.directory(&self.permit, &digest).await?;
         let entries = entries(&directory, &digest, &before)?;

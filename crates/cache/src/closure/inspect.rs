@@ -9,8 +9,8 @@ use millpond_store::Digest;
 use millpond_store::blobs::Blobs;
 
 use super::{
-    CLOSURE_BLOBS_MAX, MESSAGE_BYTES_MAX, Parts, Roots, Subject, TREE_DEPTH_MAX, Walker, action_result,
-    action_result_roots, asset_roots, children,
+    MESSAGE_BYTES_MAX, Parts, Roots, Subject, Walker, action_result, action_result_roots, asset_roots,
+    children, too_deep, too_many,
 };
 use crate::name::UriForm;
 use crate::{Error, Result};
@@ -162,8 +162,8 @@ impl Inspection<'_> {
     fn blob(&mut self, digest: &Digest, required: bool) -> Result<Met> {
         let met = self.look.meet(digest);
         self.met += usize::from(met != Met::Before);
-        if self.met > CLOSURE_BLOBS_MAX {
-            return Err(Error::Invalid(format!("a closure has more than {CLOSURE_BLOBS_MAX} blobs")));
+        if self.met > self.walker.limits.closure_blobs {
+            return Err(too_many(digest, self.walker.limits.closure_blobs));
         }
         match met {
             Met::There => {
@@ -213,7 +213,7 @@ impl Inspection<'_> {
             return known.iter().try_for_each(|digest| self.blob(digest, required).map(drop));
         }
         let mut level = vec![*root];
-        for _ in 0..TREE_DEPTH_MAX {
+        for _ in 0..=self.walker.limits.tree_depth {
             if level.is_empty() {
                 return Ok(());
             }
@@ -232,6 +232,6 @@ impl Inspection<'_> {
             }
             level = next;
         }
-        Err(Error::Invalid(format!("the tree {root} is nested deeper than {TREE_DEPTH_MAX} directories")))
+        Err(too_deep(root, self.walker.limits.tree_depth))
     }
 }

@@ -20,7 +20,7 @@ use millpond_store::Digest;
 use prost::Message;
 
 use crate::name::UriForm;
-use crate::{AssetKind, Error, Result};
+use crate::{AssetKind, Error, Limit, Result};
 
 pub(crate) use action_result::{files_of_tree_message, outputs};
 pub(crate) use directory::children;
@@ -30,10 +30,18 @@ pub(crate) use walk::{Walked, Walker};
 /// The largest `Directory`, `Tree`, `Artifact` or `ActionResult` blob that a walk reads, in bytes: a directory of
 /// 100 000 files takes about 10 MB.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 16 << 20;
-/// The deepest nesting of directories.
-pub(crate) const TREE_DEPTH_MAX: usize = 1000;
-/// The most blobs in one closure.
-pub(crate) const CLOSURE_BLOBS_MAX: usize = 8_000_000;
+
+/// The error of a tree that is nested too deep.
+pub(crate) fn too_deep(root: &impl std::fmt::Display, most: usize) -> Error {
+    Limit::TreeDepth.met();
+    Error::Invalid(format!("{root} is nested deeper than {most} directories"))
+}
+
+/// The error of a closure that is too large, noticed when its walk was at `place`.
+pub(crate) fn too_many(place: &impl std::fmt::Display, most: usize) -> Error {
+    Limit::ClosureBlobs.met();
+    Error::Invalid(format!("a closure has more than {most} blobs, up to {place}"))
+}
 
 /// Where a walk begins.
 #[derive(Clone, Debug)]

@@ -15,11 +15,11 @@ use millpond_store::{Digest, Level};
 
 use super::memo::{Memo, Memos, lock};
 use super::{
-    CLOSURE_BLOBS_MAX, MESSAGE_BYTES_MAX, Parts, Roots, Subject, TREE_DEPTH_MAX, action_result,
-    action_result_roots, asset_roots, children,
+    MESSAGE_BYTES_MAX, Parts, Roots, Subject, action_result, action_result_roots, asset_roots, children,
+    too_deep, too_many,
 };
 use crate::name::UriForm;
-use crate::{AssetKind, Error, Result};
+use crate::{AssetKind, Error, Limits, Result};
 
 /// How many missing blobs are named to the client.
 const MISSING_NAMED_MAX: usize = 3;
@@ -36,6 +36,8 @@ const AT_ONCE_MESSAGE_BYTES_MAX: u64 = 64 << 10;
 pub(crate) struct Walker {
     pub(super) blobs: Blobs,
     pub(super) memos: Memos,
+    /// How far a walk goes.
+    pub(crate) limits: Limits,
 }
 
 /// What a walk found.
@@ -74,8 +76,8 @@ impl Walked {
 }
 
 impl Walker {
-    pub(crate) fn new(blobs: Blobs) -> Self {
-        Self { blobs, memos: Memos::default() }
+    pub(crate) fn new(blobs: Blobs, limits: Limits) -> Self {
+        Self { blobs, memos: Memos::default(), limits }
     }
 
     /// Raises the closure of `subject` to `to`. A tree that was found whole in this epoch and raised to `fresh_from`
@@ -402,7 +404,8 @@ impl Walk<'_> {
         let mut all = vec![*root];
         let mut missing = Vec::new();
         let mut level = vec![*root];
-        for _ in 0..TREE_DEPTH_MAX {
+        let Limits { tree_depth, closure_blobs, .. } = self.walker.limits;
+        for _ in 0..=tree_depth {
             if level.is_empty() {
                 return Ok((all.into(), missing));
             }
@@ -421,19 +424,20 @@ impl Walk<'_> {
                 all.append(&mut found.files);
                 all.extend_from_slice(&found.directories);
                 next.append(&mut found.directories);
-                if self.walked + all.len() > CLOSURE_BLOBS_MAX {
-                    return Err(too_many(root));
+                if self.walked + all.len() > closure_blobs {
+                    return Err(too_many(root, closure_blobs));
                 }
             }
             level = next;
         }
-        Err(Error::Invalid(format!("the tree {root} is nested deeper than {TREE_DEPTH_MAX} directories")))
+        Err(too_deep(root, tree_depth))
     }
 
     /// Counts what was walked of the whole closure, by all its trees.
     fn count(&mut self, blobs: usize, root: &Digest) -> Result<()> {
         self.walked += blobs;
-        if self.walked > CLOSURE_BLOBS_MAX { Err(too_many(root)) } else { Ok(()) }
+        let most = self.walker.limits.closure_blobs;
+        if self.walked > most { Err(too_many(root, most)) } else { Ok(()) }
     }
 
     fn note_missing(&mut self, digests: &[Digest]) {
@@ -441,8 +445,4 @@ impl Walk<'_> {
         let room = MISSING_NAMED_MAX.saturating_sub(self.found.missing.len());
         self.found.missing.extend(digests.iter().take(room));
     }
-}
-
-fn too_many(root: &Digest) -> Error {
-    Error::Invalid(format!("a closure of more than {CLOSURE_BLOBS_MAX} blobs, up to the tree {root}"))
 }

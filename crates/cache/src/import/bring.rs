@@ -11,12 +11,9 @@ use millpond_store::{Digest, Error as StoreError, Held};
 
 use super::objects::Objects;
 use super::{Found, blocking};
-use crate::Result;
 use crate::cache::Inner;
-use crate::closure::{
-    CLOSURE_BLOBS_MAX, MESSAGE_BYTES_MAX, Parts, Roots, Subject, TREE_DEPTH_MAX, children,
-    files_of_tree_message, roots_of,
-};
+use crate::closure::{MESSAGE_BYTES_MAX, Parts, Roots, Subject, children, files_of_tree_message, roots_of};
+use crate::{Limits, Result};
 
 /// Blobs up to this size are read whole, many at a time.
 const SMALL: u64 = 1 << 20;
@@ -142,7 +139,8 @@ impl Bringing {
     /// Breadth first.
     async fn tree(&mut self, root: &Digest, lacking: &mut Lacking) -> Result<Found<()>> {
         let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.count);
-        for _ in 0..TREE_DEPTH_MAX {
+        let Limits { tree_depth, closure_blobs, .. } = self.inner.walker.limits;
+        for _ in 0..=tree_depth {
             level.retain(|directory| !self.trees.contains(directory));
             level.sort_unstable();
             level.dedup();
@@ -167,12 +165,12 @@ impl Bringing {
             }
             self.bring(&files, lacking).await?;
             seen.append(&mut level);
-            if seen.len() + next.len() > CLOSURE_BLOBS_MAX {
-                return Ok(Err(format!("the tree {root} has more than {CLOSURE_BLOBS_MAX} directories")));
+            if seen.len() + next.len() > closure_blobs {
+                return Ok(Err(format!("the tree {root} has more than {closure_blobs} directories")));
             }
             level = next;
         }
-        Ok(Err(format!("the tree {root} is nested deeper than {TREE_DEPTH_MAX} directories")))
+        Ok(Err(format!("the tree {root} is nested deeper than {tree_depth} directories")))
     }
 
     /// A message, verified; `None` if it cannot be had, which was noted.

@@ -79,7 +79,7 @@ fn asset(directory: &Path, path: &Path, instance: &InstanceName) -> Found<Foreig
         _ => return Err(format!("it is a {}, which is no asset", any.type_url)),
     };
     let digest = wire_digest(digest.as_ref())?.ok_or("it points to nothing")?;
-    name::check_uris(std::slice::from_ref(&uri)).map_err(|error| error.to_string())?;
+    name::check_uris(std::slice::from_ref(&uri), 1).map_err(|error| error.to_string())?;
     let qualifiers: Vec<_> =
         qualifiers.into_iter().map(|qualifier| (qualifier.name, qualifier.value)).collect();
     let qualifiers = name::canonical_qualifiers(&qualifiers).map_err(|error| error.to_string())?;

@@ -136,7 +136,7 @@ fn check_limits(settings: &Settings) -> Result<(), Failure> {
         let sentence = format!("{}: with 0s everything would be a miss", settings.look_up_time.place);
         return Err(usage(sentence, "give at least 1s"));
     }
-    Ok(())
+    settings.requests.check()
 }
 
 /// Who may do what there, as far as it makes sense.

@@ -285,6 +285,24 @@ pub(crate) struct Limits {
     pub(crate) look_up_time: Option<Spanned<Span>>,
     /// How many walks may wait for their turn.
     pub(crate) look_ups_waiting: Option<Spanned<u32>>,
+    /// The largest message: `"16MiB"`.
+    pub(crate) message_size: Option<Spanned<Size>>,
+    /// The largest headers of a request: `"32KiB"`.
+    pub(crate) header_size: Option<Spanned<Size>>,
+    /// How long a TLS handshake may take.
+    pub(crate) handshake: Option<Spanned<Span>>,
+    /// For how long a request that is under way may bring nothing.
+    pub(crate) upload_quiet: Option<Spanned<Span>>,
+    /// What it has to bring in a second.
+    pub(crate) upload_rate: Option<Spanned<Size>>,
+    /// Names in one push or look-up.
+    pub(crate) names_per_push: Option<Spanned<u32>>,
+    /// Blobs in one batch.
+    pub(crate) batch_blobs: Option<Spanned<u32>>,
+    /// The deepest nesting of directories.
+    pub(crate) tree_depth: Option<Spanned<u32>>,
+    /// Blobs that a name may reach.
+    pub(crate) closure_blobs: Option<Spanned<u32>>,
     /// For how long a client may take nothing of an answer.
     pub(crate) unread: Option<Spanned<Span>>,
     /// For how long a connection may ask nothing.

@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::file::{self, File, Limits, Read};
 use super::lists::Patterns;
 use super::replacement::Names;
+use super::requests::Requests;
 use super::{
     Allowed, Authority, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Quota,
     Retention, Rule, Scrub, Settings, Socket, flags, instance,
@@ -26,7 +27,7 @@ const METRICS_PORT: u16 = 9464;
 
 /// What may give a setting beside flags, the stronger one first.
 #[derive(Clone, Copy)]
-struct Layers<'l>([&'l Read; 2]);
+pub(super) struct Layers<'l>([&'l Read; 2]);
 
 impl<'l> Layers<'l> {
     /// A setting from the first layer that has it.
@@ -39,7 +40,7 @@ impl<'l> Layers<'l> {
     }
 
     /// A limit, which has a default and no flag.
-    fn limit<T: Clone + 'l>(
+    pub(super) fn limit<T: Clone + 'l>(
         self,
         key: &'static str,
         default: T,
@@ -137,6 +138,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         look_up_time: layers
             .limit("look_up_time", Span { seconds: 30 }, |limits| limits.look_up_time.as_ref()),
         look_ups_waiting: layers.limit("look_ups_waiting", 1000, |limits| limits.look_ups_waiting.as_ref()),
+        requests: Requests::merge(layers),
         unread: layers.limit("unread", Span { seconds: 300 }, |limits| limits.unread.as_ref()),
         idle: layers.limit("idle", Span { seconds: 1800 }, |limits| limits.idle.as_ref()),
         connections_per_address: layers

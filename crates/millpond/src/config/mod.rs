@@ -34,6 +34,7 @@ mod place;
 mod quota;
 mod reference;
 mod replacement;
+mod requests;
 mod retention;
 mod rights;
 mod scrub;
@@ -56,6 +57,7 @@ pub(crate) use place::{Given, Place};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
+use requests::Requests;
 pub(crate) use retention::{KeptFor, Retention};
 pub(crate) use rights::{Allowed, Denied};
 pub(crate) use scrub::Scrub;
@@ -117,6 +119,8 @@ pub(crate) struct Settings {
     pub(crate) look_up_time: Given<Span>,
     /// How many walks may wait for their turn until look-ups are misses.
     pub(crate) look_ups_waiting: Given<u32>,
+    /// What one request may be like.
+    pub(crate) requests: Requests,
     /// For how long a client may take nothing of an answer.
     pub(crate) unread: Given<Span>,
     /// For how long a connection may ask nothing.

@@ -109,6 +109,7 @@ impl Display for Settings {
         size(to, "request_memory", self.request_memory.as_ref())?;
         given(to, "look_up_time", &self.look_up_time)?;
         number(to, "look_ups_waiting", &self.look_ups_waiting)?;
+        self.requests.show(to)?;
         given(to, "unread", &self.unread)?;
         given(to, "idle", &self.idle)?;
         given(to, "drain", &self.drain)?;
@@ -168,7 +169,7 @@ fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
     writeln!(to, "# {key}: {}  # default", super::reference::default_of(key))
 }
 
-fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
+pub(super) fn given(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
     line(to, key, &quoted(&given.value), &given.place)
 }
 
@@ -178,7 +179,7 @@ fn said(to: &mut fmt::Formatter<'_>, key: &str, given: Option<&Given<impl Displa
 }
 
 /// What a file has without quotes.
-fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
+pub(super) fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl Display>) -> fmt::Result {
     line(to, key, &given.value.to_string(), &given.place)
 }
 

@@ -61,6 +61,7 @@ mod jwt;
 mod keys;
 mod kill;
 mod large_blob;
+mod limits;
 mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;

@@ -8,6 +8,7 @@ mod get_tree;
 use std::pin::Pin;
 
 use futures_core::Stream;
+use millpond_cache::{Cache, Limit};
 use millpond_proto::reapi::content_addressable_storage_server::ContentAddressableStorage;
 use millpond_proto::reapi::{
     BatchReadBlobsRequest, BatchReadBlobsResponse, BatchUpdateBlobsRequest, BatchUpdateBlobsResponse,
@@ -19,14 +20,13 @@ use super::Service;
 use crate::caller::Caller;
 use crate::status;
 
-/// The most blobs in one batch: their answers take memory whatever their sizes.
-const BATCH_BLOBS_MAX: usize = 200_000;
-
 /// Refuses a batch of absurdly many blobs.
-fn check_count(count: usize) -> millpond_cache::Result<()> {
-    if count > BATCH_BLOBS_MAX {
+fn check_count(cache: &Cache, count: usize) -> millpond_cache::Result<()> {
+    let most = cache.limits().batch_blobs;
+    if count > most {
+        Limit::BatchBlobs.met();
         return Err(millpond_cache::Error::Invalid(format!(
-            "{count} blobs in one batch: give at most {BATCH_BLOBS_MAX}"
+            "{count} blobs in one batch: give at most {most}"
         )));
     }
     Ok(())

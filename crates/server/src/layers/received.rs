@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use millpond_cache::Limit;
 use tower::BoxError;
 
 use super::fields::{FIELDS_MAX, Fields};
@@ -15,7 +16,7 @@ use super::framing::Framing;
 use super::pace::{Late, Pace};
 use super::record::Record;
 use super::terms::Terms;
-use crate::memory::{MESSAGE_BYTES_MAX, ORDINARY_BYTES_MAX, Overloaded, Room, Window};
+use crate::memory::{ORDINARY_BYTES_MAX, Overloaded, Room, Window};
 use crate::status;
 
 type Waiting = Pin<Box<dyn Future<Output = Result<(Option<Room>, Option<Window>), Overloaded>> + Send>>;
@@ -59,12 +60,13 @@ impl<B> Received<B> {
 
     /// The same for a body that is framed as gRPC does, and takes memory on these terms.
     pub(crate) fn messages(body: B, record: Arc<Record>, terms: Terms) -> Self {
+        let pace = Pace::new(terms.share.limits().slowest);
         let messages = Messages {
             terms,
             first: true,
             framing: Framing::default(),
             fields: Fields::default(),
-            pace: Pace::default(),
+            pace,
             rest: Bytes::new(),
             followed: 0,
             begins: None,
@@ -143,10 +145,13 @@ impl Messages {
 
     fn check(&self, length: u32) -> Result<(), BoxError> {
         if self.terms.method.takes_many() && length > ORDINARY_BYTES_MAX {
+            Limit::MessageSize.met();
             return Err(status::part_too_large(length, ORDINARY_BYTES_MAX).into());
         }
-        if length > MESSAGE_BYTES_MAX {
-            return Err(status::message_too_large(length.into(), MESSAGE_BYTES_MAX).into());
+        let most = self.terms.share.limits().message;
+        if length > most {
+            Limit::MessageSize.met();
+            return Err(status::message_too_large(length.into(), most).into());
         }
         if self.terms.hold.is_full() {
             return Err(status::second_message().into());
@@ -179,8 +184,14 @@ impl Messages {
         self.terms.hold.read_by(None);
         let (holds, wanted) = self.terms.hold.state();
         self.pace.poll_late(context, holds, wanted).map(|late| match late {
-            Late::Idle => status::idle(super::pace::IDLE).into(),
-            Late::Slow(time) => status::too_slow(time).into(),
+            Late::Idle(time) => {
+                Limit::UploadQuiet.met();
+                status::idle(time).into()
+            }
+            Late::Slow(time) => {
+                Limit::UploadRate.met();
+                status::too_slow(time, self.terms.share.limits().slowest.rate).into()
+            }
         })
     }
 }

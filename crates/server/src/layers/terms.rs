@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Extensions;
-use millpond_cache::now_and_then;
+use millpond_cache::{Limit, now_and_then};
 use tonic::Status;
 
 use super::hold::Hold;
@@ -46,11 +46,12 @@ impl Terms {
 
     /// For how long it may wait.
     pub(super) fn patience(&self) -> Duration {
-        if self.method.nature() == Nature::Pull { self.share.look_up_time() } else { PATIENCE }
+        if self.method.nature() == Nature::Pull { self.share.limits().look_up_time } else { PATIENCE }
     }
 
     /// What it is told if there is no memory.
     pub(super) fn overloaded(&self) -> Status {
+        Limit::RequestMemory.met();
         let (service, method) = (self.method.service, self.method.name);
         now_and_then!(
             warn,

@@ -1,7 +1,7 @@
 //! Calls through the whole layer, to services that panic, stall or go away.
 
 use super::*;
-use crate::memory::Purpose;
+use crate::memory::{Purpose, RequestLimits};
 use axum::routing::post;
 use http_body::Body as _;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use tonic::body::Body as TonicBody;
 
 fn calls(router: Router) -> (Calls, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let memory = Arc::new(Memory::new(0, Duration::from_secs(30)));
+    let memory = Arc::new(Memory::new(0, RequestLimits::waiting(Duration::from_secs(30))));
     let calls = Calls::new(router, Bounds::OPEN, Arc::default(), Arc::clone(&metrics), memory);
     (calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default()), metrics)
 }
@@ -92,7 +92,7 @@ async fn request_that_does_not_get_on_is_ended() {
 
 /// The code of a call that waits for memory which nobody gives back, and how long it waited.
 async fn waited(path: &str, agent: &str) -> (String, u64) {
-    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let memory = Arc::new(Memory::new(0, RequestLimits::waiting(Duration::from_secs(7))));
     let others = Share::new(Arc::clone(&memory));
     let hoard = |purpose| std::iter::from_fn(|| others.room(purpose, 60 * 1024)).collect::<Vec<_>>();
     let _hoards = [Purpose::Asking, Purpose::First].map(hoard);
@@ -133,7 +133,7 @@ async fn waiting_for_memory_ends_with_what_the_client_survives() {
 /// An upload that comes whole has nothing left to send, so it takes no window, though there be none.
 #[tokio::test(start_paused = true)]
 async fn upload_that_has_come_whole_waits_for_no_window() {
-    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let memory = Arc::new(Memory::new(0, RequestLimits::waiting(Duration::from_secs(7))));
     let others: Vec<_> = (0..1000).map(|_| Share::new(Arc::clone(&memory))).collect();
     let hoard: Vec<_> = others.iter().map_while(|other| other.window()).collect();
     assert!(!hoard.is_empty() && hoard.len() < others.len());
@@ -163,7 +163,7 @@ async fn upload_that_has_come_whole_waits_for_no_window() {
 async fn whoever_may_do_nothing_is_refused_before_the_message_comes() {
     let nobody = Bounds { most: millpond_cache::Rights::Push, anonymous: millpond_cache::Rights::Nothing };
     let router = Router::new().fallback(post(async |_: Request<Body>| -> Response<Body> { unreachable!() }));
-    let memory = Arc::new(Memory::new(0, Duration::from_secs(7)));
+    let memory = Arc::new(Memory::new(0, RequestLimits::waiting(Duration::from_secs(7))));
     let calls = Calls::new(router, nobody, Arc::default(), Arc::default(), memory);
     let mut calls = calls.on_connection(Some(([127, 0, 0, 1], 4000).into()), Default::default());
     let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());

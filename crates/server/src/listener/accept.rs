@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use millpond_cache::Limit;
+
 use super::connection::{self, Door};
 
 /// How long to wait after a failed accept: the usual cause is that this process has no file descriptor left, and
@@ -90,7 +92,13 @@ async fn accept<S: Socket>(
     socket: &S,
     permits: &Arc<Semaphore>,
 ) -> Option<(S::Stream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    let permit = match Arc::clone(permits).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            Limit::Connections.met();
+            Arc::clone(permits).acquire_owned().await.ok()?
+        }
+    };
     match socket.accept().await {
         Ok(stream) => Some((stream, permit)),
         Err(error) => {

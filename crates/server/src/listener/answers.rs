@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use millpond_cache::Limit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 tokio::task_local! {
@@ -80,7 +81,11 @@ async fn look_after(call: impl Future<Output = ()>, patience: Duration) {
             seen = pieces;
             timer.as_mut().reset(end);
         }
-        timer.as_mut().poll(context)
+        let ended = timer.as_mut().poll(context);
+        if ended.is_ready() {
+            Limit::Unread.met();
+        }
+        ended
     })
     .await;
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use millpond_cache::now_and_then;
+use millpond_cache::{Limit, now_and_then};
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -40,8 +40,6 @@ const CONNECTION_WINDOW_BYTES: u32 = WINDOW_BYTES * UNREAD_STREAMS_MAX as u32;
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// What one stream may hold that is not sent yet.
 const SEND_BUFFER_BYTES_MAX: usize = 1024 * 1024;
-/// More than the longest token and metadata.
-const HEADER_BYTES_MAX: u32 = 32 * 1024;
 /// How often we ask whether a quiet HTTP/2 client is still there, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(120);
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,6 +58,7 @@ pub(crate) struct Settings {
     drain: Duration,
     unread: Duration,
     idle: Duration,
+    handshake: Duration,
     /// Becomes true when the server is to end.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -79,12 +78,12 @@ impl Settings {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_header_list_size(options.header_size)
             .max_concurrent_streams(options.streams_max)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        let Options { drain, unread, idle, .. } = *options;
-        Self { http: Arc::new(http), drain, unread, idle, stopped }
+        let Options { drain, unread, idle, handshake, .. } = *options;
+        Self { http: Arc::new(http), drain, unread, idle, handshake, stopped }
     }
 }
 
@@ -120,6 +119,7 @@ impl Door {
         let place = self.addresses.place(ip);
         if place.is_none() {
             self.calls.count_refused_connection();
+            Limit::ConnectionsPerAddress.met();
             now_and_then!(info, %ip, "an address has as many connections as it may have");
         }
         place
@@ -128,7 +128,7 @@ impl Door {
     /// What a proxy that has connected says of its client, if it says something.
     async fn announced(&self, arrival: Arrival) -> Option<Arrival> {
         let Arrival { mut stream, peer, .. } = arrival;
-        let client = match self.proxies.client(&mut stream, peer).await {
+        let client = match self.proxies.client(&mut stream, peer, self.settings.handshake).await {
             Ok(client) => client,
             Err(error) => {
                 self.calls.count_refused_connection();
@@ -162,7 +162,7 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
         return serve_http(stream, Some(peer), calls, settings.clone()).await;
     };
     let shaken = tokio::select! {
-        shaken = tls.accept(stream) => shaken,
+        shaken = tls.accept(stream, settings.handshake) => shaken,
         _ = stopped.wait_for(|stopped| *stopped) => return,
     };
     match shaken {
@@ -215,6 +215,7 @@ async fn serve_http(
             () = sleep_until(stay), if end.is_none() => {
                 stay = activity.may_stay_until(settings.idle);
                 if stay <= Instant::now() {
+                    Limit::Idle.met();
                     connection.as_mut().graceful_shutdown();
                     end = Some(Instant::now() + settings.drain);
                 }

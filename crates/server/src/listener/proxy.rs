@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use millpond_cache::Limit;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-/// How long a proxy may take to say for whom it connects.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest header of version 1, of which the specification says that it fits.
@@ -41,17 +40,21 @@ impl Proxies {
     }
 
     /// For whom a proxy has connected: takes the header off the stream, and nothing behind it. A proxy that asks on its own
-    /// account is itself the client.
+    /// account is itself the client. The header may take so long.
     pub(crate) async fn client(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
         proxy: SocketAddr,
+        time: Duration,
     ) -> Result<SocketAddr, String> {
         if !self.protocol {
             return Ok(proxy);
         }
-        let header = timeout(PATIENCE, read(stream)).await;
-        let header = header.map_err(|_| format!("it took longer than {} s", PATIENCE.as_secs()))??;
+        let header = timeout(time, read(stream)).await;
+        let header = header.map_err(|_| {
+            Limit::Handshake.met();
+            format!("it took longer than {} s", time.as_secs())
+        })??;
         let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
         let (header, _) = ProxyHeader::parse(&header, config).map_err(|error| error.to_string())?;
         Ok(header.proxied_address().map_or(proxy, |address| address.source))
@@ -102,7 +105,7 @@ mod tests {
 
     /// Whom they say, and what is left for the client to have sent.
     async fn said(mut stream: &[u8]) -> (Result<SocketAddr, String>, Vec<u8>) {
-        let client = proxies(true).client(&mut stream, PROXY.parse().unwrap()).await;
+        let client = proxies(true).client(&mut stream, PROXY.parse().unwrap(), Duration::from_secs(10)).await;
         (client, stream.to_vec())
     }
 

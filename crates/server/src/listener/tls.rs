@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use millpond_cache::Limit;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
@@ -26,8 +27,6 @@ use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::broken::Broken;
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Certificates that a client may show, and all their bytes. Of more than that the first alone counts.
 const CHAIN_MAX: usize = 8;
 const CHAIN_BYTES_MAX: usize = 16 << 10;
@@ -77,12 +76,22 @@ impl Tls {
         Ok(())
     }
 
-    /// Shakes hands.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Broken> {
-        match timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+    /// Shakes hands, within so long.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        time: Duration,
+    ) -> Result<TlsStream<TcpStream>, Broken> {
+        match timeout(time, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Broken::by(&error)),
-            Err(_) => Err(Broken { outcome: "it took longer than 10 s", detail: None }),
+            Err(_) => {
+                Limit::Handshake.met();
+                Err(Broken {
+                    outcome: "it took too long",
+                    detail: Some(format!("longer than {} s", time.as_secs())),
+                })
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::pot::Taken;
-use super::{Memory, Purpose, SMALL_BYTES, UNREAD_STREAMS_MAX, WINDOW_BYTES};
+use super::{Memory, Purpose, RequestLimits, SMALL_BYTES, UNREAD_STREAMS_MAX, WINDOW_BYTES};
 
 /// So many streams of a connection may wait for memory at the same time: there is one window of theirs less than the
 /// connection's window has, so what waits never stands in the way of a stream that is read.
@@ -38,9 +38,9 @@ impl Share {
         Arc::new(Self { memory, small_bytes, reading: Mutex::default(), waiting })
     }
 
-    /// For how long look-ups and reads may wait.
-    pub(crate) fn look_up_time(&self) -> Duration {
-        self.memory.look_up_time
+    /// What each request is held to.
+    pub(crate) fn limits(&self) -> RequestLimits {
+        self.memory.limits
     }
 
     /// Room for so many bytes, if it can be had without waiting.

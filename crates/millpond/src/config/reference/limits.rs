@@ -59,6 +59,73 @@ pub(super) const LIMITS: Section = Section {
             ..KEY
         },
         Key {
+            name: "message_size",
+            value: "\"16MiB\"",
+            text: "The largest message of a request, from 5MiB to 16MiB: a batch of uploads, or a list of digests. Those of a \
+                   stream have 5 MiB at most in any case.",
+            variable: "MILLPOND__LIMITS__MESSAGE_SIZE",
+            ..KEY
+        },
+        Key {
+            name: "header_size",
+            value: "\"32KiB\"",
+            text: "The largest headers of a request, from 16KiB to 1MiB, tokens included.",
+            variable: "MILLPOND__LIMITS__HEADER_SIZE",
+            ..KEY
+        },
+        Key {
+            name: "handshake",
+            value: "\"10s\"",
+            text: "How long a TLS handshake may take, and a proxy for its header; up to 5m.",
+            variable: "MILLPOND__LIMITS__HANDSHAKE",
+            ..KEY
+        },
+        Key {
+            name: "upload_quiet",
+            value: "\"5m\"",
+            text: "For how long a request that is under way may bring nothing until it is ended; up to 1d.",
+            variable: "MILLPOND__LIMITS__UPLOAD_QUIET",
+            ..KEY
+        },
+        Key {
+            name: "upload_rate",
+            value: "\"16KiB\"",
+            text: "What a request has to bring in a second while it holds memory. One that brings less for a minute is ended, and \
+                   sooner if others wait for the memory.",
+            variable: "MILLPOND__LIMITS__UPLOAD_RATE",
+            ..KEY
+        },
+        Key {
+            name: "names_per_push",
+            value: "128",
+            text: "How many names one push or look-up may have, at least 8.",
+            variable: "MILLPOND__LIMITS__NAMES_PER_PUSH",
+            ..KEY
+        },
+        Key {
+            name: "batch_blobs",
+            value: "200000",
+            text: "How many blobs one batch may have that is read or uploaded, at least 100.",
+            variable: "MILLPOND__LIMITS__BATCH_BLOBS",
+            ..KEY
+        },
+        Key {
+            name: "tree_depth",
+            value: "1000",
+            text: "How deep directories may be nested, from 16 to 10000. A name that reaches deeper is refused, and is a miss \
+                   if it was pushed before.",
+            variable: "MILLPOND__LIMITS__TREE_DEPTH",
+            ..KEY
+        },
+        Key {
+            name: "closure_blobs",
+            value: "8000000",
+            text: "How many blobs a name may reach, at least 1000. Looking at that many takes seconds, and 100 bytes of memory for \
+                   each.",
+            variable: "MILLPOND__LIMITS__CLOSURE_BLOBS",
+            ..KEY
+        },
+        Key {
             name: "unread",
             value: "\"5m\"",
             text: "For how long a client may take nothing of an answer until its call is ended.",

@@ -20,7 +20,7 @@ pub(super) async fn answer(
 ) -> Result<BatchReadBlobsResponse> {
     let permit = caller.pull(cache, &request.instance_name)?;
     digests::function(request.digest_function)?;
-    bounded(&request.digests)?;
+    bounded(cache, &request.digests)?;
     let mut wanted = Vec::with_capacity(request.digests.len());
     let mut responses = Vec::with_capacity(request.digests.len());
     for digest in request.digests {
@@ -50,8 +50,8 @@ pub(super) async fn answer(
     Ok(BatchReadBlobsResponse { responses })
 }
 
-fn bounded(digests: &[reapi::Digest]) -> Result<()> {
-    super::check_count(digests.len())?;
+fn bounded(cache: &Cache, digests: &[reapi::Digest]) -> Result<()> {
+    super::check_count(cache, digests.len())?;
     let sum = digests.iter().fold(0_i64, |sum, digest| sum.saturating_add(digest.size_bytes.max(0)));
     if sum > DATA_BYTES_MAX {
         return Err(Error::Invalid(format!(

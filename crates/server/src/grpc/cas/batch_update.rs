@@ -22,7 +22,7 @@ pub(super) async fn answer(
 ) -> Result<BatchUpdateBlobsResponse> {
     let permit = caller.push(cache, &request.instance_name)?;
     digests::function(request.digest_function)?;
-    super::check_count(request.requests.len())?;
+    super::check_count(cache, request.requests.len())?;
     let mut names = Vec::with_capacity(request.requests.len());
     let mut parsed = Vec::with_capacity(request.requests.len());
     for mut blob in request.requests {

@@ -1,7 +1,7 @@
 //! Connections that take all there is, and others beside them.
 
 use super::*;
-use crate::memory::MESSAGE_BYTES_MAX;
+use crate::memory::{MESSAGE_BYTES_MAX, RequestLimits};
 use Purpose::{Asking, Continuing, First, Gathered};
 use futures_util::FutureExt;
 
@@ -9,7 +9,7 @@ const MIB: u32 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn least() -> Arc<Memory> {
-    Arc::new(Memory::new(0, PATIENCE))
+    Arc::new(Memory::new(0, RequestLimits::waiting(PATIENCE)))
 }
 
 fn share(memory: &Arc<Memory>) -> Arc<Share> {
@@ -25,7 +25,7 @@ fn hoard(memory: &Arc<Memory>, purpose: Purpose) -> Vec<Room> {
 #[test]
 fn parts_are_what_was_given() {
     for bytes in [0, 200 << 20, 1 << 30] {
-        let memory = Memory::new(bytes, PATIENCE);
+        let memory = Memory::new(bytes, RequestLimits::waiting(PATIENCE));
         let Memory { asking, first, continuing, gathered, large, reading, .. } = &memory;
         let Memory { waiting_to_ask, waiting_to_write, .. } = &memory;
         let parts = [asking, first, continuing, gathered, large, reading, waiting_to_ask, waiting_to_write];
@@ -99,7 +99,7 @@ async fn who_waited_too_long_is_refused() {
 
 #[tokio::test]
 async fn streams_of_one_connection_share_what_its_window_has() {
-    let memory = Arc::new(Memory::new(1 << 30, PATIENCE));
+    let memory = Arc::new(Memory::new(1 << 30, RequestLimits::waiting(PATIENCE)));
     let before = memory.reading.bytes_left();
     let one = share(&memory);
     let windows: Vec<_> = (0..100).map(|_| one.window().unwrap()).collect();
@@ -121,7 +121,7 @@ async fn windows_are_waited_for() {
 
 #[tokio::test]
 async fn one_connection_has_fewer_waiting_streams_than_its_window_has_room_for() {
-    let memory = Arc::new(Memory::new(1 << 30, PATIENCE));
+    let memory = Arc::new(Memory::new(1 << 30, RequestLimits::waiting(PATIENCE)));
     let held: Vec<_> = std::iter::from_fn(|| share(&memory).room(First, MESSAGE_BYTES_MAX)).collect();
     let one = share(&memory);
     let wait = |share| Box::pin(Share::wait(share, First, Some(MESSAGE_BYTES_MAX), false, PATIENCE));
