@@ -16,18 +16,14 @@ Environment:
   MILLPOND_LOG  what is logged: error, warn, info, debug, trace, or a list such as info,millpond_store=debug
   NO_COLOR      if it is set to anything, no colours";
 
+/// Refuses what the environment says of logging where it cannot be followed.
+pub(crate) fn check() -> Result<(), Failure> {
+    wanted().map(drop)
+}
+
 /// Starts logging for the process.
 pub(crate) fn start() -> Result<(), Failure> {
-    // Empty is how files for services and containers leave a variable out.
-    let given = std::env::var(VARIABLE).ok().filter(|given| !given.trim().is_empty());
-    let directives = given.unwrap_or_else(|| "info".into());
-    let filter = filter(&directives).map_err(|error| {
-        Failure::new(
-            Code::Usage,
-            format!("{VARIABLE}=\"{directives}\" is no log filter: {error}"),
-            "write a level (error, warn, info, debug, trace), or a list such as info,millpond_store=debug",
-        )
-    })?;
+    let filter = wanted()?;
     let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -35,6 +31,19 @@ pub(crate) fn start() -> Result<(), Failure> {
         .with_ansi(wants_colour && stderr().is_terminal())
         .init();
     Ok(())
+}
+
+fn wanted() -> Result<EnvFilter, Failure> {
+    // Empty is how files for services and containers leave a variable out.
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.trim().is_empty());
+    let directives = given.unwrap_or_else(|| "info".into());
+    filter(&directives).map_err(|error| {
+        Failure::new(
+            Code::Usage,
+            format!("{VARIABLE}=\"{directives}\" is no log filter: {error}"),
+            "write a level (error, warn, info, debug, trace), or a list such as info,millpond_store=debug",
+        )
+    })
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, String> {

@@ -2,9 +2,11 @@
 //!
 //! Each command that asks has one file, makes its question of the generated client, and prints the answer as text or JSON.
 
+use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{future, io};
 
 use hyper_util::rt::TokioIo;
@@ -45,6 +47,11 @@ pub(super) struct ServerFlags {
     #[arg(long, value_name = "PATH")]
     admin_socket: Option<Socket>,
 }
+
+/// How often a server that says nothing is asked whether it is still there, and how long it may take to say so: one that is stopped,
+/// or whose machine is, never does.
+const STILL_THERE: Duration = Duration::from_secs(10);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A page of names may be of the longest names that there are.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -119,7 +126,9 @@ async fn channel(stream: std::os::unix::net::UnixStream) -> Result<Channel, Fail
         future::ready(stream.map(TokioIo::new).ok_or_else(|| io::Error::from(ErrorKind::NotConnected)))
     });
     // The address goes into a header, and nowhere else.
-    let endpoint = Endpoint::from_static("http://localhost");
+    let endpoint = Endpoint::from_static("http://localhost")
+        .http2_keep_alive_interval(STILL_THERE)
+        .keep_alive_timeout(ANSWERED_WITHIN);
     endpoint.connect_with_connector(connector).await.map_err(|error| lost(&error.to_string()))
 }
 
@@ -148,6 +157,10 @@ fn lost(reason: &str) -> Failure {
 /// What a server says to a question that it does not answer. Its sentences have the remedy in them.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        // One that the server sent has none.
+        if status.source().is_some() {
+            return lost("it ended, or has not answered for half a minute");
+        }
         match status.code() {
             tonic::Code::Unimplemented => Self::new(
                 Code::Failed,

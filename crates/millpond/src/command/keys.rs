@@ -219,10 +219,19 @@ fn revoke(name: &str, folder: &Folder, now: u64) -> Result<(), Failure> {
 
 fn renew_server(folder: &Folder, names: &[String], days: u32, now: u64) -> Result<(), Failure> {
     let keys = folder.keys()?;
+    let before = ServerKeys::load(keys.folder()).map(|server| server.names).unwrap_or_default();
     let not_after = issue::renew_server(&keys, names, days, now).map_err(failure)?;
     write_down(&keys, Deed::ServerKeys, &server_names(&keys)?)?;
+    let now_for = ServerKeys::load(keys.folder()).map_err(failure)?.names;
+    let gone = before.iter().filter(|name| !now_for.contains(name));
+    let gone: Vec<_> = gone.map(String::as_str).collect();
+    let clients = if gone.is_empty() {
+        "clients need nothing new\n".to_owned()
+    } else {
+        format!("no longer for {}: clients that call it so are refused by their own TLS\n", gone.join(", "))
+    };
     print(&format!(
-        "made in {}:\n  server.crt, server.key  for {}, valid until {}\nclients need nothing new\n",
+        "made in {}:\n  server.crt, server.key  for {}, valid until {}\n{clients}",
         keys.folder().display(),
         server_names(&keys)?,
         day(not_after)

@@ -18,6 +18,7 @@ mod audit;
 mod authority;
 mod check;
 mod claims;
+mod doubts;
 mod environment;
 mod file;
 mod flags;
@@ -232,7 +233,8 @@ impl Settings {
         };
         let settings = merge::merge(flags, &environment.read, &read);
         check::check(&settings)?;
-        let warnings = [environment.warnings, settings.warnings].concat();
+        let doubts = doubts::doubts(&settings);
+        let warnings = [environment.warnings, settings.warnings, doubts].concat();
         Ok(Self { warnings, ..settings })
     }
 }

@@ -161,3 +161,16 @@ fn other_users_of_the_machine_are_not_served_whatever_the_mode() {
     assert_eq!((code, printed.as_str()), (1, ""), "{complaint}");
     server.wait_for("may not administer this server", 1);
 }
+
+#[test]
+fn command_that_asks_a_server_which_is_stopped_gives_up() {
+    use rustix::process::Signal;
+
+    let server = Server::start();
+    server.signal(Signal::STOP);
+    let (code, _, complaint) = ask(&server, "status");
+    server.signal(Signal::CONT);
+    assert_eq!(code, 1, "{complaint}");
+    assert!(complaint.contains("the connection to the server was lost"), "{complaint}");
+    assert_eq!(ask(&server, "status").0, 0);
+}

@@ -96,6 +96,9 @@ fn check_names_line_nearest_key_and_variable() {
     let bad = [("MILLPOND__STORE__MAX_SIZE", "12G")];
     let (code, _, complaint) = said(folder, &bad, &["config", "check"]);
     assert!(code == 2 && complaint.starts_with("error: MILLPOND__STORE__MAX_SIZE: "), "{complaint}");
+    let loud = [("MILLPOND_LOG", "verbose")];
+    let (code, _, complaint) = said(folder, &loud, &["config", "check"]);
+    assert!(code == 2 && complaint.starts_with("error: MILLPOND_LOG"), "{complaint}");
     let open = [("MILLPOND__LISTEN", "0.0.0.0:0")];
     let (code, _, complaint) = said(folder, &open, &["serve"]);
     assert!(code == 2 && complaint.contains("set MILLPOND__INSECURE=true"), "{complaint}");

@@ -65,6 +65,10 @@ fn init_makes_what_openssl_accepts_and_replaces_nothing() {
     if let Ok(verified) = openssl.args(["-CAfile", "ca.crt", "server.crt"]).current_dir(&keys).output() {
         assert!(verified.status.success(), "{verified:?}");
     }
+    let renewed = done(folder.path(), "keys renew server cache.example.org cache");
+    contains_all(&renewed, &["for cache.example.org, cache, localhost", "no longer for 192.0.2.10: clients"]);
+    let renewed = done(folder.path(), "keys renew server cache.example.org");
+    contains_all(&renewed, &["no longer for cache: clients that call it so are refused"]);
     let before = fs::read(keys.join("server.key")).unwrap();
     let complaint = refused(folder.path(), "keys init other.example.org");
     contains_all(&complaint, &["there already", "keys renew server"]);
