@@ -10,6 +10,7 @@ mod find_missing;
 mod large;
 mod references;
 mod small;
+mod tiny;
 mod tree;
 
 use crate::failure::Failure;
@@ -60,6 +61,8 @@ enum Kind {
     BuildPull,
     Connect,
     Reconnect,
+    TinyUpdate,
+    TinyPush,
 }
 
 macro_rules! rows {
@@ -95,6 +98,8 @@ rows! {
     "build-pull" BuildPull Units "builds" 600 "a build of 200 files: FetchBlob, GetTree, downloads"
     "connect" Connect Units "connections" 5000 "a new connection, for FindMissingBlobs of one digest"
     "reconnect" Reconnect Units "connections" 5000 "the same, with the TLS session of the one before"
+    "tiny-update" TinyUpdate Units "blobs" 500 "BatchUpdateBlobs, 2000 of 64 bytes a call; only where asked for"
+    "tiny-push" TinyPush Units "names" 50_000 "PushBlob, a blob of 64 bytes uploaded before; only where asked for"
 }
 
 impl Row {
@@ -105,7 +110,11 @@ impl Row {
             Some(word) => Err(word.clone()),
             None => Ok(ROWS
                 .iter()
-                .filter(|row| words.is_empty() || words.iter().any(|word| row.name.contains(word)))
+                .filter(|row| {
+                    let by_default =
+                        words.is_empty() && !matches!(row.kind, Kind::TinyUpdate | Kind::TinyPush);
+                    by_default || words.iter().any(|word| row.name.contains(word))
+                })
                 .collect()),
         }
     }
@@ -130,6 +139,8 @@ impl Row {
             Kind::BuildPush => builds::push(setup).await,
             Kind::BuildPull => builds::pull(setup).await,
             Kind::Connect => Ok(connect::connect(setup, Opening::Anew)),
+            Kind::TinyUpdate => Ok(tiny::update(setup)),
+            Kind::TinyPush => tiny::push(setup).await,
             Kind::Reconnect => Ok(connect::connect(setup, Opening::Resumed)),
         }
     }
@@ -146,7 +157,8 @@ mod tests {
 
     #[test]
     fn rows_are_chosen_by_words() {
-        assert_eq!(names(&[]).unwrap().len(), ROWS.len());
+        assert_eq!(names(&[]).unwrap().len(), ROWS.len() - 2);
+        assert_eq!(names(&["tiny"]).unwrap().len(), 2);
         assert_eq!(names(&["large"]).unwrap(), ["large-write", "large-read"]);
         assert_eq!(names(&["get-tree", "large-r"]).unwrap(), ["large-read", "get-tree"]);
         assert_eq!(names(&["large", "lrage"]), Err("lrage".to_owned()));

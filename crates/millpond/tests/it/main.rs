@@ -25,6 +25,8 @@ mod bst2;
 #[cfg(feature = "real-clients")]
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
+mod bst_crowd;
+#[cfg(feature = "real-clients")]
 mod bst_full;
 mod bst_import;
 #[cfg(feature = "real-clients")]
