@@ -85,6 +85,8 @@ pub struct CacheOptions {
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
     pub audit: AuditKeep,
+    /// Whether a volume of an older format is raised to that of this release, which earlier ones cannot open.
+    pub upgrade: bool,
     /// In how much time all blobs are read again, over and over; `None`: never.
     pub scrub: Option<Duration>,
 }
@@ -106,6 +108,7 @@ impl Default for CacheOptions {
             retention: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
+            upgrade: true,
             scrub: None,
         }
     }
@@ -118,6 +121,8 @@ pub struct Opened {
     pub clean: bool,
     /// Sentences about what was found damaged and set aside or rebuilt.
     pub findings: Vec<String>,
+    /// The older format that the catalog had, and the one that it was raised to.
+    pub upgraded: Option<(u32, u32)>,
 }
 
 /// How things stand.

@@ -151,6 +151,14 @@ pub enum OpenError {
         /// The newest format this release reads.
         known: u32,
     },
+    /// Written by an earlier release, and not to be raised to the format of this one.
+    #[error("the data directory has a catalog of format {found}, and this release writes format {known}")]
+    OlderFormat {
+        /// The format found.
+        found: u32,
+        /// The format that it would be raised to.
+        known: u32,
+    },
     /// The directory or its file system cannot be written.
     #[error("the data directory cannot be written: {0}")]
     NotWritable(std::io::Error),

@@ -128,6 +128,7 @@ fn open_blocking(
     let catalog_options = CatalogOptions {
         witness,
         wal_bytes,
+        upgrade: options.upgrade,
         disk_watch: Arc::clone(&disk_watch),
         revisions: Some(Arc::clone(&pins) as Arc<dyn Revisions>),
         ..CatalogOptions::default()
@@ -166,7 +167,7 @@ fn open_blocking(
     }
     let catalog_figures = catalog.figures();
     let clean = started.clean && catalog_started.clean;
-    let opened = Opened { clean, findings };
+    let opened = Opened { clean, findings, upgraded: catalog_started.upgraded };
     let gate = Gate::new(Arc::clone(&clock), options.lease);
     // What was promised lay in memory, or a wall clock that jumped has aged it.
     let last = catalog_started.last_time;
@@ -299,6 +300,7 @@ pub(crate) fn open_error(error: StoreError) -> OpenError {
     match error {
         StoreError::InUse { pid } => OpenError::InUse { pid },
         StoreError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
+        StoreError::OlderFormat { found, known } => OpenError::OlderFormat { found, known },
         StoreError::NotWritable(source) => OpenError::NotWritable(source),
         StoreError::Refused(why) => OpenError::Invalid(format!("the data directory is not served: {why}")),
         StoreError::NoSpace { used, limit, .. } => OpenError::Full { used, limit },

@@ -130,6 +130,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         look_up_time: seconds(settings.look_up_time.value),
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
         limits: settings.requests.limits(),
+        upgrade: settings.upgrade.value,
         audit: match &settings.audit {
             None => AuditKeep::Share,
             Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,
@@ -151,6 +152,11 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         ..CacheOptions::default()
     };
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
+    if let Some((found, known)) = opened.upgraded {
+        tracing::warn!(
+            "the catalog was raised from format {found} to {known}: versions that do not know that format cannot open this volume any more"
+        );
+    }
     for finding in opened.findings {
         tracing::warn!("{finding}");
     }
@@ -266,6 +272,14 @@ pub(crate) fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
             format!("{data} has format {found}, and this version knows formats up to {known}"),
             "use the version that wrote it, or a newer one; a volume is never taken back to an older format",
         ),
+        OpenError::OlderFormat { found, known } => Failure::new(
+            Code::Usage,
+            format!(
+                "{data} has a catalog of format {found}; this version would raise it to {known}, and earlier ones could not open it \
+                 any more"
+            ),
+            "back it up with the version that wrote it (`millpond backup`), which is the only way back; then start without --no-upgrade",
+        ),
         OpenError::NotWritable(cause) => Failure::new(
             Code::NotWritable,
             format!("{data} cannot be made or written: {cause}"),
@@ -320,6 +334,7 @@ mod tests {
         let cases = [
             (OpenError::InUse { pid: Some(42) }, Code::VolumeInUse, "process 42"),
             (OpenError::NewerFormat { found: 9, known: 1 }, Code::NewerFormat, "format 9"),
+            (OpenError::OlderFormat { found: 1, known: 3 }, Code::Usage, "would raise it to 3"),
             (
                 OpenError::NotWritable(io::ErrorKind::ReadOnlyFilesystem.into()),
                 Code::NotWritable,

@@ -60,6 +60,14 @@ pub enum Error {
         /// The newest format known here.
         known: u32,
     },
+    /// An earlier release wrote this volume, and it is not to be raised to the format of this one.
+    #[error("the catalog has format {found}, and this release writes format {known}")]
+    OlderFormat {
+        /// The catalog's format.
+        found: u32,
+        /// The one that it would be raised to.
+        known: u32,
+    },
     /// The data directory cannot be made or written.
     #[error("the data directory cannot be written: {0}")]
     NotWritable(io::Error),

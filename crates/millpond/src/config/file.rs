@@ -131,6 +131,8 @@ pub(crate) struct Store {
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.
     pub(crate) read_only: Option<Spanned<bool>>,
+    /// A volume of an older format is raised to the newest.
+    pub(crate) upgrade: Option<Spanned<bool>>,
     /// In how much time all blobs are read again.
     pub(crate) scrub: Option<Spanned<Scrub>>,
 }

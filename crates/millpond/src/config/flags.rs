@@ -49,6 +49,9 @@ pub(crate) struct Flags {
     #[arg(long, help = help("--read-only"))]
     pub(crate) read_only: bool,
 
+    #[arg(long, help = help("--no-upgrade"))]
+    pub(crate) no_upgrade: bool,
+
     /// How much of requests is held in memory.
     #[arg(long, value_name = "SIZE", help = help("--request-memory"))]
     pub(crate) request_memory: Option<Size>,

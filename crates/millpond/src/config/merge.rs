@@ -125,6 +125,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         read_only: (flags.read_only.then(|| Given::by_flag("--read-only", true)))
             .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
             .unwrap_or_else(|| Given::default("--read-only", false)),
+        upgrade: (flags.no_upgrade.then(|| Given::by_flag("--no-upgrade", false)))
+            .or_else(|| layers.find("upgrade", |file| file.store.upgrade.as_ref()))
+            .unwrap_or_else(|| Given::default("upgrade", true)),
         scrub: (layers.find("scrub", |file| file.store.scrub.as_ref()))
             .unwrap_or_else(|| Given::default("scrub", Scrub::Each(SCRUB))),
         instances: instances(flags.instance, layers),

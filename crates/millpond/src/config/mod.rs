@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) scrub: Given<Scrub>,
     /// Every push is refused.
     pub(crate) read_only: Given<bool>,
+    /// A volume of an older format is raised to the newest.
+    pub(crate) upgrade: Given<bool>,
     /// Where clients are served.
     pub(crate) listeners: Vec<Listener>,
     /// The directory of keys, identities and tokens.

@@ -139,6 +139,15 @@ const STORE: Section = Section {
             ..KEY
         },
         Key {
+            name: "upgrade",
+            value: "true",
+            text: "A volume of an older format is raised to the newest when it is opened, and from then on earlier versions of millpond \
+                   cannot open it. With false, or by the flag, such a volume is refused as it is.",
+            flag: Some("--no-upgrade"),
+            variable: "MILLPOND__STORE__UPGRADE",
+            ..KEY
+        },
+        Key {
             name: "scrub",
             value: "\"14d\"",
             text: "In how much time all blobs are read again and compared with their hashes, over and over, the newest first \

@@ -89,5 +89,6 @@ mod tokens;
 #[cfg(feature = "real-clients")]
 mod tree;
 mod two_ports;
+mod upgrade;
 #[cfg(feature = "real-clients")]
 mod without_assets;

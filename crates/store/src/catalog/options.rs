@@ -15,6 +15,8 @@ pub struct CatalogOptions {
     pub cache_bytes: u64,
     /// Bytes at which SQLite's write-ahead log is written back into the database and cut.
     pub wal_bytes: u64,
+    /// Whether a catalog of an older format is raised to that of this release, which earlier ones cannot read.
+    pub upgrade: bool,
     /// Who hears of changes of names.
     pub witness: Option<Arc<dyn Witness>>,
     /// Knows for how long a COMMIT has waited for the disk, which the database asks by itself.
@@ -29,6 +31,7 @@ impl Default for CatalogOptions {
             readers: 4,
             cache_bytes: 32 << 20,
             wal_bytes: 4 << 20,
+            upgrade: true,
             witness: None,
             disk_watch: Arc::default(),
             revisions: None,
@@ -49,6 +52,8 @@ pub struct CatalogStarted {
     pub rebuilt: bool,
     /// Records of the journal that were replayed for that.
     pub replayed: u64,
+    /// The older format that it had, and the one that it was raised to.
+    pub upgraded: Option<(u32, u32)>,
     /// Files that could not be read, each with the name it was set aside under.
     pub set_aside: Vec<String>,
 }

@@ -32,6 +32,9 @@ enum Database {
     Usable(Connection, Head),
 }
 
+/// An older format, and the one that it was raised to.
+type Upgraded = Option<(u32, u32)>;
+
 /// Opens the catalog up to where its writer can begin.
 pub(super) fn start(
     folder: &Path,
@@ -43,7 +46,8 @@ pub(super) fn start(
     let mut set_aside = exchange::finish(&files)?;
     exchange::discard(&files)?;
     let path = folder.join(DATABASE);
-    let database = open(&path, &files, options, &mut set_aside)?;
+    let mut upgraded = None;
+    let database = open(&path, &files, options, &mut set_aside, &mut upgraded)?;
     let clean_end = match &database {
         Database::Usable(_, head) if head.clean => Some(CleanEnd {
             number: head.journal_number,
@@ -92,6 +96,7 @@ pub(super) fn start(
         clean,
         rebuilt: replayed.is_some(),
         replayed: replayed.unwrap_or(0),
+        upgraded,
         set_aside,
     };
     Ok((writer, shared, started))
@@ -137,12 +142,13 @@ fn open(
     files: &RealDisk,
     options: &CatalogOptions,
     set_aside: &mut Vec<String>,
+    upgraded: &mut Upgraded,
 ) -> Result<Database> {
     if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         set_aside.extend(exchange::set_aside_lone_log(files)?);
         return Ok(Database::Absent);
     }
-    match open_existing(path, options) {
+    match open_existing(path, options, upgraded) {
         Ok((connection, head)) => Ok(Database::Usable(connection, head)),
         Err(error) if is_damage(&error) => {
             tracing::error!(%error, "the catalog cannot be read, and is made anew from its journal");
@@ -152,10 +158,22 @@ fn open(
     }
 }
 
-fn open_existing(path: &Path, options: &CatalogOptions) -> Result<(Connection, Head)> {
+fn open_existing(
+    path: &Path,
+    options: &CatalogOptions,
+    upgraded: &mut Upgraded,
+) -> Result<(Connection, Head)> {
     check_version(path)?;
     let mut connection = sqlite::open_writer(path, durability(options))?;
     let head = Head::read(&connection)?;
+    let (found, known) = (migrations::format(&connection)?, migrations::KNOWN);
+    // 0 is a database that a crash left without tables.
+    if found > 0 && found < known {
+        if !options.upgrade {
+            return Err(Error::OlderFormat { found, known });
+        }
+        *upgraded = Some((found, known));
+    }
     migrations::migrate(&mut connection)?;
     let head = match head {
         Some(head) => head,
