@@ -85,6 +85,8 @@ pub struct CacheOptions {
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
     pub audit: AuditKeep,
+    /// Blobs that come in are compressed where that pays.
+    pub compress: bool,
     /// Whether a volume of an older format is raised to that of this release, which earlier ones cannot open.
     pub upgrade: bool,
     /// In how much time all blobs are read again, over and over; `None`: never.
@@ -108,6 +110,7 @@ impl Default for CacheOptions {
             retention: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
+            compress: false,
             upgrade: true,
             scrub: None,
         }

@@ -151,6 +151,7 @@ fn open_blocking(
             keep_free: options.keep_free,
             blob_max: options.max_blob_size,
             room_wait: options.room_wait,
+            compress: options.compress,
             ..BlobsOptions::default()
         },
         Arc::clone(&clock),

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::admin_socket::AdminSocket;
 use crate::bind::{self, Bound};
-use crate::config::{self, Given, Instance, Keep, Retention, Scrub, Settings};
+use crate::config::{self, Compression, Given, Instance, Keep, Retention, Scrub, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
@@ -131,6 +131,7 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
         limits: settings.requests.limits(),
         upgrade: settings.upgrade.value,
+        compress: settings.compression.value == Compression::AtOnce,
         audit: match &settings.audit {
             None => AuditKeep::Share,
             Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::audit::Keep;
+use super::compression::Compression;
 use super::header::Header;
 use super::instance::Keeps;
 use super::limit::Limit;
@@ -131,6 +132,8 @@ pub(crate) struct Store {
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.
     pub(crate) read_only: Option<Spanned<bool>>,
+    /// Whether what comes in is compressed: `"off"`.
+    pub(crate) compression: Option<Spanned<Compression>>,
     /// A volume of an older format is raised to the newest.
     pub(crate) upgrade: Option<Spanned<bool>>,
     /// In how much time all blobs are read again.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Deserialize;
 
+use super::compression::Compression;
 use super::instance;
 use super::limit::Limit;
 use super::reference::help;
@@ -49,6 +50,11 @@ pub(crate) struct Flags {
     #[arg(long, help = help("--read-only"))]
     pub(crate) read_only: bool,
 
+    /// Whether what comes in is compressed.
+    #[arg(long, value_name = "WHEN", help = help("--compression"))]
+    pub(crate) compression: Option<Compression>,
+
+    /// A volume of an older format is refused.
     #[arg(long, help = help("--no-upgrade"))]
     pub(crate) no_upgrade: bool,
 

@@ -11,8 +11,8 @@ use super::lists::Patterns;
 use super::replacement::Names;
 use super::requests::Requests;
 use super::{
-    Allowed, Authority, By, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics, Place, Quota,
-    Retention, Rule, Scrub, Settings, Socket, flags, instance,
+    Allowed, Authority, By, Compression, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics,
+    Place, Quota, Retention, Rule, Scrub, Settings, Socket, flags, instance,
 };
 use crate::span::Span;
 
@@ -125,6 +125,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         read_only: (flags.read_only.then(|| Given::by_flag("--read-only", true)))
             .or_else(|| layers.find("read_only", |file| file.store.read_only.as_ref()))
             .unwrap_or_else(|| Given::default("--read-only", false)),
+        compression: (flags.compression.map(|compression| Given::by_flag("--compression", compression)))
+            .or_else(|| layers.find("compression", |file| file.store.compression.as_ref()))
+            .unwrap_or_else(|| Given::default("--compression", Compression::Off)),
         upgrade: (flags.no_upgrade.then(|| Given::by_flag("--no-upgrade", false)))
             .or_else(|| layers.find("upgrade", |file| file.store.upgrade.as_ref()))
             .unwrap_or_else(|| Given::default("upgrade", true)),

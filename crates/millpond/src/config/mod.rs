@@ -18,6 +18,7 @@ mod audit;
 mod authority;
 mod check;
 mod claims;
+mod compression;
 mod doubts;
 mod environment;
 mod file;
@@ -44,6 +45,7 @@ mod socket;
 
 pub(crate) use audit::Keep;
 pub(crate) use authority::Authority;
+pub(crate) use compression::Compression;
 pub(crate) use environment::quoted;
 pub(crate) use flags::Flags;
 pub(crate) use header::Header;
@@ -84,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) scrub: Given<Scrub>,
     /// Every push is refused.
     pub(crate) read_only: Given<bool>,
+    /// Whether what comes in is compressed.
+    pub(crate) compression: Given<Compression>,
     /// A volume of an older format is raised to the newest.
     pub(crate) upgrade: Given<bool>,
     /// Where clients are served.

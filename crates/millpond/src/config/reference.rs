@@ -139,6 +139,16 @@ const STORE: Section = Section {
             ..KEY
         },
         Key {
+            name: "compression",
+            value: "\"off\"",
+            text: "Whether blobs that come in are compressed (zstd) before they are written: \"off\", or \"at-once\" where that saves an \
+                   eighth or more, by their first MiB. It saves disk and costs CPU; sizes and limits count what lies on the disk. What \
+                   is there stays as it is.",
+            flag: Some("--compression WHEN"),
+            variable: "MILLPOND__STORE__COMPRESSION",
+            ..KEY
+        },
+        Key {
             name: "upgrade",
             value: "true",
             text: "A volume of an older format is raised to the newest when it is opened, and from then on earlier versions of millpond \

@@ -23,6 +23,7 @@ impl Display for Settings {
         size(to, "max_cas_blob_size", self.max_cas_blob_size.as_ref())?;
         given(to, "lease", &self.lease)?;
         number(to, "read_only", &self.read_only)?;
+        given(to, "compression", &self.compression)?;
         number(to, "upgrade", &self.upgrade)?;
         given(to, "scrub", &self.scrub)?;
         to.write_str("\n[identity]\n")?;

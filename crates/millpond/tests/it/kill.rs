@@ -26,7 +26,8 @@ struct Figures {
 
 fn new_volume(random: &mut Random) -> Volume {
     let size = random.choose(&SIZES);
-    Volume::new(Server::start_with(&["--max-size", size]), random)
+    let compression = random.choose(&["off", "at-once"]);
+    Volume::new(Server::start_with(&["--max-size", size, "--compression", compression]), random)
 }
 
 /// Pushes for a while, then kills the server in the middle of it.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::format::{FooterEntry, PackHeader, PackId, PackState, record_len};
 use super::group_sync::GroupSync;
 use super::index::Inserted;
-use super::pack::{OpenPack, SingleWriter};
+use super::pack::{OpenPack, SingleWriter, StoredRecord};
 use super::pack_set::Group;
 use super::poison::PoisonOnPanic;
 use super::shared::Shared;
@@ -51,7 +51,12 @@ impl Shared {
         let _guard = PoisonOnPanic::during(&self.poison, "appending to a pack");
         let batch_max = BATCH_BYTES_MAX.min(self.space.limits().pack_max / 2);
         let mut results = Vec::with_capacity(blobs.len());
-        let mut rest = blobs;
+        // Before the lock: it takes as long as all the rest.
+        let now = self.clock.now();
+        let compress = |(digest, content): &(Digest, Bytes)| StoredRecord::compressed(digest, content, now);
+        let compressed: Vec<_> =
+            if self.compresses { blobs.iter().map(compress).collect() } else { Vec::new() };
+        let (mut rest, mut compressed) = (blobs, compressed.as_slice());
         let mut appending = self.lock(&self.appending);
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -60,7 +65,9 @@ impl Shared {
                 bytes <= batch_max
             });
             let (batch, later) = rest.split_at(fits.count().max(1));
-            match self.append_batch(&mut appending, batch) {
+            let (of_batch, of_later) = compressed.split_at(batch.len().min(compressed.len()));
+            compressed = of_later;
+            match self.append_batch(&mut appending, batch, of_batch) {
                 Ok(entered) => results.extend(entered),
                 Err(error) => results.extend(repeat_error(&error, batch.len())),
             }
@@ -90,13 +97,14 @@ impl Shared {
         self: &Arc<Self>,
         appending: &mut Appending,
         batch: &[(Digest, Bytes)],
+        compressed: &[Option<StoredRecord>],
     ) -> Result<Vec<Result<()>>> {
         self.check_open()?;
         let needed: u64 = batch.iter().map(|(digest, _)| record_len(digest.size())).sum();
         let group = self.pack_with_room(appending, needed)?;
         let Kind::Mixed(pack) = &group.target().kind else { return Ok(Vec::new()) };
-        let now = self.clock.now();
-        let appended = match pack.append_many(batch, now) {
+        let (now, before) = (self.clock.now(), pack.appended());
+        let appended = match pack.append_mixed(batch, compressed, now) {
             Ok(appended) => appended,
             Err(error) => {
                 self.write_failed(&error, false);
@@ -106,8 +114,8 @@ impl Shared {
                 return Err(self.poison.check().err().unwrap_or(error));
             }
         };
-        let grown: u64 = batch.iter().map(|(digest, _)| occupied(digest.size())).sum();
-        self.count(group.target(), grown);
+        let lines = batch.len() as u64 * FooterEntry::LEN as u64;
+        self.count(group.target(), pack.appended().saturating_sub(before) + lines);
         let entered = batch.iter().zip(&appended);
         let results = entered
             .map(|((digest, _), appended)| self.enter(digest, appended, group.target(), now).map(|_| ()))
@@ -206,8 +214,9 @@ impl Shared {
     pub(super) fn begin_single(&self) -> Result<SingleWriter> {
         self.check_open()?;
         let id = self.packs.next_id()?;
-        SingleWriter::create(self.disk.clone(), &self.keys, id, self.clock.now())
-            .map_err(|error| self.single_failed(error))
+        let writer = SingleWriter::create(self.disk.clone(), &self.keys, id, self.clock.now());
+        let writer = writer.map_err(|error| self.single_failed(error))?;
+        Ok(if self.compresses { writer.compressing() } else { writer })
     }
 
     /// What a failed write into a single means for the store.
@@ -237,7 +246,7 @@ impl Shared {
         // Nobody may seal it before it is entered, or a snapshot would take it for covered without its blob.
         let hold = group.hold();
         self.packs.add_unsealed(id, group.clone());
-        self.count(group.target(), occupied(digest.size()).max(appended.end));
+        self.count(group.target(), appended.end + FooterEntry::LEN as u64);
         drop(claim);
         let entered = self.enter(digest, &appended, group.target(), self.clock.now());
         if !matches!(entered, Ok(Inserted::New | Inserted::Replaced(_))) {

@@ -84,7 +84,13 @@ fn encode_frames(content: &[u8], encoding: Encoding) -> (Encoding, Vec<Cow<'_, [
     (Encoding::Raw, pieces().map(Cow::Borrowed).collect())
 }
 
-fn compress(content: &[u8]) -> Option<Vec<u8>> {
+/// A frame compressed, if that saves an eighth of it or more: less is not worth the time that every read takes.
+pub(super) fn compress_where_it_pays(content: &[u8]) -> Option<Vec<u8>> {
+    compress(content).filter(|frame| frame.len() <= content.len() / 8 * 7)
+}
+
+/// A frame compressed; `None` without the memory for it.
+pub(super) fn compress(content: &[u8]) -> Option<Vec<u8>> {
     ENCODER.with_borrow_mut(|encoder| {
         if encoder.is_none() {
             *encoder = zstd_safe::CCtx::try_create();

@@ -39,6 +39,8 @@ pub struct BlobsOptions {
     pub room_wait: Duration,
     /// The largest blob that is taken, in bytes, where that is less than what the store itself takes.
     pub blob_max: Option<u64>,
+    /// Blobs that come in are compressed where that pays.
+    pub compress: bool,
     /// [`Blobs::sync`] does not wait for the disk: a power cut may then cost what was promised.
     pub durability_off: bool,
 }

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) on_damage: OnDamage,
     pub(super) turns: Turns,
     pub(super) durability_off: bool,
+    /// What comes in is compressed where that pays.
+    pub(super) compresses: bool,
     pub(super) closed: AtomicBool,
     pub(super) waterline: AtomicU32,
     pub(super) epoch: AtomicU64,

@@ -145,6 +145,7 @@ pub(super) fn start(
         turns: Turns::default(),
         on_damage: OnDamage::new(on_damage),
         durability_off: options.durability_off,
+        compresses: options.compress,
         closed: AtomicBool::new(false),
         waterline: AtomicU32::new(waterline.seconds()),
         epoch: AtomicU64::new(0),

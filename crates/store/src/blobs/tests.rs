@@ -3,6 +3,7 @@
 
 mod backup;
 mod broken_off;
+mod compressed;
 mod damage;
 mod faults;
 mod giving_back;

@@ -50,7 +50,12 @@ pub(crate) fn file(random: &mut Random, project: u64) -> Blob {
         90..98 => random.between(32 << 10, 200 << 10),
         _ => random.between(200 << 10, 1500 << 10),
     };
-    Blob::new(random.bytes(length))
+    let mut content = random.bytes(length);
+    // Half of what files hold could be left out.
+    if random.one_in(2) {
+        content.iter_mut().for_each(|byte| *byte &= 15);
+    }
+    Blob::new(content)
 }
 
 /// A text of a few lines, such as a log or an element's public data.

@@ -112,7 +112,28 @@ impl OpenPack {
     /// # Errors
     /// As [`OpenPack::append_batch`].
     pub fn append_many(&self, blobs: &[(Digest, Bytes)], now: Level) -> Result<Vec<Appended>> {
-        self.append_batch(blobs, now, Encoding::Raw)
+        self.append_mixed(blobs, &[], now)
+    }
+
+    /// Appends blobs whose digests the caller has checked by one write, those as they are that are not in `compressed`, where each
+    /// has the place that it has in `blobs`. Not durable until a sync.
+    ///
+    /// # Errors
+    /// As [`OpenPack::append_batch`].
+    pub fn append_mixed(
+        &self,
+        blobs: &[(Digest, Bytes)],
+        compressed: &[Option<StoredRecord>],
+        now: Level,
+    ) -> Result<Vec<Appended>> {
+        let compressed = compressed.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let records: Vec<_> = blobs.iter().zip(compressed).collect();
+        self.append_records(&records, |at, (blob, compressed), buffer| match (compressed, at) {
+            (Some(record), at) => record.encode(at, buffer),
+            (None, (keys, place, sequence)) => {
+                encode_record((keys, place, sequence, now), &blob.0, &blob.1, Encoding::Raw, buffer)
+            }
+        })
     }
 
     /// Appends blobs in an encoding; one that would not get smaller stays raw.

@@ -12,6 +12,7 @@ use twox_hash::XxHash3_64;
 
 use super::seal::Ending;
 use super::{Appended, PackFile};
+use crate::blobs::encoding::{compress, compress_where_it_pays};
 use crate::blobs::format::{
     Encoding, FRAME_SIZE, FooterEntry, FrameEntry, FrameTable, PackHeader, PackId, PackKind, PackState,
     Place, RecordHeader, VolumeKeys, align, checksum_of, frame_count,
@@ -30,8 +31,21 @@ pub struct SingleWriter {
     id: PackId,
     now: Level,
     written: u64,
+    /// Bytes of frames in the file.
+    stored: u64,
     table: FrameTable,
     frame: XxHash3_64,
+    frames: Frames,
+}
+
+/// What becomes of frames, and what is gathered of one that is to be compressed.
+enum Frames {
+    /// They are written as they come.
+    Raw,
+    /// As the first one is, once it is whole.
+    Undecided(Vec<u8>),
+    /// They are compressed.
+    Zstd(Vec<u8>),
 }
 
 impl std::fmt::Debug for SingleWriter {
@@ -55,7 +69,14 @@ impl SingleWriter {
             return Err(failed(error));
         }
         let table = FrameTable::default();
-        Ok(Self { disk, file, keys: *keys, id, now, written: 0, table, frame: XxHash3_64::new() })
+        let (frame, frames) = (XxHash3_64::new(), Frames::Raw);
+        Ok(Self { disk, file, keys: *keys, id, now, written: 0, stored: 0, table, frame, frames })
+    }
+
+    /// Compresses the blob, if that pays with its first frame. Before anything is written.
+    #[must_use]
+    pub fn compressing(self) -> Self {
+        Self { frames: Frames::Undecided(Vec::new()), ..self }
     }
 
     /// Its number.
@@ -68,10 +89,65 @@ impl SingleWriter {
     /// # Errors
     /// [`Error::NoSpace`], [`Error::Io`]: abandon it.
     pub fn write(&mut self, pieces: &[Bytes]) -> Result<()> {
+        for (number, piece) in pieces.iter().enumerate() {
+            if matches!(self.frames, Frames::Raw) {
+                return self.write_raw(pieces.get(number..).unwrap_or_default());
+            }
+            if let Some(rest) = self.gather(piece)? {
+                self.write_raw(&[rest])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_raw(&mut self, pieces: &[Bytes]) -> Result<()> {
         self.file
             .write_pieces_at(pieces, BODY_START + self.written)
             .map_err(|error| write_error(self.disk.as_ref(), format!("writing pack {}", self.id), error))?;
         pieces.iter().for_each(|piece| self.count(piece));
+        self.stored = self.written;
+        Ok(())
+    }
+
+    /// Gathers a piece into frames; once they are not to be compressed, returns what was not gathered of it.
+    fn gather(&mut self, piece: &Bytes) -> Result<Option<Bytes>> {
+        let mut rest = piece.clone();
+        while let Frames::Undecided(frame) | Frames::Zstd(frame) = &mut self.frames {
+            let room = usize::try_from(FRAME_SIZE).unwrap_or(usize::MAX).saturating_sub(frame.len());
+            frame.extend_from_slice(&rest.split_to(rest.len().min(room)));
+            if (frame.len() as u64) < FRAME_SIZE {
+                return Ok(None);
+            }
+            self.end_gathered()?;
+        }
+        Ok(Some(rest))
+    }
+
+    /// Writes what was gathered as a frame.
+    fn end_gathered(&mut self) -> Result<()> {
+        let (content, compressed) = match &mut self.frames {
+            Frames::Raw => return Ok(()),
+            Frames::Undecided(content) => {
+                let content = std::mem::take(content);
+                let Some(compressed) = compress_where_it_pays(&content) else {
+                    self.frames = Frames::Raw;
+                    return self.write_raw(&[content.into()]);
+                };
+                (content, Some(compressed))
+            }
+            Frames::Zstd(content) => (std::mem::take(content), None),
+        };
+        let compressed = compressed
+            .or_else(|| compress(&content))
+            .ok_or_else(|| Error::Busy("there is no memory to compress in".to_owned()))?;
+        self.file
+            .write_at(&compressed, BODY_START + self.stored)
+            .map_err(|error| write_error(self.disk.as_ref(), format!("writing pack {}", self.id), error))?;
+        let stored = u32::try_from(compressed.len()).unwrap_or(u32::MAX);
+        self.table.0.push(FrameEntry { stored, checksum: checksum_of(&compressed) });
+        self.stored += compressed.len() as u64;
+        self.written += content.len() as u64;
+        self.frames = Frames::Zstd(Vec::new());
         Ok(())
     }
 
@@ -123,6 +199,12 @@ impl SingleWriter {
     }
 
     fn write_end(&mut self, digest: &Digest) -> Result<(Appended, FooterEntry)> {
+        if let Frames::Undecided(left) | Frames::Zstd(left) = &self.frames
+            && !left.is_empty()
+        {
+            self.end_gathered()?;
+        }
+        let encoding = if let Frames::Zstd(_) = self.frames { Encoding::Zstd } else { Encoding::Raw };
         if digest.size() != self.written {
             let (said, got) = (digest.size(), self.written);
             return Err(Error::Mismatch(format!("{got} bytes came in, {said} were announced")));
@@ -131,21 +213,12 @@ impl SingleWriter {
             self.end_frame(self.written % FRAME_SIZE);
         }
         let mut table = self.table.encode();
-        let (body_checksum, stored) = match self.table.0.as_slice() {
-            [only] => (only.checksum, self.written),
-            _ => (checksum_of(&table), self.written + table.len() as u64),
-        };
-        let table_offset = BODY_START + self.written;
+        let (body_checksum, stored) = (self.table.body_checksum(), self.stored + table.len() as u64);
+        let table_offset = BODY_START + self.stored;
         let end = align(table_offset + table.len() as u64);
         table.resize(usize::try_from(end - table_offset).unwrap_or(table.len()), 0);
-        let header = RecordHeader {
-            digest: *digest,
-            encoding: Encoding::Raw,
-            sequence: 0,
-            stored,
-            time: self.now,
-            body_checksum,
-        };
+        let header =
+            RecordHeader { digest: *digest, encoding, sequence: 0, stored, time: self.now, body_checksum };
         let mut bytes = Vec::with_capacity(RecordHeader::LEN);
         header.encode(&self.keys, self.id, RECORD_START, &mut bytes);
         self.file
@@ -153,7 +226,7 @@ impl SingleWriter {
             .and_then(|()| self.file.write_at(&bytes, RECORD_START))
             .map_err(|error| write_error(self.disk.as_ref(), format!("ending pack {}", self.id), error))?;
         let place = Place { pack: self.id, offset: (RECORD_START / 8) as u32 };
-        let (offset, time, encoding) = (place.offset, self.now, Encoding::Raw);
+        let (offset, time) = (place.offset, self.now);
         let entry = FooterEntry { digest: *digest, offset, stored, time, encoding };
         Ok((Appended { place, stored, end }, entry))
     }

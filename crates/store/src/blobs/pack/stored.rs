@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::PackFile;
 use super::read::Trouble;
+use crate::blobs::encoding::compress_where_it_pays;
 use crate::blobs::format::{
-    FrameTable, PackHeader, PackKind, Place, RecordHeader, VolumeKeys, align, checksum_of,
+    Encoding, FrameTable, PackHeader, PackKind, Place, RecordHeader, VolumeKeys, align, checksum_of,
+    frame_count,
 };
-use crate::{Digest, Result};
+use crate::{Digest, Level, Result};
 
 /// A whole record: its header as it was, frames and frame table as they are stored.
 #[derive(Clone, Debug)]
@@ -19,6 +21,19 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
+    /// A blob of one frame, compressed; `None` if that does not pay.
+    pub fn compressed(digest: &Digest, content: &[u8], now: Level) -> Option<Self> {
+        if frame_count(content.len() as u64) != 1 {
+            return None;
+        }
+        let frame = compress_where_it_pays(content)?;
+        let (stored, body_checksum) = (frame.len() as u64, checksum_of(&frame));
+        let encoding = Encoding::Zstd;
+        let header =
+            RecordHeader { digest: *digest, encoding, sequence: 0, stored, time: now, body_checksum };
+        Some(Self { header, body: frame.into() })
+    }
+
     /// The blob.
     pub fn digest(&self) -> &Digest {
         &self.header.digest
