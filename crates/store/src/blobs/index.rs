@@ -250,6 +250,13 @@ impl Index {
         old.map_or(Inserted::New, |old| Inserted::Replaced(old.location))
     }
 
+    /// Makes room for about so many entries in all.
+    pub(crate) fn reserve(&self, entries: u64) {
+        let each = usize::try_from(entries / SHARDS as u64).unwrap_or(0);
+        // Keys fall evenly, but not quite.
+        self.shards.iter().for_each(|shard| shard.write().reserve(each + each / 64));
+    }
+
     /// Enters a record found at start: of two the one in the pack with the higher id is taken, with the higher level
     /// of the two.
     pub(crate) fn restore(&self, key: Key, location: Location, level: Level) {

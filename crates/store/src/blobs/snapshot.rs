@@ -32,6 +32,8 @@ const WRITE_BYTES: usize = 1 << 20;
 /// What a snapshot says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
+    /// Entries of blobs in it, at most: as many as its file is long for.
+    pub(crate) entries_max: u64,
     /// The file it lies in.
     pub(crate) file: &'static str,
     /// Rises with each snapshot.
@@ -183,7 +185,9 @@ impl Writer {
 pub(crate) fn read_summary(disk: &dyn Disk, file: &'static str, volume: &[u8; 16]) -> Option<Summary> {
     let opened = disk.open(Path::new(file)).ok()?;
     let header = Header::decode(&read_exactly(&*opened, 0, Header::LEN).ok()?)?;
+    let entries_max = opened.len().ok()? / ENTRY_LEN as u64;
     (header.volume == *volume).then_some(Summary {
+        entries_max,
         file,
         generation: header.generation,
         level: header.level,

@@ -16,7 +16,7 @@ use recover::{Recovered, recover_all};
 use super::appending::Appending;
 use super::blocking::Turns;
 use super::damage::{Damage, KnownDamage, OnDamage};
-use super::format::{PackId, PackState, VolumeKeys, pack_folder};
+use super::format::{PackId, PackState, RecordHeader, VolumeKeys, pack_folder};
 use super::held::HeldPacks;
 use super::index::{Index, Key};
 use super::pack_set::{PackCounters, PackSet};
@@ -200,6 +200,9 @@ fn read_snapshots(
         let mut from =
             FromSnapshot { summary: Some(summary), generation, last_pack, ..FromSnapshot::default() };
         let FromSnapshot { covered, levels, .. } = &mut from;
+        // However long the file has become, there are no more blobs than packs have room for.
+        let records_max = sealed.values().sum::<u64>() / RecordHeader::LEN as u64;
+        index.reserve(summary.entries_max.min(records_max));
         // Packs come before entries, so the second closure finds them all.
         let covered = std::cell::RefCell::new(covered);
         let result = snapshot::read(

@@ -142,6 +142,15 @@ impl Table {
         self.slots.iter_mut().filter(|slot| !slot.is_empty())
     }
 
+    /// Makes room for so many entries in all. A snapshot has its entries in the order of their keys: put one after the other into a table
+    /// that grows meanwhile, all of them would crowd in its first part, and each step over those before it.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        let capacity = entries.saturating_mul(8) / 7 + 4;
+        if entries > self.len && capacity > self.capacity {
+            self.resize(capacity);
+        }
+    }
+
     /// Puts the entry in, in place of one with the same key if there is one.
     pub(super) fn put(&mut self, entry: &Entry) {
         if let Ok(index) = self.find(entry.key) {
@@ -229,7 +238,10 @@ impl Table {
     }
 
     fn grow(&mut self) {
-        let capacity = self.capacity + (self.capacity / 4).max(4);
+        self.resize(self.capacity + (self.capacity / 4).max(4));
+    }
+
+    fn resize(&mut self, capacity: usize) {
         let overflow = (capacity / 16 + 4).min(48);
         let mut slots = Vec::new();
         slots.reserve_exact(capacity + overflow);

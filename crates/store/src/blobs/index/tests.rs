@@ -124,6 +124,25 @@ fn levels_fall_to_the_cap_and_to_nothing_without_a_mark_which_stays_with_an_entr
 }
 
 #[test]
+fn entries_in_the_order_of_their_keys_are_put_in_without_stepping_over_each_other() {
+    let index = Index::new(&[7; 16]);
+    let mut keys: Vec<Key> =
+        (0..200_000_u64).map(|number| index.key(&Digest::of(&number.to_le_bytes()))).collect();
+    keys.sort_unstable();
+    index.reserve(keys.len() as u64);
+    let bytes = index.memory_bytes();
+    for key in &keys {
+        index.restore(*key, location(7, 8), Level::from_seconds(1));
+    }
+    assert_eq!(index.memory_bytes(), bytes, "a table grew all the same");
+    assert!(bytes / keys.len() < 56, "{bytes} bytes");
+    assert!(keys.iter().all(|key| index.get(*key, Level::ZERO).is_some()));
+    // Less than there is makes nothing smaller.
+    index.reserve(10);
+    assert_eq!(index.memory_bytes(), bytes);
+}
+
+#[test]
 fn remove_spares_an_entry_that_has_moved() {
     let index = Index::new(&SECRET);
     let key = index.key(&digest(1));
