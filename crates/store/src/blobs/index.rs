@@ -253,8 +253,9 @@ impl Index {
     /// Makes room for about so many entries in all.
     pub(crate) fn reserve(&self, entries: u64) {
         let each = usize::try_from(entries / SHARDS as u64).unwrap_or(0);
-        // Keys fall evenly, but not quite.
-        self.shards.iter().for_each(|shard| shard.write().reserve(each + each / 64));
+        // Keys fall evenly, but not quite: four times what they stray by.
+        let margin = 4 * each.isqrt();
+        self.shards.iter().for_each(|shard| shard.write().reserve(each + margin));
     }
 
     /// Enters a record found at start: of two the one in the pack with the higher id is taken, with the higher level
