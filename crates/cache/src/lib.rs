@@ -77,4 +77,4 @@ pub use pattern::Pattern;
 pub use relevel::Releveled;
 pub use retention::{BuildOutcome, Keep, KeptKind, RetentionReport, RetentionRule, RuleReport, Tally};
 pub use tree::{TreePage, TreeWalk};
-pub use upstream::{Answer, Trouble, Upstream, UpstreamBlob, UpstreamName, UpstreamValue};
+pub use upstream::{Answer, Asked, HadBlob, Trouble, Upstream, UpstreamBlob, UpstreamName, UpstreamValue};

@@ -14,8 +14,14 @@ use crate::AssetKind;
 /// Why something could not be had of it: a part of a sentence.
 pub type Trouble = String;
 
+/// What comes of asking it.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// What it answers, once it does or is given up.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>;
+pub type Answer<'a, T> = Asked<'a, Result<T, Trouble>>;
+
+/// What is had of a blob; `None` if it is not there.
+pub type HadBlob = Result<Option<Bytes>, Trouble>;
 
 /// A name, as another server is asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +63,7 @@ pub trait Upstream: fmt::Debug + Send + Sync + 'static {
 
     /// Reads blobs whole that are at most a few MiB together, or one that is larger: what is had of each, in their order. `None`
     /// for one that is not there.
-    fn read_whole<'a>(
-        &'a self,
-        digests: &'a [Digest],
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<Option<Bytes>, Trouble>>> + Send + 'a>>;
+    fn read_whole<'a>(&'a self, digests: &'a [Digest]) -> Asked<'a, Vec<HadBlob>>;
 
     /// Begins to read a blob of any size.
     fn read(&self, digest: Digest) -> Box<dyn UpstreamBlob>;

@@ -11,13 +11,13 @@ mod names;
 mod rate;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use millpond_cache::{
-    Answer, Digest, Error, Result, Trouble, Upstream, UpstreamBlob, UpstreamName, UpstreamValue,
+    Answer, Asked, Digest, Error, HadBlob, Result, Trouble, Upstream, UpstreamBlob, UpstreamName,
+    UpstreamValue,
 };
 use millpond_proto::asset::FetchDirectoryRequest;
 use millpond_proto::asset::fetch_client::FetchClient;
@@ -196,10 +196,7 @@ impl Upstream for Remote {
         Box::pin(self.0.missing(digests))
     }
 
-    fn read_whole<'a>(
-        &'a self,
-        digests: &'a [Digest],
-    ) -> Pin<Box<dyn Future<Output = Vec<std::result::Result<Option<Bytes>, Trouble>>> + Send + 'a>> {
+    fn read_whole<'a>(&'a self, digests: &'a [Digest]) -> Asked<'a, Vec<HadBlob>> {
         Box::pin(blobs::read_whole(&self.0, digests))
     }
 

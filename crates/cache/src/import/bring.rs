@@ -7,6 +7,7 @@ use bytes::Bytes;
 use millpond_store::{Digest, Error as StoreError};
 use tokio::task::JoinSet;
 
+use super::coming::Coming;
 use super::intake::{Intake, SMALL, groups};
 use super::lacking::{Lack, Lacking, NOT_THERE, OTHER_BYTES};
 use super::source::Source;
@@ -28,6 +29,7 @@ const UNDER_WAY: usize = 8;
 pub(super) struct Bringing {
     inner: Arc<Inner>,
     intake: Intake,
+    coming: Coming,
     dry_run: bool,
     state: Mutex<State>,
 }
@@ -53,7 +55,7 @@ impl State {
 impl Bringing {
     pub(super) fn new(inner: Arc<Inner>, source: Source, dry_run: bool) -> Self {
         let intake = Intake::new(Arc::clone(&inner), source);
-        Self { inner, intake, dry_run, state: Mutex::default() }
+        Self { inner, intake, coming: Coming::default(), dry_run, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -205,15 +207,7 @@ impl Bringing {
 
     /// Brings those of these blobs that are not here. Those that are stay for the lease.
     async fn bring(&self, digests: &[Digest], lacking: &mut Lacking) -> Result<()> {
-        let mut missing = Vec::new();
-        let blobs = &self.inner.blobs;
-        if self.dry_run {
-            missing.extend(digests.iter().filter(|digest| !blobs.contains(digest)));
-        } else {
-            blobs.missing(digests, self.inner.clock.now(), self.inner.gate.fresh_from(), &mut missing);
-        }
-        missing.sort_unstable();
-        missing.dedup();
+        let mut missing = self.missing(digests);
         if self.dry_run {
             missing.retain({
                 let state = self.state();
@@ -221,7 +215,32 @@ impl Bringing {
             });
             return self.count(missing, lacking).await;
         }
-        let (small, large): (Vec<_>, Vec<_>) = missing.into_iter().partition(|digest| digest.size() <= SMALL);
+        while !missing.is_empty() {
+            let (mine, others) = self.coming.claim(missing);
+            self.take(&mine.digests, lacking).await?;
+            drop(mine);
+            self.coming.none_of(&others).await;
+            // What did not come by others is tried once more.
+            missing = self.missing(&others);
+        }
+        Ok(())
+    }
+
+    /// Those that are not here, each once.
+    fn missing(&self, digests: &[Digest]) -> Vec<Digest> {
+        let (blobs, mut missing) = (&self.inner.blobs, Vec::new());
+        if self.dry_run {
+            missing.extend(digests.iter().filter(|digest| !blobs.contains(digest)));
+        } else {
+            blobs.missing(digests, self.inner.clock.now(), self.inner.gate.fresh_from(), &mut missing);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    async fn take(&self, digests: &[Digest], lacking: &mut Lacking) -> Result<()> {
+        let (small, large): (Vec<_>, Vec<_>) = digests.iter().partition(|digest| digest.size() <= SMALL);
         let groups = groups(&small).into_iter().chain(large.into_iter().map(|digest| vec![digest]));
         let mut under_way = JoinSet::new();
         for group in groups {

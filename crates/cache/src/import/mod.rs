@@ -11,6 +11,7 @@ mod ahead;
 mod bring;
 mod bst1;
 mod casd;
+mod coming;
 mod compare;
 pub(crate) mod copy;
 pub(crate) mod difference;

@@ -11,6 +11,7 @@ use millpond_proto::buildstream::{Artifact, artifact};
 use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::admin::{answer, ask};
 use crate::battery::{Blob, Client, Ledger, Name, Pushed, Random, hold, seeded};
@@ -227,7 +228,8 @@ fn key_and_token_are_shown_through_tls_and_told_nobody() {
     let status = answer(&from, "status --json");
     let address = |number: usize| status["listeners"][number]["address"].as_str().unwrap().to_owned();
     let (url, plain) = (format!("grpcs://{}", address(0)), format!("http://{}", address(1)));
-    let to = Pond::new(&["--log", "debug"]);
+    let server = Server::start_by(&["env", "MILLPOND_LOG=debug"], &[]);
+    let to = Pond { server, runtime: Runtime::new().unwrap() };
     let blob = Blob::new(&b"behind a key"[..]);
     push_asset(&to, &plain, "a:secret", &blob);
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond_cache::{Answer, Digest, Trouble, UpstreamBlob};
+use millpond_cache::{Answer, Digest, HadBlob, Trouble, UpstreamBlob};
 use millpond_proto::bytestream::byte_stream_client::ByteStreamClient;
 use millpond_proto::bytestream::{ReadRequest, ReadResponse};
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
@@ -23,9 +23,6 @@ use crate::grpc::digests::to_wire;
 const DIGESTS_MAX: usize = 10_000;
 /// What a blob takes in a batch beside its bytes.
 const BESIDE: u64 = 256;
-
-/// What was had of a blob; `None` if it is not there.
-type Had = Result<Option<Bytes>, Trouble>;
 
 impl Shared {
     fn storage(&self) -> ContentAddressableStorageClient<Channel> {
@@ -52,7 +49,7 @@ impl Shared {
     }
 
     /// What is had of these, which fit into one batch.
-    async fn batch(&self, some: &[Digest]) -> Result<HashMap<Digest, Had>, Refusal> {
+    async fn batch(&self, some: &[Digest]) -> Result<HashMap<Digest, HadBlob>, Refusal> {
         let bytes = some.iter().map(|digest| digest.size() + BESIDE).sum();
         self.rate.take(bytes).await;
         let message = BatchReadBlobsRequest {
@@ -85,7 +82,7 @@ fn read_digest(digest: &reapi::Digest) -> Option<Digest> {
 }
 
 /// Reads blobs whole, in as few batches as the server allows.
-pub(super) async fn read_whole(shared: &Arc<Shared>, digests: &[Digest]) -> Vec<Had> {
+pub(super) async fn read_whole(shared: &Arc<Shared>, digests: &[Digest]) -> Vec<HadBlob> {
     let mut had = HashMap::new();
     let mut rest = digests;
     while !rest.is_empty() && shared.reads_batches() {
@@ -148,7 +145,7 @@ impl Reading {
         Self { shared, digest, stream: None, got: 0, waited: Duration::ZERO, tries: Tries::default() }
     }
 
-    async fn whole(mut self) -> Had {
+    async fn whole(mut self) -> HadBlob {
         let mut content = Vec::new();
         let mut is_there = false;
         while let Some(piece) = self.piece().await? {
@@ -158,7 +155,7 @@ impl Reading {
         Ok(is_there.then(|| content.into()))
     }
 
-    async fn piece(&mut self) -> Had {
+    async fn piece(&mut self) -> HadBlob {
         loop {
             if self.got >= self.digest.size() {
                 return Ok(None);
