@@ -35,10 +35,11 @@ fn copy(number: &'static str, other: &Other, names: impl FnOnce(&Client, &Projec
     crate::tree::assert_same(&built, &user.check_out(&project, "all.bst"));
     assert_eq!(ask(&server, "fsck").0, 0);
 
-    // What the other server loses is found.
+    // What the other server loses is found: some do not even serve the name then.
     fs::remove_file(large_object(other.directory())).unwrap();
     let (code, compared) = told(&server, &format!("verify {}", other.url));
-    assert_eq!((code, &compared["differences"][0]["difference"]), (3, &"lacks-there".into()), "{compared}");
+    let difference = compared["differences"][0]["difference"].as_str().unwrap();
+    assert!(code == 3 && ["lacks-there", "only-here"].contains(&difference), "{compared}");
 }
 
 #[test]
