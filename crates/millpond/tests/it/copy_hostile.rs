@@ -9,6 +9,11 @@ use millpond_proto::asset::fetch_server::{Fetch, FetchServer};
 use millpond_proto::asset::{
     FetchBlobRequest, FetchBlobResponse, FetchDirectoryRequest, FetchDirectoryResponse,
 };
+use millpond_proto::buildstream::reference_storage_server::{ReferenceStorage, ReferenceStorageServer};
+use millpond_proto::buildstream::{
+    GetReferenceRequest, GetReferenceResponse, StatusRequest, StatusResponse, UpdateReferenceRequest,
+    UpdateReferenceResponse,
+};
 use millpond_proto::bytestream::byte_stream_server::{ByteStream, ByteStreamServer};
 use millpond_proto::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
@@ -52,6 +57,8 @@ struct Liar {
     names: HashMap<String, Digest>,
     blobs: HashMap<String, Told>,
     batches: bool,
+    /// It has BuildStream 1's references instead of assets, and no batches, as its first servers.
+    is_old: bool,
 }
 
 impl Liar {
@@ -103,8 +110,11 @@ impl Liar {
             let incoming = TcpListenerStream::new(listener)
                 .map(|stream| stream.inspect(|stream| stream.set_nodelay(true).unwrap()));
             let liar = Arc::new(self);
+            let assets = (!liar.is_old).then(|| FetchServer::from_arc(Arc::clone(&liar)));
+            let references = liar.is_old.then(|| ReferenceStorageServer::from_arc(Arc::clone(&liar)));
             let server = tonic::transport::Server::builder()
-                .add_service(FetchServer::from_arc(Arc::clone(&liar)))
+                .add_optional_service(assets)
+                .add_optional_service(references)
                 .add_service(ContentAddressableStorageServer::from_arc(Arc::clone(&liar)))
                 .add_service(ByteStreamServer::from_arc(liar))
                 .serve_with_incoming(incoming);
@@ -134,6 +144,29 @@ impl Fetch for Liar {
         let digest = self.names.get(&uri).cloned();
         let root_directory_digest = Some(digest.ok_or_else(|| Status::not_found("none"))?);
         Ok(Response::new(FetchDirectoryResponse { uri, root_directory_digest, ..Default::default() }))
+    }
+}
+
+#[async_trait]
+impl ReferenceStorage for Liar {
+    async fn get_reference(
+        &self,
+        asked: Request<GetReferenceRequest>,
+    ) -> Result<Response<GetReferenceResponse>, Status> {
+        let digest = self.names.get(&asked.into_inner().key).cloned();
+        let digest = Some(digest.ok_or_else(|| Status::not_found("none"))?);
+        Ok(Response::new(GetReferenceResponse { digest }))
+    }
+
+    async fn update_reference(
+        &self,
+        _: Request<UpdateReferenceRequest>,
+    ) -> Result<Response<UpdateReferenceResponse>, Status> {
+        Err(Status::permission_denied("nothing is taken"))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(StatusResponse { allow_updates: false }))
     }
 }
 
@@ -364,4 +397,25 @@ fn blobs_that_the_other_server_lost_are_told() {
     let difference = &compared["differences"][0];
     assert_eq!((&difference["difference"], &difference["name"]), (&"lacks-there".into(), &"t:one".into()));
     assert!(difference["what"].as_str().unwrap().starts_with(&*file.hash), "{compared}");
+}
+
+/// Servers of BuildStream 1.1 and 1.2 have no capabilities, no assets and no batches.
+#[test]
+fn first_servers_of_buildstream_1_are_spoken_to_as_such() {
+    let runtime = Runtime::new().unwrap();
+    let mut old = Liar { is_old: true, ..Liar::default() };
+    let files: Vec<_> = (0..20).map(|number| old.blob(format!("file {number}"))).collect();
+    let large = old.blob(vec![3; 2_500_000]);
+    let below = old.directory(&files, &[]);
+    let root = old.directory(&[large], &[below]);
+    old.name("app/main/1", root);
+    let address = old.serve(&runtime);
+    let to = Server::start();
+    let question = format!("http://{address} app/main/1 app/main/2 source:none");
+    let (code, copied) = told(&to, &format!("copy {question}"));
+    assert_eq!((code, &copied["names"], &copied["blobs"]), (3, &1.into(), &23.into()), "{copied}");
+    let broken: Vec<_> = copied["broken"].as_array().unwrap().iter().map(|broken| &broken["name"]).collect();
+    assert!(broken.len() == 2 && broken.contains(&&"app/main/2".into()), "{copied}");
+    let (code, compared) = told(&to, &format!("verify http://{address}"));
+    assert_eq!((code, &compared["same"]), (0, &1.into()), "{compared}");
 }
