@@ -163,7 +163,7 @@ impl Shared {
         match answer.await {
             Ok(_) => Ok(true),
             Err(refusal) if refusal.code() == Some(Code::Unimplemented) => Ok(false),
-            Err(refusal) if refusal.is_no_answer() => Err(refusal.words()),
+            Err(refusal) if refusal.is_of_all() => Err(refusal.words()),
             Err(_) => Ok(true),
         }
     }
@@ -177,7 +177,7 @@ impl Shared {
         match answer.await {
             Ok(_) => Ok(true),
             Err(refusal) if refusal.code() == Some(Code::Unimplemented) => Ok(false),
-            Err(refusal) if refusal.is_no_answer() => Err(refusal.words()),
+            Err(refusal) if refusal.is_of_all() => Err(refusal.words()),
             Err(_) => Ok(true),
         }
     }

@@ -174,7 +174,8 @@ impl Inner {
             inner: Arc::clone(self),
             instance: instance.clone(),
             upstream: Arc::clone(&upstream),
-            dependencies: wanted.dependencies,
+            // Where all names are compared, they would be compared again.
+            dependencies: wanted.dependencies && !wanted.names.is_empty(),
             there: Mutex::default(),
         });
         let (mut ahead, mut done) = (Ahead::default(), Compared::default());

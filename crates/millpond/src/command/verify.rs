@@ -43,6 +43,14 @@ struct Report {
 pub(super) fn run(flags: &VerifyFlags) -> Result<(), Failure> {
     let (with, mut parts) = (flags.other.server()?, flags.other.names()?);
     if parts.is_empty() {
+        if flags.other.with_dependencies {
+            let hint = "without names and --with-dependencies, all that are here are compared";
+            return Err(Failure::new(
+                Code::Usage,
+                "there are no names whose dependencies could be followed",
+                hint,
+            ));
+        }
         parts.push(Vec::new());
     }
     let mut report = Report {

@@ -251,6 +251,19 @@ fn key_and_token_are_shown_through_tls_and_told_nobody() {
         assert!(ended == code && complaint.contains(part), "{shown}: {ended} {text}{complaint}");
     }
     assert_eq!(difference_of(&to, &plain, "a:secret"), None);
+    // Names that this token may not look up cost themselves alone.
+    let narrow = keys.folder().join("narrow");
+    fs::write(&narrow, keys.run(&["tokens", "issue", "narrow", "--pull", "--name", "a:secret"])).unwrap();
+    from.wait_for("identities were read anew", 1);
+    let others: Vec<_> = (0..6).map(|number| format!("a:other-{number}")).collect();
+    others.iter().for_each(|name| push_asset(&to, &plain, name, &blob));
+    let shown = format!("--ca-cert {ca} --token-file {}", narrow.display());
+    let (code, copied) = told(&to.server, &format!("copy {url} {} a:secret {shown}", others.join(" ")));
+    assert_eq!(
+        (code, &copied["present"], copied["broken"].as_array().unwrap().len()),
+        (3, &1.into(), 6),
+        "{copied}"
+    );
     let elsewhere = format!("verify http://cache.example.org a:secret --token-file {token_file}");
     let (code, _, complaint) = ask(&to.server, &elsewhere);
     assert!(code == 1 && complaint.contains("could be read on its way"), "{complaint}");
@@ -347,6 +360,7 @@ fn what_is_no_other_server_is_told() {
         (format!("copy {nobody} a/b/c"), 1, "Connection refused"),
         (format!("verify {nobody}"), 1, "Connection refused"),
         (format!("verify {nobody} --to-instance other"), 1, "other"),
+        (format!("verify {nobody} --with-dependencies"), 2, "there are no names whose"),
     ] {
         let (ended, _, complaint) = ask(&to, &arguments);
         assert!(ended == code && complaint.contains(part), "{arguments}: {ended} {complaint}");

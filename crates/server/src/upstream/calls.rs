@@ -48,10 +48,13 @@ impl Refusal {
         }
     }
 
-    /// Whether nothing else is to be expected of the next call.
-    pub(super) fn is_no_answer(&self) -> bool {
-        let refuses = matches!(self.code(), Some(Code::PermissionDenied | Code::Unauthenticated) | None);
-        refuses || self.may_pass()
+    /// Whether no call will be answered, as far as the first one tells.
+    pub(super) fn is_of_all(&self) -> bool {
+        self.is_no_answer() || matches!(self.code(), Some(Code::PermissionDenied | Code::Unauthenticated))
+    }
+
+    fn is_no_answer(&self) -> bool {
+        self.code().is_none() || self.may_pass()
     }
 
     /// Whether the same call may well be answered in a moment.
