@@ -6,7 +6,7 @@ use millpond_store::Digest;
 use millpond_store::catalog::Target;
 
 use crate::closure::{References, Subject};
-use crate::name::{self, UriForm};
+use crate::name::{self, BUILDSTREAM, UriForm};
 use crate::publish::Publication;
 use crate::{Cache, Error, InstanceKind, Permit, Pull, Push, Result};
 
@@ -89,7 +89,12 @@ pub fn reference_uri(key: &str) -> Result<String> {
     if key.is_empty() {
         return Err(Error::Invalid("the reference's key is empty: give PROJECT/ELEMENT/KEY".into()));
     }
-    Ok(format!("urn:fdc:buildstream.build:2020:v1:{key}"))
+    Ok(format!("{BUILDSTREAM}v1:{key}"))
+}
+
+/// The key of BuildStream 1 that such a URI is of.
+pub fn reference_key(uri: &str) -> Option<&str> {
+    uri.strip_prefix(BUILDSTREAM)?.strip_prefix("v1:")
 }
 
 impl Cache {

@@ -40,6 +40,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream;
 mod verify;
 mod walks;
 
@@ -53,13 +54,15 @@ pub use admin::names::{
 pub use admin::pins::{NotThere, PinWanted, Pinned, PinsWanted};
 pub use admin::remove::{Removal, RemovalKind, Restoration, Restored};
 pub use admin::usage::{Group, GroupBy, Held as HeldByNames, InUse, Usage, UsageStep, UsageWalk};
-pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_uri};
+pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, reference_key, reference_uri};
 pub use audit::{AuditKeep, write_down_apart};
 pub use backup::{BackedUp, BackupStep, HearBackup, Wanted as BackupWanted};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
+pub use import::copy::CopyWanted;
+pub use import::difference::{CompareStep, CompareWanted, Compared, Difference};
 pub use import::{ImportKind, ImportStep, ImportWanted, Imported};
 pub use inflow::CameIn;
 pub use instance::{InstanceKind, InstanceName, InstanceOptions};
@@ -76,3 +79,4 @@ pub use pattern::Pattern;
 pub use relevel::Releveled;
 pub use retention::{BuildOutcome, Keep, KeptKind, RetentionReport, RetentionRule, RuleReport, Tally};
 pub use tree::{TreePage, TreeWalk};
+pub use upstream::{Answer, Asked, HadBlob, Trouble, Upstream, UpstreamBlob, UpstreamName, UpstreamValue};

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use millpond_proto::buildstream;
 use millpond_store::Digest;
 use millpond_store::catalog::{Name, NameKind};
 
@@ -117,6 +118,36 @@ pub(crate) fn canonical_qualifiers(qualifiers: &[(String, String)]) -> Result<St
     Ok(sorted.iter().map(|(name, value)| format!("{}:{name}={}:{value};", name.len(), value.len())).collect())
 }
 
+/// Qualifiers from their one spelling; `None` if it is none.
+pub(crate) fn parse_qualifiers(canonical: &str) -> Option<Vec<(String, String)>> {
+    fn text<'t>(rest: &'t str, end: &str) -> Option<(String, &'t str)> {
+        let (length, rest) = rest.split_once(':')?;
+        let (text, rest) = rest.split_at_checked(length.parse().ok()?)?;
+        Some((text.to_owned(), rest.strip_prefix(end)?))
+    }
+    let (mut rest, mut qualifiers) = (canonical, Vec::new());
+    while !rest.is_empty() {
+        let (name, behind) = text(rest, "=")?;
+        let (value, behind) = text(behind, ";")?;
+        qualifiers.push((name, value));
+        rest = behind;
+    }
+    Some(qualifiers)
+}
+
+/// The URI of an artifact of BuildStream 2 that another was built with, as its own push has it.
+pub(crate) fn of_dependency(needed: &buildstream::artifact::Dependency) -> String {
+    let element = &needed.element_name;
+    let element = element.strip_suffix(".bst").unwrap_or(element);
+    let normal = |character: char| match character {
+        '/' => '-',
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => character,
+        _ => '_',
+    };
+    let element: String = element.chars().map(normal).collect();
+    format!("{BUILDSTREAM}artifact:{}/{element}/{}", needed.project_name, needed.cache_key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +174,14 @@ mod tests {
         assert_eq!(pairs(&[("a", "1"), ("b", "2")]), pairs(&[("b", "2"), ("a", "1")]));
         assert_ne!(pairs(&[("a", "1;1:b=1:2")]), pairs(&[("a", "1"), ("b", "2")]));
         assert_eq!(pairs(&[]), "");
+        for list in [vec![], vec![("a", "1;1:b=1:2"), ("b", "")], vec![("é", "=;:")]] {
+            let read = parse_qualifiers(&pairs(&list)).unwrap();
+            let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(read, list);
+        }
+        for text in ["x", "1:a", "1:a=9:b;", "1:a=1:b", "1:é=1:b;"] {
+            assert_eq!(parse_qualifiers(text), None, "{text}");
+        }
     }
 
     #[test]

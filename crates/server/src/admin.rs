@@ -6,12 +6,14 @@
 mod about;
 pub(crate) mod backup;
 pub(crate) mod check;
+mod copy;
 mod import;
 mod look;
 mod names;
 mod pins;
 mod remove;
 mod retention;
+mod steps;
 mod usage;
 mod waterline;
 
@@ -23,11 +25,11 @@ use millpond_cache::{Cache, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
     BackUpAnswer, BackUpRequest, BlobPart, BringFromBackupRequest, BroughtPage, CheckAnswer, CheckRequest,
-    DirectoryPage, GetStatusRequest, GetUsageRequest, GetWaterlineRequest, ImportAnswer, ImportRequest,
-    ListDirectoryRequest, ListNamesRequest, ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer,
-    PinNamesRequest, Pins, PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled,
-    RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, ShowNamesRequest,
-    UnpinNamesRequest, UsageAnswer, Waterline,
+    CompareAnswer, CompareRequest, CopyRequest, DirectoryPage, GetStatusRequest, GetUsageRequest,
+    GetWaterlineRequest, ImportAnswer, ImportRequest, ListDirectoryRequest, ListNamesRequest,
+    ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins, PlanRetentionRequest,
+    ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
+    RetentionPlan, ServerStatus, ShowNamesRequest, UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -109,6 +111,25 @@ impl admin_server::Admin for Admin {
     async fn import(&self, request: Request<ImportRequest>) -> Result<Response<Self::ImportStream>, Status> {
         let (permit, caller) = self.permit(&request)?;
         let answer = import::run(Arc::clone(&self.cache), permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    type CopyStream = ReceiverStream<Result<ImportAnswer, Status>>;
+
+    async fn copy(&self, request: Request<CopyRequest>) -> Result<Response<Self::CopyStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = copy::copy(Arc::clone(&self.cache), permit, caller.request, request.into_inner());
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
+    }
+
+    type CompareStream = ReceiverStream<Result<CompareAnswer, Status>>;
+
+    async fn compare(
+        &self,
+        request: Request<CompareRequest>,
+    ) -> Result<Response<Self::CompareStream>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = copy::compare(Arc::clone(&self.cache), permit, caller.request, request.into_inner());
         answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 

@@ -9,7 +9,7 @@ mod bytestream_read;
 mod bytestream_write;
 mod capabilities;
 mod cas;
-mod digests;
+pub(crate) mod digests;
 mod dropped;
 mod health;
 mod messages;

@@ -21,6 +21,8 @@ mod quota;
 mod resource_name;
 mod said;
 mod status;
+mod trust;
+mod upstream;
 
 use std::future::Future;
 use std::io;

@@ -1,40 +1,38 @@
 //! Bringing the blobs of closures: what is not here is read there, hashed as any upload is, and kept.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read as _;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use millpond_store::{Digest, Error as StoreError, Held};
+use millpond_store::{Digest, Error as StoreError};
+use tokio::task::JoinSet;
 
-use super::objects::Objects;
+use super::coming::Coming;
+use super::intake::{Intake, SMALL, groups};
+use super::lacking::{Lack, Lacking, NOT_THERE, OTHER_BYTES};
+use super::source::Source;
 use super::{Found, blocking};
 use crate::cache::Inner;
 use crate::closure::{MESSAGE_BYTES_MAX, Parts, Roots, Subject, children, files_of_tree_message, roots_of};
-use crate::{Limits, Result};
+use crate::{Error, Limits, Result};
 
-/// Blobs up to this size are read whole, many at a time.
-const SMALL: u64 = 1 << 20;
-/// Bytes of small blobs that are read at a time, and how many.
-const TOGETHER_BYTES: u64 = 8 << 20;
-const TOGETHER: usize = 512;
-/// Bytes of a large blob that are read at a time.
-const PIECE: usize = 1 << 20;
-/// For so long an import waits for room: until the lease is as short as it may get.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// After so long it tries again.
-const PAUSE: Duration = Duration::from_secs(2);
 /// Trees that are remembered as brought: their parents need no look at them.
 const TREES_MAX: usize = 1 << 20;
+/// Groups of blobs of one closure that are under way, waiting for their turn among them.
+const UNDER_WAY: usize = 8;
 
-/// Brings closures, one after the other.
+/// Brings closures. Several at the same time go together.
 #[derive(Debug)]
 pub(super) struct Bringing {
     inner: Arc<Inner>,
-    objects: Objects,
+    intake: Intake,
+    coming: Coming,
     dry_run: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
     /// Of a dry run: what would have come by now.
     counted: HashSet<Digest>,
     /// Directories whose trees are here, or would be.
@@ -43,42 +41,27 @@ pub(super) struct Bringing {
     bytes: u64,
 }
 
-/// What could not be brought.
-#[derive(Debug, Default)]
-struct Lacking {
-    first: Option<(Digest, &'static str)>,
-    count: u64,
-}
-
-impl Lacking {
-    fn add(&mut self, digest: Digest, why: &'static str) {
-        self.first.get_or_insert((digest, why));
-        self.count += 1;
-    }
-
-    fn or_ok(&self) -> Found<()> {
-        match &self.first {
-            None => Ok(()),
-            Some((digest, why)) if self.count == 1 => Err(format!("it needs {digest}, which {why}")),
-            Some((digest, why)) => Err(format!(
-                "it needs {} blobs that cannot be had, among them {digest}, which {why}",
-                self.count
-            )),
-        }
+impl State {
+    fn came(&mut self, digest: &Digest) {
+        self.blobs += 1;
+        // Of a dry run, another server may make sizes up.
+        self.bytes = self.bytes.saturating_add(digest.size());
     }
 }
-
-const NOT_THERE: &str = "is not there, or has another size";
-const OTHER_BYTES: &str = "has other bytes there";
 
 impl Bringing {
-    pub(super) fn new(inner: Arc<Inner>, objects: Objects, dry_run: bool) -> Self {
-        Self { inner, objects, dry_run, counted: HashSet::new(), trees: HashSet::new(), blobs: 0, bytes: 0 }
+    pub(super) fn new(inner: Arc<Inner>, source: Source, dry_run: bool) -> Self {
+        let intake = Intake::new(Arc::clone(&inner), source);
+        Self { inner, intake, coming: Coming::default(), dry_run, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what it remembers of what came.
-    pub(super) fn forget(&mut self) {
-        self.trees = HashSet::new();
+    pub(super) fn forget(&self) {
+        self.state().trees = HashSet::new();
     }
 
     pub(super) fn dry_run(&self) -> bool {
@@ -87,11 +70,12 @@ impl Bringing {
 
     /// Blobs, and bytes of them, that came by now, or would have.
     pub(super) fn brought(&self) -> (u64, u64) {
-        (self.blobs, self.bytes)
+        let state = self.state();
+        (state.blobs, state.bytes)
     }
 
     /// Brings all that a name needs, and of what it has beside that as much as is there.
-    pub(super) async fn closure(&mut self, subject: &Subject) -> Result<Found<()>> {
+    pub(super) async fn closure(&self, subject: &Subject) -> Result<Found<()>> {
         let mut lacking = Lacking::default();
         let content = match subject.message() {
             None => None,
@@ -110,15 +94,14 @@ impl Bringing {
         if let Err(why) = self.parts(&required, &mut lacking).await? {
             return Ok(Err(why));
         }
-        if lacking.count > 0 {
+        if lacking.count() > 0 {
             return Ok(lacking.or_ok());
         }
-        // It may lack any of that.
-        let _ = self.parts(&optional, &mut Lacking::default()).await?;
-        Ok(Ok(()))
+        let _ = self.parts(&optional, &mut lacking).await?;
+        Ok(lacking.or_ok_if_gone())
     }
 
-    async fn parts(&mut self, parts: &Parts, lacking: &mut Lacking) -> Result<Found<()>> {
+    async fn parts(&self, parts: &Parts, lacking: &mut Lacking) -> Result<Found<()>> {
         self.bring(&parts.blobs, lacking).await?;
         self.bring(&parts.tree_messages, lacking).await?;
         for message in &parts.tree_messages {
@@ -136,38 +119,44 @@ impl Bringing {
         Ok(Ok(()))
     }
 
-    /// Breadth first.
-    async fn tree(&mut self, root: &Digest, lacking: &mut Lacking) -> Result<Found<()>> {
-        let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.count);
+    /// Breadth first, so that what is asked for together is as much as can be. Not by GetTree: that would read again what is
+    /// here, and not all servers have it.
+    async fn tree(&self, root: &Digest, lacking: &mut Lacking) -> Result<Found<()>> {
+        let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.count());
         let Limits { tree_depth, closure_blobs, .. } = self.inner.walker.limits;
         for _ in 0..=tree_depth {
-            level.retain(|directory| !self.trees.contains(directory));
+            {
+                let known = &self.state().trees;
+                level.retain(|directory| !known.contains(directory));
+            }
             level.sort_unstable();
             level.dedup();
             if level.is_empty() {
-                if lacking.count == before && self.trees.len() + seen.len() <= TREES_MAX {
-                    self.trees.extend(seen);
+                let state = &mut *self.state();
+                if lacking.count() == before && state.trees.len() + seen.len() <= TREES_MAX {
+                    state.trees.extend(seen);
                 }
                 return Ok(Ok(()));
             }
             self.inner.go_on()?;
             self.bring(&level, lacking).await?;
             let (mut files, mut next) = (Vec::new(), Vec::new());
-            for directory in &level {
-                let Some(content) = self.content(directory, lacking).await? else { continue };
-                match children(directory, content) {
-                    Ok(found) => {
-                        files.extend(found.files);
-                        next.extend(found.directories);
+            for group in groups(&level) {
+                for (directory, content) in self.contents(group, lacking).await? {
+                    match children(&directory, content) {
+                        Ok(found) => {
+                            files.extend(found.files);
+                            next.extend(found.directories);
+                        }
+                        Err(error) => return Ok(Err(error.to_string())),
                     }
-                    Err(error) => return Ok(Err(error.to_string())),
+                }
+                if seen.len() + next.len() + files.len() > closure_blobs {
+                    return Ok(Err(format!("the tree {root} has more than {closure_blobs} blobs")));
                 }
             }
             self.bring(&files, lacking).await?;
             seen.append(&mut level);
-            if seen.len() + next.len() > closure_blobs {
-                return Ok(Err(format!("the tree {root} has more than {closure_blobs} directories")));
-            }
             level = next;
         }
         Ok(Err(format!("the tree {root} is nested deeper than {tree_depth} directories")))
@@ -175,31 +164,69 @@ impl Bringing {
 
     /// A message, verified; `None` if it cannot be had, which was noted.
     async fn content(&self, digest: &Digest, lacking: &mut Lacking) -> Result<Option<Bytes>> {
-        if digest.size() > MESSAGE_BYTES_MAX {
-            lacking.add(*digest, "is larger than any message");
-            return Ok(None);
+        let mut contents = self.contents(vec![*digest], lacking).await?;
+        Ok(contents.pop().map(|(_, content)| content))
+    }
+
+    /// The same of several, without those that cannot be had.
+    async fn contents(&self, group: Vec<Digest>, lacking: &mut Lacking) -> Result<Vec<(Digest, Bytes)>> {
+        let (group, large): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|digest| digest.size() <= MESSAGE_BYTES_MAX);
+        for digest in large {
+            lacking.add(digest, Lack::Gone("is larger than any message"));
         }
-        let (inner, objects, wanted, dry_run) =
-            (Arc::clone(&self.inner), self.objects.clone(), *digest, self.dry_run);
-        let read = move || match inner.blobs.peek_small(&wanted) {
-            Err(StoreError::Missing) if dry_run => {
-                let content = objects.read(&wanted).ok().flatten();
-                Ok(content.filter(|content| Digest::of(content) == wanted))
-            }
-            Err(StoreError::Missing) => Ok(None),
-            read => read.map(Some),
+        let inner = Arc::clone(&self.inner);
+        let peek = move |digest: Digest| match inner.blobs.peek_small(&digest) {
+            Err(StoreError::Missing) => Ok((digest, None)),
+            read => read.map(|content| (digest, Some(content))),
         };
-        let content = blocking(read).await??;
-        if content.is_none() && lacking.first.as_ref().is_none_or(|(first, _)| first != digest) {
-            lacking.add(*digest, OTHER_BYTES);
+        let here = blocking(move || group.into_iter().map(peek).collect::<Result<Vec<_>, _>>()).await??;
+        let (mut contents, mut missing) = (Vec::with_capacity(here.len()), Vec::new());
+        for (digest, content) in here {
+            match content {
+                Some(content) => contents.push((digest, content)),
+                None => missing.push(digest),
+            }
         }
-        Ok(content)
+        if self.dry_run && !missing.is_empty() {
+            for (digest, had) in self.intake.source().read_whole(std::mem::take(&mut missing)).await? {
+                match had {
+                    Ok(Some(content)) if Digest::of(&content) == digest => contents.push((digest, content)),
+                    Ok(_) => missing.push(digest),
+                    Err(why) => lacking.add(digest, Lack::Unknown(why)),
+                }
+            }
+        }
+        for digest in missing {
+            lacking.add(digest, Lack::Gone(OTHER_BYTES));
+        }
+        Ok(contents)
     }
 
     /// Brings those of these blobs that are not here. Those that are stay for the lease.
-    async fn bring(&mut self, digests: &[Digest], lacking: &mut Lacking) -> Result<()> {
-        let mut missing = Vec::new();
-        let blobs = &self.inner.blobs;
+    async fn bring(&self, digests: &[Digest], lacking: &mut Lacking) -> Result<()> {
+        let mut missing = self.missing(digests);
+        if self.dry_run {
+            missing.retain({
+                let state = self.state();
+                move |digest| !state.counted.contains(digest)
+            });
+            return self.count(missing, lacking).await;
+        }
+        while !missing.is_empty() {
+            let (mine, others) = self.coming.claim(missing);
+            self.take(&mine.digests, lacking).await?;
+            drop(mine);
+            self.coming.none_of(&others).await;
+            // What did not come by others is tried once more.
+            missing = self.missing(&others);
+        }
+        Ok(())
+    }
+
+    /// Those that are not here, each once.
+    fn missing(&self, digests: &[Digest]) -> Vec<Digest> {
+        let (blobs, mut missing) = (&self.inner.blobs, Vec::new());
         if self.dry_run {
             missing.extend(digests.iter().filter(|digest| !blobs.contains(digest)));
         } else {
@@ -207,151 +234,53 @@ impl Bringing {
         }
         missing.sort_unstable();
         missing.dedup();
-        missing.retain(|digest| !self.counted.contains(digest));
-        if self.dry_run {
-            return self.count(missing, lacking).await;
+        missing
+    }
+
+    async fn take(&self, digests: &[Digest], lacking: &mut Lacking) -> Result<()> {
+        let (small, large): (Vec<_>, Vec<_>) = digests.iter().partition(|digest| digest.size() <= SMALL);
+        let groups = groups(&small).into_iter().chain(large.into_iter().map(|digest| vec![digest]));
+        let mut under_way = JoinSet::new();
+        for group in groups {
+            if under_way.len() >= UNDER_WAY
+                && let Some(taken) = under_way.join_next().await
+            {
+                self.note(taken.map_err(Error::internal)??, lacking);
+            }
+            under_way.spawn(self.intake.clone().take(group));
         }
-        let (small, large): (Vec<_>, Vec<_>) = missing.into_iter().partition(|digest| digest.size() <= SMALL);
-        let mut rest = &small[..];
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |digest: &&Digest| {
-                bytes += digest.size();
-                bytes <= TOGETHER_BYTES
-            };
-            let count = rest.iter().take(TOGETHER).take_while(fits).count().max(1);
-            let (some, more) = rest.split_at(count);
-            self.bring_small(some.to_vec(), lacking).await?;
-            rest = more;
-        }
-        for digest in large {
-            self.bring_large(digest, lacking).await?;
+        while let Some(taken) = under_way.join_next().await {
+            self.note(taken.map_err(Error::internal)??, lacking);
         }
         Ok(())
     }
 
-    async fn count(&mut self, missing: Vec<Digest>, lacking: &mut Lacking) -> Result<()> {
-        let objects = self.objects.clone();
-        let look = move || -> Vec<(Digest, bool)> {
-            let is_there = |digest: &Digest| objects.open(digest).is_ok_and(|file| file.is_some());
-            missing.into_iter().map(|digest| (digest, is_there(&digest))).collect()
-        };
-        for (digest, is_there) in blocking(look).await? {
-            if is_there {
-                self.counted.insert(digest);
-                self.blobs += 1;
-                self.bytes += digest.size();
-            } else {
-                lacking.add(digest, NOT_THERE);
+    fn note(&self, taken: Vec<super::intake::Taken>, lacking: &mut Lacking) {
+        let mut state = self.state();
+        for (digest, outcome) in taken {
+            match outcome {
+                Ok(()) => state.came(&digest),
+                Err(lack) => lacking.add(digest, lack),
             }
         }
-        Ok(())
     }
 
-    async fn bring_small(&mut self, digests: Vec<Digest>, lacking: &mut Lacking) -> Result<()> {
-        let objects = self.objects.clone();
-        let read =
-            move || -> Vec<_> { digests.into_iter().map(|digest| (digest, objects.read(&digest))).collect() };
-        let mut blobs = Vec::new();
-        for (digest, content) in blocking(read).await? {
-            match content {
-                Ok(Some(content)) => blobs.push((digest, content)),
-                Ok(None) | Err(_) => lacking.add(digest, NOT_THERE),
-            }
+    async fn count(&self, missing: Vec<Digest>, lacking: &mut Lacking) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
         }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let outcomes = self.inner.blobs.put_many(blobs.clone()).await;
-            let mut again = Vec::new();
-            for ((digest, content), outcome) in blobs.into_iter().zip(outcomes) {
-                if is_for_room(&outcome) && Instant::now() < end {
-                    again.push((digest, content));
-                } else {
-                    self.brought_one(digest, outcome, lacking)?;
+        for (digest, had) in self.intake.source().are_there(missing).await? {
+            match had {
+                Ok(Some(())) => {
+                    let state = &mut *self.state();
+                    if state.counted.insert(digest) {
+                        state.came(&digest);
+                    }
                 }
+                Ok(None) => lacking.add(digest, Lack::Gone(NOT_THERE)),
+                Err(why) => lacking.add(digest, Lack::Unknown(why)),
             }
-            if again.is_empty() {
-                return Ok(());
-            }
-            self.inner.go_on()?;
-            blobs = again;
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn bring_large(&mut self, digest: Digest, lacking: &mut Lacking) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let outcome = self.upload(digest, lacking).await?;
-            let Some(outcome) = outcome else { return Ok(()) };
-            if !is_for_room(&outcome) || Instant::now() > end {
-                return self.brought_one(digest, outcome, lacking);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// What an upload came to; `None` if there is nothing to upload, which was noted.
-    async fn upload(
-        &self,
-        digest: Digest,
-        lacking: &mut Lacking,
-    ) -> Result<Option<millpond_store::Result<()>>> {
-        let objects = self.objects.clone();
-        let Ok(Some(mut file)) = blocking(move || objects.open(&digest)).await? else {
-            lacking.add(digest, NOT_THERE);
-            return Ok(None);
-        };
-        let mut upload = match self.inner.blobs.create(digest).await {
-            Ok(upload) => upload,
-            Err(error) => return Ok(Some(Err(error))),
-        };
-        loop {
-            self.inner.go_on()?;
-            let (piece, again) = blocking(move || (piece(&mut file), file)).await?;
-            file = again;
-            let Ok(piece) = piece else {
-                lacking.add(digest, "cannot be read there");
-                return Ok(None);
-            };
-            if piece.is_empty() {
-                break;
-            }
-            if let Err(error) = upload.write(piece).await {
-                return Ok(Some(Err(error)));
-            }
-        }
-        Ok(Some(upload.finish().await))
-    }
-
-    /// Whatever is wrong with the bytes is told of the name; all else ends the import.
-    fn brought_one(
-        &mut self,
-        digest: Digest,
-        outcome: millpond_store::Result<()>,
-        lacking: &mut Lacking,
-    ) -> Result<()> {
-        match outcome {
-            Ok(()) => {
-                self.blobs += 1;
-                self.bytes += digest.size();
-            }
-            Err(StoreError::Mismatch(_)) => lacking.add(digest, OTHER_BYTES),
-            Err(StoreError::TooLarge { .. }) => lacking.add(digest, "is larger than this cache takes"),
-            Err(error) => return Err(self.inner.refusal(error)),
         }
         Ok(())
     }
-}
-
-/// Whether it is refused for want of room, which may be there once leases are over or shorter.
-fn is_for_room(outcome: &millpond_store::Result<()>) -> bool {
-    matches!(outcome, Err(StoreError::NoSpace { held: Held::Limit | Held::Lease, .. }))
-}
-
-/// The next bytes of a file; none at its end.
-fn piece(file: &mut File) -> std::io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(PIECE);
-    file.take(PIECE as u64).read_to_end(&mut piece)?;
-    Ok(piece.into())
 }

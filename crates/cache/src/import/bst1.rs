@@ -3,17 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use millpond_proto::reapi;
-use millpond_store::catalog::Target;
 use prost::Message;
 
 use super::{Entry, Foreign, Found};
 use crate::asset::reference_uri;
-use crate::closure::{References, Subject, wire_digest};
-use crate::name::{self, UriForm};
+use crate::closure::wire_digest;
 use crate::{AssetKind, InstanceName};
 
 /// Where its names lie.
@@ -76,16 +73,5 @@ pub(super) fn read(directory: &Path, path: &Path, instance: &InstanceName) -> Fo
     let digest = wire_digest(Some(&digest))?.ok_or("it points to nothing")?;
     let key = path.strip_prefix(HEADS).ok().and_then(Path::to_str).ok_or("its name is not in UTF-8")?;
     let uri = reference_uri(key).map_err(|error| error.to_string())?;
-    let kind = AssetKind::Directory;
-    Ok(Foreign {
-        subject: Subject::Asset {
-            form: UriForm::of(kind, &uri),
-            kind,
-            digest,
-            references: Arc::new(References::default()),
-        },
-        name: name::asset(instance, kind, &uri, ""),
-        target: Target::Directory(digest),
-        expires: None,
-    })
+    Ok(Foreign::asset(instance, (AssetKind::Directory, &uri, ""), digest, None))
 }

@@ -3,19 +3,17 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use millpond_proto::{asset, reapi};
+use millpond_proto::asset;
 use millpond_store::Digest;
-use millpond_store::catalog::{INLINE_MAX, Target};
 use prost::Message;
 
 use super::bst1::{files, small_file};
 use super::objects::Objects;
 use super::{Entry, Foreign, Found};
-use crate::closure::{MESSAGE_BYTES_MAX, References, Subject, wire_digest};
-use crate::name::{self, UriForm};
+use crate::closure::{MESSAGE_BYTES_MAX, wire_digest};
+use crate::name;
 use crate::{AssetKind, InstanceName};
 
 /// Where names lie: assets, and action results.
@@ -83,25 +81,12 @@ fn asset(directory: &Path, path: &Path, instance: &InstanceName) -> Found<Foreig
     let qualifiers: Vec<_> =
         qualifiers.into_iter().map(|qualifier| (qualifier.name, qualifier.value)).collect();
     let qualifiers = name::canonical_qualifiers(&qualifiers).map_err(|error| error.to_string())?;
-    Ok(Foreign {
-        subject: Subject::Asset {
-            form: UriForm::of(kind, &uri),
-            kind,
-            digest,
-            references: Arc::new(References::default()),
-        },
-        name: name::asset(instance, kind, &uri, &qualifiers),
-        target: match kind {
-            AssetKind::Blob => Target::Blob(digest),
-            AssetKind::Directory => Target::Directory(digest),
-        },
-        expires: expires.and_then(|at| u64::try_from(at.seconds).ok()),
-    })
+    let expires = expires.and_then(|at| u64::try_from(at.seconds).ok());
+    Ok(Foreign::asset(instance, (kind, &uri, &qualifiers), digest, expires))
 }
 
 fn action(objects: &Objects, directory: &Path, path: &Path, instance: &InstanceName) -> Found<Foreign> {
     let content = Bytes::from(small_file(directory, path, MESSAGE_BYTES_MAX)?);
-    reapi::ActionResult::decode(content.clone()).map_err(|error| error.to_string())?;
     let parts: Option<Vec<&str>> =
         path.strip_prefix(ACTIONS).ok().and_then(|rest| rest.iter().map(|part| part.to_str()).collect());
     let hash = parts.map(|parts| parts.concat()).unwrap_or_default();
@@ -109,13 +94,5 @@ fn action(objects: &Objects, directory: &Path, path: &Path, instance: &InstanceN
     let size = objects.size(&hash).ok_or("its action is not there, whose size is a part of its name")?;
     let size = i64::try_from(size).map_err(|_| "its action has no size")?;
     let action = Digest::parse(&hash, size).map_err(|_| "its file has no hash for a name")?;
-    if content.len() > INLINE_MAX {
-        return Err(format!("it has {} bytes: at most {INLINE_MAX} are taken over", content.len()));
-    }
-    Ok(Foreign {
-        name: name::action_result(instance, &action),
-        target: Target::Inline(content.clone()),
-        subject: Subject::ActionResult { blob: None, content: Some(content) },
-        expires: None,
-    })
+    Foreign::action(instance, &action, content)
 }

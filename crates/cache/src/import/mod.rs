@@ -1,30 +1,36 @@
-//! Taking over what another server has in its directory: its names, and the blobs that they need.
+//! Taking over what another server has, in its directory or by its protocol: its names, and the blobs that they need.
 //!
-//! The directory is read and never changed. What is there already is not read again, so an import that was broken off goes on
-//! where it was. Names come in the order in which they were last written, so that where not all fit the oldest go first, and
-//! count as pushed then.
+//! A directory is read and never changed. What is there already is not read again, so an import that was broken off goes on
+//! where it was. Names of a directory come in the order in which they were last written, so that where not all fit the oldest
+//! go first, and count as pushed then.
 //!
 //! **Invariant:** a name is taken in only when its closure is here, each blob of it hashed; what is broken there is told and
 //! left out.
 
+mod ahead;
 mod bring;
 mod bst1;
 mod casd;
+mod coming;
+mod compare;
+pub(crate) mod copy;
+pub(crate) mod difference;
+mod intake;
+mod lacking;
 mod objects;
+mod source;
+mod take_over;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millpond_store::catalog::{Name, Target};
-
-use crate::access::Allowed;
 use crate::cache::Inner;
-use crate::closure::{References, Subject};
-use crate::publish::Publication;
-use crate::{Admin, Cache, Client, Error, InstanceName, Permit, Published, Result};
+use crate::{Admin, Cache, Client, Error, InstanceName, Permit, Result};
 use bring::Bringing;
 use objects::Objects;
+use source::Source;
+use take_over::{Foreign, Took};
 use tokio::sync::mpsc;
 
 /// How far it is, is told so often.
@@ -88,6 +94,20 @@ impl Imported {
     pub fn looked_at(&self) -> u64 {
         self.names + self.present + self.kept + self.broken
     }
+
+    /// Counts a name; why it is left out, if so.
+    fn count(&mut self, outcome: Found<Took>) -> Found<()> {
+        match outcome {
+            Ok(Took::New) => self.names += 1,
+            Ok(Took::Present) => self.present += 1,
+            Ok(Took::Kept) => self.kept += 1,
+            Err(why) => {
+                self.broken += 1;
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A file that says what a name points to.
@@ -97,15 +117,6 @@ struct Entry {
     path: PathBuf,
     /// When it was last written, in Unix seconds.
     written: u64,
-}
-
-/// A name as it was found.
-#[derive(Debug)]
-struct Foreign {
-    name: Name,
-    target: Target,
-    subject: Subject,
-    expires: Option<u64>,
 }
 
 /// Why a name is left out: a part of a sentence.
@@ -152,7 +163,7 @@ impl Inner {
         let list = directory.clone();
         let entries = blocking(move || kind.entries(&list)).await?;
         let entries = entries.map_err(|error| Error::Invalid(format!("{}: {error}", directory.display())))?;
-        let mut bringing = Bringing::new(Arc::clone(self), objects.clone(), dry_run);
+        let bringing = Bringing::new(Arc::clone(self), Source::Directory(objects.clone()), dry_run);
         let mut told = Instant::now();
         let mut done = Imported { of_names: entries.len() as u64, ..Imported::default() };
         for Entry { path, written } in entries {
@@ -161,17 +172,11 @@ impl Inner {
             let shown = path.display().to_string();
             let read = blocking(move || kind.read(&objects, &at, &path, &instance)).await?;
             let outcome = match read {
-                Ok(foreign) => self.take_over(foreign, written, client, &mut bringing).await?,
+                Ok(foreign) => self.take_over(foreign, Some(written), client, &bringing).await?,
                 Err(why) => Err(why),
             };
-            match outcome {
-                Ok(Took::New) => done.names += 1,
-                Ok(Took::Present) => done.present += 1,
-                Ok(Took::Kept) => done.kept += 1,
-                Err(why) => {
-                    done.broken += 1;
-                    heard(steps.send(ImportStep::Broken { name: shown, why }).await)?;
-                }
+            if let Err(why) = done.count(outcome) {
+                heard(steps.send(ImportStep::Broken { name: shown, why }).await)?;
             }
             (done.blobs, done.bytes) = bringing.brought();
             if told.elapsed() >= PROGRESS {
@@ -181,75 +186,6 @@ impl Inner {
         }
         Ok(done)
     }
-
-    /// Brings what a name needs, and publishes it.
-    async fn take_over(
-        self: &Arc<Self>,
-        foreign: Foreign,
-        written: u64,
-        client: &Client,
-        bringing: &mut Bringing,
-    ) -> Result<Found<Took>> {
-        let Foreign { name, target, subject, expires } = foreign;
-        if let Some(value) = self.catalog.look_up(&name).await?
-            && !self.is_let_go(&value)
-        {
-            if value.target == target && self.is_whole_here(&subject).await? {
-                return Ok(Ok(Took::Present));
-            }
-            // It was pushed since that was written.
-            if value.target != target && value.pushed > written {
-                return Ok(Ok(Took::Kept));
-            }
-        }
-        let references = match &subject {
-            Subject::Asset { references, .. } => references.encode(),
-            Subject::ActionResult { .. } | Subject::Elsewhere { .. } => References::default().encode(),
-        };
-        let publication = Publication {
-            names: vec![(Allowed::stored(&name), subject.clone())],
-            target,
-            references,
-            expires,
-            client: client.clone(),
-            pushed: Some(written),
-            may_wait: false,
-            promotes: None,
-        };
-        for is_last in [false, true] {
-            if let Err(why) = bringing.closure(&subject).await? {
-                return Ok(Err(why));
-            }
-            if bringing.dry_run() {
-                return Ok(Ok(Took::New));
-            }
-            match self.publish(publication.clone()).await {
-                Ok(Published::Kept) => return Ok(Ok(Took::Kept)),
-                Ok(Published::Whole | Published::Pending) => return Ok(Ok(Took::New)),
-                // What came with an earlier name has been let go since.
-                Err(Error::Incomplete { .. }) if !is_last => bringing.forget(),
-                Err(Error::Incomplete { count, .. }) => return Ok(Err(format!("it lacks {count} blobs"))),
-                Err(error @ (Error::Invalid(_) | Error::Denied(_))) => return Ok(Err(error.to_string())),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Err("it goes while it comes".into()))
-    }
-
-    /// Whether all that it needs is here; nothing is raised.
-    async fn is_whole_here(self: &Arc<Self>, subject: &Subject) -> Result<bool> {
-        let (inner, subject) = (Arc::clone(self), subject.clone());
-        let looked = blocking(move || inner.walker.inspect(&subject)).await?;
-        Ok(looked.is_ok_and(|contents| contents.missing_count == 0))
-    }
-}
-
-/// What became of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Took {
-    New,
-    Present,
-    Kept,
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

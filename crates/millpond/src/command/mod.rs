@@ -12,6 +12,7 @@ mod backup;
 mod bench;
 mod cat;
 mod config;
+mod copy;
 mod copying;
 mod digest;
 mod du;
@@ -26,13 +27,16 @@ mod listed;
 mod ls;
 mod moment;
 mod names;
+mod other;
 mod progress;
 mod restore;
 mod retention;
 mod serve;
 mod setup;
 mod status;
+mod taken;
 mod tokens;
+mod verify;
 mod waterline;
 
 /// The whole command line.
@@ -91,6 +95,12 @@ enum Command {
     /// Take over what another server has in its directory: names, and the blobs that they need
     #[command(subcommand, after_help = exit::help())]
     Import(import::Command),
+    /// Take over names of another server that runs, whatever it is, with the blobs that they need
+    #[command(after_help = copy::after_help())]
+    Copy(copy::CopyFlags),
+    /// Compare the names here with those of another server that runs, and whether their blobs are here and there
+    #[command(after_help = verify::after_help())]
+    Verify(verify::VerifyFlags),
     /// Copy the whole volume to another directory, of a server that runs or of a data directory that nobody serves
     #[command(after_help = exit::help())]
     Backup(backup::BackupFlags),
@@ -130,6 +140,8 @@ impl CommandLine {
             Command::Audit(flags) => audit::run(flags),
             Command::Fsck(flags) => fsck::run(flags),
             Command::Import(command) => import::run(&command),
+            Command::Copy(flags) => copy::run(&flags),
+            Command::Verify(flags) => verify::run(&flags),
             Command::Backup(flags) => backup::run(&flags),
             Command::Restore(flags) => restore::run(&flags),
             Command::Bench(flags) => bench::run(flags),

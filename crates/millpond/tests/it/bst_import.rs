@@ -14,14 +14,14 @@ use crate::project::Project;
 use crate::server::Server;
 
 /// Another server, for as long as the value lives.
-struct Other {
+pub(crate) struct Other {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     data: tempfile::TempDir,
 }
 
 impl Other {
-    fn start(command: impl FnOnce(&str, &Path) -> Command) -> Self {
+    pub(crate) fn start(command: impl FnOnce(&str, &Path) -> Command) -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -36,8 +36,13 @@ impl Other {
         other
     }
 
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Ends it, and leaves its directory.
-    fn stop(&mut self) -> &Path {
+    pub(crate) fn stop(&mut self) -> &Path {
         let process = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap();
@@ -52,7 +57,7 @@ impl Drop for Other {
     }
 }
 
-fn casd() -> PathBuf {
+pub(crate) fn casd() -> PathBuf {
     let libraries = fs::read_dir(clients_folder().join("bst-2.8.1/lib")).unwrap();
     let part = "site-packages/buildstream/subprojects/buildbox/buildbox-casd";
     let found = libraries.map(|library| library.unwrap().path().join(part)).find(|program| program.exists());
@@ -67,7 +72,7 @@ fn import(server: &Server, kind: &str, directory: &Path, flags: &str) -> (i32, V
 }
 
 /// A file of a directory's objects that is larger than any message, and so a file of an artifact.
-fn large_object(directory: &Path) -> PathBuf {
+pub(crate) fn large_object(directory: &Path) -> PathBuf {
     let mut found = Vec::new();
     for folder in fs::read_dir(directory.join("cas/objects")).unwrap() {
         for file in fs::read_dir(folder.unwrap().path()).unwrap() {

@@ -25,9 +25,12 @@ mod bst2;
 #[cfg(feature = "real-clients")]
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
+mod bst_copy;
+#[cfg(feature = "real-clients")]
 mod bst_crowd;
 #[cfg(feature = "real-clients")]
 mod bst_full;
+#[cfg(feature = "real-clients")]
 mod bst_import;
 #[cfg(feature = "real-clients")]
 mod bst_jwt;
@@ -48,6 +51,8 @@ mod company;
 mod config;
 #[cfg(feature = "real-clients")]
 mod content;
+mod copy;
+mod copy_hostile;
 #[cfg(feature = "real-clients")]
 mod docker;
 mod du;

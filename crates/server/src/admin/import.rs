@@ -6,15 +6,11 @@ use millpond_cache::{Admin, Cache, Error, ImportKind, ImportStep, ImportWanted, 
 use millpond_proto::admin::import_answer::Answer;
 use millpond_proto::admin::import_request::Kind;
 use millpond_proto::admin::{BrokenName, ImportAnswer, ImportRequest, ImportTotals};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::steps;
 use crate::caller::RequestId;
-use crate::status;
-
-/// Answers that wait for their reader at most; the import waits then, too.
-const WAITING_MAX: usize = 64;
 
 /// Runs it. It ends when nobody listens any more.
 pub(super) fn run(
@@ -30,31 +26,22 @@ pub(super) fn run(
     };
     let instance = cache.instance(&asked.instance)?;
     let wanted = ImportWanted { kind, directory: asked.directory.into(), dry_run: asked.dry_run };
-    let (sender, answers) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(async move {
-        let (steps, told) = mpsc::channel(WAITING_MAX);
-        let to_client = sender.clone();
-        let forward = async move {
-            let mut told = told;
-            while let Some(step) = told.recv().await {
-                if to_client.send(Ok(answer(step))).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let (done, ()) = tokio::join!(cache.import(&permit, &instance, wanted, steps), forward);
-        let last = done.map_err(|error| status::failed(error, request));
-        // Nobody may be there to hear it.
-        let _ = sender.send(last.map(|done| of(Answer::Totals(totals(&done))))).await;
-    });
-    Ok(ReceiverStream::new(answers))
+    Ok(steps::told(request, answer, last, move |steps| async move {
+        cache.import(&permit, &instance, wanted, steps).await
+    }))
 }
 
 fn of(answer: Answer) -> ImportAnswer {
     ImportAnswer { answer: Some(answer) }
 }
 
-fn answer(step: ImportStep) -> ImportAnswer {
+/// What it came to.
+pub(super) fn last(done: Imported) -> ImportAnswer {
+    of(Answer::Totals(totals(&done)))
+}
+
+/// How far it is.
+pub(super) fn answer(step: ImportStep) -> ImportAnswer {
     of(match step {
         ImportStep::Broken { name, why } => Answer::Broken(BrokenName { name, why }),
         ImportStep::Progress(done) => Answer::Progress(totals(&done)),

@@ -22,7 +22,7 @@ pub(super) fn references(digests: &[reapi::Digest]) -> Result<Vec<Digest>> {
 }
 
 /// As it goes out.
-pub(super) fn to_wire(digest: &Digest) -> reapi::Digest {
+pub(crate) fn to_wire(digest: &Digest) -> reapi::Digest {
     reapi::Digest { hash: HashText::from_digits(digest.hash_digits()), size_bytes: digest.size_i64() }
 }
 

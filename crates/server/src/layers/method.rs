@@ -99,6 +99,8 @@ impl Method {
             Some("Relevel") => "Relevel",
             Some("Check") => "Check",
             Some("Import") => "Import",
+            Some("Copy") => "Copy",
+            Some("Compare") => "Compare",
             Some("ReadBlob") => "ReadBlob",
             Some("ListDirectory") => "ListDirectory",
             Some("ListNames") => "ListNames",
@@ -136,7 +138,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 35);
+        assert_eq!(count, 37);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

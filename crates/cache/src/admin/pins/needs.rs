@@ -11,7 +11,7 @@ use millpond_store::catalog::{Name, NameKind, Pages, Target, Value};
 use super::{Found, PinWanted};
 use crate::cache::Inner;
 use crate::closure::wire_digest;
-use crate::name::{BUILDSTREAM, UriForm, short};
+use crate::name::{self, UriForm, short};
 use crate::{AssetKind, Error, Pattern, Result};
 
 /// What is said of a name that is not there...
@@ -164,15 +164,7 @@ impl Inner {
 
 /// The name of an artifact that another was built with.
 fn dependency(of: &Name, needed: &buildstream::artifact::Dependency) -> Name {
-    let element = &needed.element_name;
-    let element = element.strip_suffix(".bst").unwrap_or(element);
-    let normal = |character: char| match character {
-        '/' => '-',
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => character,
-        _ => '_',
-    };
-    let element: String = element.chars().map(normal).collect();
-    let text = format!("{BUILDSTREAM}artifact:{}/{element}/{}", needed.project_name, needed.cache_key);
+    let text = name::of_dependency(needed);
     let instance = Arc::clone(&of.instance);
     Name { instance, kind: NameKind::AssetBlob, text: text.into(), qualifiers: "".into() }
 }
@@ -186,7 +178,7 @@ mod tests {
         let of = Name {
             instance: "main".into(),
             kind: NameKind::AssetBlob,
-            text: format!("{BUILDSTREAM}artifact:p/e/k").into(),
+            text: format!("{}artifact:p/e/k", name::BUILDSTREAM).into(),
             qualifiers: "".into(),
         };
         let needed = buildstream::artifact::Dependency {

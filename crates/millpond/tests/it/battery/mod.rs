@@ -23,7 +23,7 @@ pub(crate) use ledger::Ledger;
 pub(crate) use ledger::Moment;
 pub(crate) use ledger::Name;
 pub(crate) use random::Random;
-pub(crate) use verify::Totals;
+pub(crate) use verify::{Totals, verify as hold};
 pub(crate) use volume::Volume;
 pub(crate) use writers::bystander;
 

@@ -12,9 +12,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -22,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Location;
+use crate::trust;
 
 /// How long one document may take, from the look-up of its host on.
 pub(super) const TIME: Duration = Duration::from_secs(10);
@@ -38,15 +37,7 @@ impl Client {
     /// What is wrong with them.
     pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, String> {
         let Some(pem) = authorities else { return Ok(Self(None)) };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let added = certificate.map(|certificate| roots.add(certificate));
-            added.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        }
-        if roots.is_empty() {
-            return Err("there is no certificate in it".into());
-        }
-        Ok(Self(Some(Arc::new(trusting(roots)?))))
+        Ok(Self(Some(Arc::new(trusting(trust::given(pem)?)?))))
     }
 
     /// The document at that place.
@@ -81,24 +72,13 @@ impl Client {
 }
 
 fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(trust::tls(roots)?.with_no_client_auth())
 }
 
 /// Read once: a system whose authorities change is started anew.
 fn of_the_system() -> Result<Arc<ClientConfig>, String> {
     static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    let read = || {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(
-                "this machine trusts nobody: install its package ca-certificates, or give ca".to_owned()
-            );
-        }
-        trusting(roots).map(Arc::new)
-    };
+    let read = || trusting(trust::of_the_system()?).map(Arc::new);
     CONFIG.get_or_init(read).clone()
 }
 

@@ -1,0 +1,208 @@
+//! The names that are still to be asked for: those that were given, and those that artifacts say they were built with.
+//!
+//! **Invariant:** each name comes once, and however many another server makes up, they are bounded.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millpond_proto::buildstream;
+use millpond_store::catalog::{Name, NameKind};
+use millpond_store::{Digest, Error as StoreError};
+use prost::Message as _;
+
+use super::{Found, blocking};
+use crate::cache::Inner;
+use crate::closure::MESSAGE_BYTES_MAX;
+use crate::name::{self, BUILDSTREAM, UriForm};
+use crate::upstream::{Upstream, UpstreamName, UpstreamValue};
+use crate::{AssetKind, Result, reference_uri};
+
+/// The most names at once, ...
+const NAMES_MAX: usize = 100_000;
+/// ... and bytes of them.
+const BYTES_MAX: usize = 32 << 20;
+
+/// A name as it was given, and what it may be called: of an artifact it does not say of which BuildStream it is.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) text: String,
+    pub(super) names: Vec<UpstreamName>,
+}
+
+/// What is still to come.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    queue: VecDeque<Asked>,
+    seen: HashSet<UpstreamName>,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Takes in a name as people write it. Why it is none, if so; one that was there before is passed over.
+    pub(super) fn add(&mut self, text: &str) -> Found<()> {
+        let names = candidates(text.trim())?;
+        for candidate in &names {
+            if let UpstreamName::Asset { uri, .. } = candidate {
+                name::check_uris(std::slice::from_ref(uri)).map_err(|error| error.to_string())?;
+            }
+        }
+        if names.iter().all(|name| self.seen.contains(name)) {
+            return Ok(());
+        }
+        let bytes = text.len() * names.len();
+        if self.seen.len() + names.len() > NAMES_MAX || self.bytes + bytes > BYTES_MAX {
+            return Err(format!("there are more than {NAMES_MAX} names: give fewer at a time"));
+        }
+        self.bytes += bytes;
+        self.seen.extend(names.iter().cloned());
+        self.queue.push_back(Asked { text: text.trim().to_owned(), names });
+        Ok(())
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<Asked> {
+        self.queue.pop_front()
+    }
+
+    /// How many are to come.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// What a name may be called on another server.
+fn candidates(text: &str) -> Found<Vec<UpstreamName>> {
+    let asset = |kind, uri: String| UpstreamName::Asset { kind, uri, qualifiers: Vec::new() };
+    let of_buildstream = |rest: &str| {
+        let uri = format!("{BUILDSTREAM}{rest}");
+        let source_tree = rest.strip_prefix("source:").is_some_and(|key| key.contains('/'));
+        let kind =
+            if source_tree || rest.starts_with("v1:") { AssetKind::Directory } else { AssetKind::Blob };
+        asset(kind, uri)
+    };
+    let artifact = |key: &str| -> Found<Vec<UpstreamName>> {
+        let reference = reference_uri(key).map_err(|error| error.to_string())?;
+        Ok(vec![of_buildstream(&format!("artifact:{key}")), asset(AssetKind::Directory, reference)])
+    };
+    if let Some(rest) = text.strip_prefix(BUILDSTREAM) {
+        return Ok(vec![of_buildstream(rest)]);
+    }
+    if let Some(key) = text.strip_prefix("artifact:") {
+        return artifact(key);
+    }
+    if text.strip_prefix("source:").is_some_and(|key| !key.is_empty()) {
+        return Ok(vec![of_buildstream(text)]);
+    }
+    if let Some(action) = text.strip_prefix("action:") {
+        let parsed =
+            action.split_once('/').and_then(|(hash, size)| Digest::parse(hash, size.parse().ok()?).ok());
+        let action = parsed.ok_or("it is no action: write action:HASH/SIZE")?;
+        return Ok(vec![UpstreamName::ActionResult(action)]);
+    }
+    if text.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/')) {
+        return Ok([AssetKind::Blob, AssetKind::Directory].map(|kind| asset(kind, text.to_owned())).into());
+    }
+    if text.split('/').count() >= 3 {
+        return artifact(text);
+    }
+    Err("it is no name: write PROJECT/ELEMENT/KEY, source:KEY, action:HASH/SIZE or a URI".into())
+}
+
+/// A name of the catalog's, as another server is asked for it.
+pub(super) fn as_asked(name: &Name) -> Option<UpstreamName> {
+    let asset = |kind| {
+        let qualifiers = name::parse_qualifiers(&name.qualifiers)?;
+        Some(UpstreamName::Asset { kind, uri: name.text.to_string(), qualifiers })
+    };
+    match name.kind {
+        NameKind::AssetBlob => asset(AssetKind::Blob),
+        NameKind::AssetDirectory => asset(AssetKind::Directory),
+        NameKind::ActionResult => {
+            let (hash, size) = name.text.split_once('/')?;
+            Some(UpstreamName::ActionResult(Digest::parse(hash, size.parse().ok()?).ok()?))
+        }
+    }
+}
+
+/// The names of the artifacts that an artifact was built with, if it is one (of BuildStream 2).
+pub(super) async fn needs(
+    inner: &Arc<Inner>,
+    upstream: &dyn Upstream,
+    name: &UpstreamName,
+    value: &UpstreamValue,
+) -> Result<Vec<String>> {
+    let (UpstreamName::Asset { kind, uri, .. }, UpstreamValue::Asset { digest, .. }) = (name, value) else {
+        return Ok(Vec::new());
+    };
+    if UriForm::of(*kind, uri) != UriForm::Artifact {
+        return Ok(Vec::new());
+    }
+    let message = message(inner, upstream, *digest).await?;
+    let artifact = message.and_then(|message| buildstream::Artifact::decode(message).ok());
+    Ok(artifact
+        .map_or_else(Vec::new, |artifact| artifact.build_deps.iter().map(name::of_dependency).collect()))
+}
+
+/// A message, verified, here or there; nothing is kept of it.
+async fn message(inner: &Arc<Inner>, upstream: &dyn Upstream, digest: Digest) -> Result<Option<Bytes>> {
+    if digest.size() > MESSAGE_BYTES_MAX {
+        return Ok(None);
+    }
+    let here = Arc::clone(inner);
+    match blocking(move || here.blobs.peek_small(&digest)).await? {
+        Ok(content) => Ok(Some(content)),
+        Err(StoreError::Missing) => {
+            let content = upstream.read_whole(&[digest]).await.pop().and_then(|had| had.ok().flatten());
+            Ok(content.filter(|content| Digest::of(content) == digest))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(text: &str) -> Vec<(AssetKind, String)> {
+        let kind_and_uri = |name| match name {
+            UpstreamName::Asset { kind, uri, .. } => (kind, uri.replace(BUILDSTREAM, "")),
+            UpstreamName::ActionResult(action) => panic!("{action}"),
+        };
+        candidates(text).unwrap().into_iter().map(kind_and_uri).collect()
+    }
+
+    #[test]
+    fn name_is_asked_for_as_whatever_it_may_be() {
+        let (blob, directory) = (AssetKind::Blob, AssetKind::Directory);
+        let both = [(blob, "artifact:p/e/k".to_owned()), (directory, "v1:p/e/k".to_owned())];
+        assert_eq!(asked("p/e/k"), both);
+        assert_eq!(asked("artifact:p/e/k"), both);
+        assert_eq!(asked(&format!("{BUILDSTREAM}artifact:p/e/k")), both[..1]);
+        assert_eq!(asked(&format!("{BUILDSTREAM}v1:p/e/k")), both[1..]);
+        assert_eq!(asked("source:abc"), [(blob, "source:abc".into())]);
+        assert_eq!(asked(&format!("{BUILDSTREAM}source:tar/abc")), [(directory, "source:tar/abc".into())]);
+        let any = "https://example.org/x.tar";
+        assert_eq!(asked(any), [(blob, any.into()), (directory, any.into())]);
+        let action = format!("{}/7", "0a".repeat(32));
+        let parsed = Digest::parse(&"0a".repeat(32), 7).unwrap();
+        assert_eq!(candidates(&format!("action:{action}")), Ok(vec![UpstreamName::ActionResult(parsed)]));
+        for text in ["", "p", "p/e", "action:x/7", "action:0a", "artifact:", "source:"] {
+            assert!(candidates(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_name_comes_once_and_no_more_than_can_be_held() {
+        let mut ahead = Ahead::default();
+        for text in ["p/e/k", " artifact:p/e/k ", "p/e/other"] {
+            ahead.add(text).unwrap();
+        }
+        assert_eq!(ahead.len(), 2);
+        assert!(ahead.add(&format!("p/{}/k", "e".repeat(9000))).is_err());
+        let texts = (0..NAMES_MAX).map(|number| format!("p/e/{number}"));
+        let taken = texts.take_while(|text| ahead.add(text).is_ok()).count();
+        assert_eq!((taken, ahead.len()), (NAMES_MAX / 2 - 2, NAMES_MAX / 2));
+        assert_eq!(ahead.next().unwrap().text, "p/e/k");
+    }
+}

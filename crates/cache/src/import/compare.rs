@@ -1,0 +1,281 @@
+//! Comparing the names here with those of another server that runs: their values, and whether their blobs are all here and there.
+//!
+//! Looking is no use: what is compared is neither raised nor kept.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millpond_proto::reapi;
+use millpond_store::Digest;
+use millpond_store::catalog::{Name, Pages, State, Target, Value};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::ahead::{Ahead, Asked, as_asked, needs};
+use super::copy::{PROGRESS, lost};
+use super::difference::{CompareStep, CompareWanted, Compared, Difference};
+use super::{blocking, heard};
+use crate::cache::Inner;
+use crate::closure::AtOne;
+use crate::name::{self, short};
+use crate::upstream::{Trouble, Upstream, UpstreamName, UpstreamValue};
+use crate::{Admin, Cache, Error, InstanceName, Permit, Result};
+
+/// Names that are compared at the same time.
+const NAMES_AT_A_TIME: usize = 8;
+/// Blobs that are remembered as being there.
+const KNOWN_MAX: usize = 1 << 20;
+
+/// What all names share.
+struct Comparing {
+    inner: Arc<Inner>,
+    instance: InstanceName,
+    upstream: Arc<dyn Upstream>,
+    dependencies: bool,
+    /// Blobs that are there.
+    there: Mutex<HashSet<Digest>>,
+}
+
+/// What came of one.
+struct One {
+    text: String,
+    same: u64,
+    differences: Vec<Difference>,
+    needs: Vec<String>,
+}
+
+impl Comparing {
+    async fn one(self: Arc<Self>, Asked { text, names }: Asked) -> Result<One> {
+        let mut one = One { text, same: 0, differences: Vec::new(), needs: Vec::new() };
+        for name in &names {
+            let here = self.here(name).await?;
+            let there = match self.upstream.value(name).await {
+                Ok(there) => there,
+                Err(why) => {
+                    one.differences.push(Difference::Unknown(why));
+                    continue;
+                }
+            };
+            if self.dependencies
+                && let Some(value) = there.clone().or_else(|| here.as_deref().and_then(as_there))
+            {
+                one.needs.extend(needs(&self.inner, &*self.upstream, name, &value).await?);
+            }
+            match (here, there) {
+                (None, None) => {}
+                (Some(_), None) => one.differences.push(Difference::OnlyHere),
+                (None, Some(_)) => one.differences.push(Difference::OnlyThere),
+                (Some(here), Some(there)) if !is_same(&here, &there) => {
+                    one.differences.push(Difference::OtherValue);
+                }
+                (Some(here), Some(_)) => {
+                    let lacking = self.lacking(&here).await?;
+                    one.same += u64::from(lacking.is_empty());
+                    one.differences.extend(lacking);
+                }
+            }
+        }
+        if one.same == 0 && one.differences.is_empty() {
+            one.differences.push(Difference::Nowhere);
+        }
+        Ok(one)
+    }
+
+    async fn here(&self, name: &UpstreamName) -> Result<Option<Arc<Value>>> {
+        let name: Name = match name {
+            UpstreamName::Asset { kind, uri, qualifiers } => {
+                name::asset(&self.instance, *kind, uri, &name::canonical_qualifiers(qualifiers)?)
+            }
+            UpstreamName::ActionResult(action) => name::action_result(&self.instance, action),
+        };
+        let value = self.inner.catalog.look_up(&name).await?;
+        Ok(value.filter(|value| !self.inner.is_let_go(value)))
+    }
+
+    /// Which blobs of a value are lacking, on either side.
+    async fn lacking(&self, value: &Value) -> Result<Vec<Difference>> {
+        let (inner, subject) = (Arc::clone(&self.inner), self.inner.subject(value)?);
+        let look = move || {
+            let mut look = AtOne::new(&inner.blobs);
+            let contents = inner.walker.inspect_by(&subject, &mut look)?;
+            let is_here = |digest: &Digest| *digest != Digest::EMPTY && inner.blobs.contains(digest);
+            Ok((contents, look.met.into_iter().filter(is_here).collect::<Vec<_>>()))
+        };
+        let (contents, mut blobs) = match blocking(look).await? {
+            Ok(found) => found,
+            Err(Error::Invalid(why)) => return Ok(vec![Difference::Unknown(why)]),
+            Err(error) => return Err(error),
+        };
+        let mut lacking = Vec::new();
+        if let Some(first) = contents.missing.first() {
+            lacking.push(Difference::LacksHere(some(contents.missing_count, first)));
+        }
+        {
+            let known = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+            blobs.retain(|digest| !known.contains(digest));
+        }
+        match self.upstream.missing(blobs.clone()).await {
+            Ok(missing) => match missing.first() {
+                Some(first) => lacking.push(Difference::LacksThere(some(missing.len() as u64, first))),
+                None => {
+                    let mut known = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+                    if known.len() + blobs.len() <= KNOWN_MAX {
+                        known.extend(blobs);
+                    }
+                }
+            },
+            Err(why) => lacking.push(Difference::Unknown(why)),
+        }
+        Ok(lacking)
+    }
+}
+
+fn some(count: u64, first: &Digest) -> Trouble {
+    if count == 1 { first.to_string() } else { format!("{count} blobs, among them {first}") }
+}
+
+/// A value as the other server would tell it, if it were there.
+fn as_there(value: &Value) -> Option<UpstreamValue> {
+    match &value.target {
+        Target::Blob(digest) | Target::Directory(digest) => {
+            Some(UpstreamValue::Asset { digest: *digest, expires: None })
+        }
+        Target::Inline(_) => None,
+    }
+}
+
+fn is_same(here: &Value, there: &UpstreamValue) -> bool {
+    match (&here.target, there) {
+        (Target::Blob(here) | Target::Directory(here), UpstreamValue::Asset { digest, .. }) => here == digest,
+        (Target::Inline(here), UpstreamValue::ActionResult(there)) => {
+            // Most servers encode it again.
+            let decoded = |content| reapi::ActionResult::decode(content).ok();
+            here == there || decoded(here.clone()).is_some_and(|here| decoded(there.clone()) == Some(here))
+        }
+        // One that is too large for a row.
+        (Target::Blob(here), UpstreamValue::ActionResult(there)) => Digest::of(there) == *here,
+        _ => false,
+    }
+}
+
+impl Inner {
+    async fn compare(
+        self: &Arc<Self>,
+        instance: &InstanceName,
+        wanted: CompareWanted,
+        upstream: Arc<dyn Upstream>,
+        steps: mpsc::Sender<CompareStep>,
+    ) -> Result<Compared> {
+        instance.takes_names()?;
+        instance.takes_blobs()?;
+        let comparing = Arc::new(Comparing {
+            inner: Arc::clone(self),
+            instance: instance.clone(),
+            upstream: Arc::clone(&upstream),
+            // Where all names are compared, they would be compared again.
+            dependencies: wanted.dependencies && !wanted.names.is_empty(),
+            there: Mutex::default(),
+        });
+        let (mut ahead, mut done) = (Ahead::default(), Compared::default());
+        // All names come page by page.
+        let mut after = wanted.names.is_empty().then_some(0);
+        let mut page = Vec::new();
+        for text in wanted.names {
+            add(&mut ahead, &mut done, text, &steps).await?;
+        }
+        let mut running = JoinSet::new();
+        let mut progress = interval(PROGRESS);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.go_on()?;
+            while page.is_empty()
+                && let Some(from) = after
+            {
+                (page, after) = self.names_after(from, instance).await?;
+            }
+            while running.len() < NAMES_AT_A_TIME
+                && let Some(asked) = page.pop().or_else(|| ahead.next())
+            {
+                running.spawn(Arc::clone(&comparing).one(asked));
+            }
+            let ended = tokio::select! {
+                ended = running.join_next() => ended,
+                _ = progress.tick() => {
+                    heard(steps.send(CompareStep::Progress(done)).await)?;
+                    continue;
+                }
+                () = steps.closed() => return heard(Err(())).map(|()| done),
+            };
+            let Some(ended) = ended else { return Ok(done) };
+            let One { text, same, differences, needs } = ended.map_err(Error::internal)??;
+            done.same += same;
+            for difference in differences {
+                done.count(&difference);
+                heard(steps.send(CompareStep::Differs(text.clone(), difference)).await)?;
+            }
+            for needed in needs {
+                add(&mut ahead, &mut done, needed, &steps).await?;
+            }
+            let left = running.len() + ahead.len() + page.len();
+            if left > 0
+                && let Some(why) = upstream.lost()
+            {
+                return Err(lost(&why, done.looked_at(), left));
+            }
+        }
+    }
+
+    /// The names of an instance that are served, a page of them, and where the next begins.
+    async fn names_after(&self, after: u64, instance: &InstanceName) -> Result<(Vec<Asked>, Option<u64>)> {
+        let Some(page) = self.catalog.page_after(after, Pages::Names).await? else {
+            return Ok((Vec::new(), None));
+        };
+        let served = |value: &Value| {
+            value.state == State::Whole
+                && *value.name.instance == *instance.as_str()
+                && !self.is_let_go(value)
+        };
+        let asked = |value: Value| {
+            let names = vec![as_asked(&value.name)?];
+            Some(Asked { text: short(&value.name).into_owned(), names })
+        };
+        let mut names: Vec<_> = page.values.into_iter().filter(served).filter_map(asked).collect();
+        // The last one is taken first.
+        names.reverse();
+        Ok((names, Some(page.next)))
+    }
+}
+
+async fn add(
+    ahead: &mut Ahead,
+    done: &mut Compared,
+    text: String,
+    steps: &mpsc::Sender<CompareStep>,
+) -> Result<()> {
+    if let Err(why) = ahead.add(&text) {
+        let difference = Difference::Unknown(why);
+        done.count(&difference);
+        heard(steps.send(CompareStep::Differs(text, difference)).await)?;
+    }
+    Ok(())
+}
+
+impl Cache {
+    /// Compares names of this instance with those of another server.
+    ///
+    /// # Errors
+    /// [`Error::Elsewhere`] once that server answers no more; `Busy` while the cache is being closed, or once nobody hears
+    /// `steps`; a fault of the disk.
+    pub async fn compare(
+        &self,
+        _: &Permit<Admin>,
+        instance: &InstanceName,
+        wanted: CompareWanted,
+        upstream: Arc<dyn Upstream>,
+        steps: mpsc::Sender<CompareStep>,
+    ) -> Result<Compared> {
+        self.inner.compare(instance, wanted, upstream, steps).await
+    }
+}
