@@ -42,7 +42,7 @@ use self::record::{Record, UnderWay};
 use self::sent::Sent;
 pub(crate) use self::terms::Terms;
 use crate::caller::Caller;
-use crate::identity::{ConnectionIdentity, Credentials, Waiting};
+use crate::identity::{ConnectionIdentity, Credential, Credentials, Waiting};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
@@ -130,10 +130,10 @@ impl Calls {
         self.metrics.handshakes_failed.inc();
     }
 
-    fn access(&self, headers: &HeaderMap) -> Result<Access, Waiting> {
+    fn access(&self, headers: &HeaderMap) -> Result<(Access, Credential), Waiting> {
         match &self.connection {
             Some(connection) => self.credentials.access(self.bounds, headers, &connection.identity),
-            None => Ok(Access::anonymous(self.bounds)),
+            None => Ok((Access::anonymous(self.bounds), Credential::None)),
         }
     }
 
@@ -207,7 +207,7 @@ where
 
 impl Calls {
     /// Begins a call that may do this.
-    fn begin<B>(&mut self, mut request: Request<B>, access: Access) -> Call
+    fn begin<B>(&mut self, mut request: Request<B>, access: (Access, Credential)) -> Call
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,

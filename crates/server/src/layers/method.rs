@@ -4,7 +4,7 @@
 const ADMIN: &str = "/millpond.admin.v1.Admin/";
 
 /// A service and a method of it, as metrics and logs name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Method {
     pub(crate) service: &'static str,
     pub(crate) name: &'static str,
