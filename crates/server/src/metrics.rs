@@ -216,17 +216,16 @@ impl CacheMetrics {
         total("audit_failures", help, &self.audit_failures);
         total("bad_records", "Bad records found", &self.bad_records);
         total("slow_disk_calls", "Calls to the disk that took longer than a second", &self.slow_disk_calls);
-        let help =
-            "For how many seconds the disk has not answered the call that waits for it longest; 0 if none does";
+        let help = "For how many seconds the disk has not answered the call that waits for it longest; 0 if none does";
         registry.register_with_unit("disk_silent", help, Unit::Seconds, self.disk_silent.clone());
         self.register_letting_go(registry);
         self.register_wholeness(registry);
     }
 
     fn register_wholeness(&self, registry: &mut Registry) {
-        let help = "Blobs that names in force were found to lack, which makes these names misses: by look-ups, by `millpond fsck`, and \
-                    by reading all blobs again once that found a bad record. To be 0; up to 1000 names are remembered, and looked at \
-                    again each minute";
+        let help = "Blobs that names in force were found to lack, which makes these names misses, each once for every place that needs \
+                    it: found by look-ups, by `millpond fsck`, and by reading all blobs again once that found a bad record. To be 0; up to \
+                    1000 names are remembered, and looked at again each minute";
         registry.register("served_blobs_missing", help, self.blobs_lacking.clone());
         let help = "Names in force that were found to lack blobs. To be 0, as served_blobs_missing";
         registry.register("served_names_lacking_blobs", help, self.names_lacking.clone());
@@ -264,8 +263,7 @@ impl CacheMetrics {
         };
         let help = "What was last used before this Unix time has been let go; 0 if nothing was yet";
         seconds("waterline_timestamp", help, &self.waterline);
-        let help =
-            "For how many seconds what is looked up stays; less than what was set while the volume is too small";
+        let help = "For how many seconds what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
         seconds("lease_set", "For how many seconds what is looked up should stay", &self.lease_set);
         let help =

@@ -72,7 +72,7 @@ async fn call_that_is_dropped_was_cancelled() {
     drop(under_way);
     assert_eq!(metrics.calls_in_flight.get(), 0);
     let text = metrics.render(&millpond_cache::Figures::default(), Format::OpenMetrics).unwrap();
-    assert!(text.contains(r#"code="CANCELLED"} 1"#), "{text}");
+    assert!(text.contains(r#"code="CANCELLED",identity="anonymous"} 1"#), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
