@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 use millpond_cache::{Access, Admin, Bounds, Cache, Client, Error, Permit, Pull, Push, Result};
 
 use crate::identity::Credential;
@@ -22,6 +22,12 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let start = START.get_or_init(random);
         Self(start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// As a header has it, which is how it is written everywhere.
+    pub(crate) fn to_header(self) -> HeaderValue {
+        // Hexadecimal digits are fit for a header.
+        HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 

@@ -29,7 +29,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use millpond_cache::{Access, Bounds, Cache, Client, now_and_then};
 use tonic::Status;
 use tower::{BoxError, Service};
@@ -48,6 +48,9 @@ use crate::metrics::Metrics;
 use crate::quirks::Generation;
 use crate::quota::{Account, Quotas};
 use crate::status;
+
+/// The header of every answer that names its call as the log does.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The service of one listener, and of one connection of it.
 #[derive(Clone)]
@@ -276,6 +279,7 @@ impl Future for Call {
         let (mut parts, body) = response.into_parts();
         status::blame_the_request(&mut parts.headers);
         if let Some(under_way) = &under_way {
+            parts.headers.insert(REQUEST_ID, under_way.record().request().to_header());
             refusals::tell(&parts.headers, under_way.record());
         }
         let body = Sent::new(body, under_way, &parts);

@@ -16,6 +16,7 @@ mod layers;
 mod listener;
 mod memory;
 mod metrics;
+mod name_line;
 mod quirks;
 mod quota;
 mod resource_name;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 
 pub use crate::admin::backup::{told as backup_steps, totals as backup_totals};
 pub use crate::admin::check::{told as check_findings, totals as check_totals};
+pub use crate::admin::log::LogControl;
 use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
@@ -92,6 +94,8 @@ pub struct Options {
     pub request_memory: u64,
     /// What single identities may take up; the first that matches counts.
     pub quotas: Vec<Quota>,
+    /// How what is logged is changed while the server runs.
+    pub log: LogControl,
 }
 
 impl Default for Options {
@@ -107,6 +111,7 @@ impl Default for Options {
             idle: Duration::from_secs(30 * 60),
             request_memory: 256 * 1024 * 1024,
             quotas: Vec::new(),
+            log: LogControl::default(),
         }
     }
 }
@@ -152,6 +157,7 @@ impl Server {
             listeners: listening,
             metrics_address,
             metrics: Arc::clone(&counts),
+            log: options.log.clone(),
         };
         let administration = Arc::new(Admin::new(Arc::clone(&cache), about));
         for Listener { socket, bounds, tls, proxies, drops_writes } in listeners {

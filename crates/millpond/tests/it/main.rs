@@ -86,5 +86,6 @@ mod tokens;
 #[cfg(feature = "real-clients")]
 mod tree;
 mod two_ports;
+mod watch;
 #[cfg(feature = "real-clients")]
 mod without_assets;

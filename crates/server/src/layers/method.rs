@@ -108,6 +108,7 @@ impl Method {
             Some("PinNames") => "PinNames",
             Some("UnpinNames") => "UnpinNames",
             Some("ListPins") => "ListPins",
+            Some("SetLogFilter") => "SetLogFilter",
             _ => return Self { service: "other", name: "other" },
         };
         Self { service: "Admin", name }
@@ -136,7 +137,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 35);
+        assert_eq!(count, 36);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }
