@@ -84,7 +84,7 @@ fn rules_fire_where_they_should_and_nowhere_else() {
     let rules = read("alerts.yml");
     let alerts: Vec<_> = rules.lines().filter_map(|line| line.split("- alert: ").nth(1)).collect();
     assert!(alerts.len() > 15, "{alerts:?}");
-    let tests = read("alerts_test.yml");
+    let tests = read("alerts_test.yml") + &read("alerts_days_test.yml");
     for alert in alerts {
         let (quiet, fires) = tests.split_once(&format!("- name: {alert}\n")).expect(alert);
         assert!(quiet.contains(&format!("alertname: {alert}\n")), "{alert} is not tested where all is well");
@@ -92,7 +92,7 @@ fn rules_fire_where_they_should_and_nowhere_else() {
     }
     let _ = promtool(&["check", "rules", "alerts.yml"], "")
         .and_then(|()| promtool(&["check", "config", "prometheus.yml"], ""))
-        .and_then(|()| promtool(&["test", "rules", "alerts_test.yml"], ""));
+        .and_then(|()| promtool(&["test", "rules", "alerts_test.yml", "alerts_days_test.yml"], ""));
 }
 
 #[test]
