@@ -181,7 +181,8 @@ impl Tool {
     fn decode(encoded: &[u8]) -> Self {
         let Ok(metadata) = RequestMetadata::decode(encoded) else { return Self::default() };
         let tool = metadata.tool_details.unwrap_or_default();
-        let part = |text: &str| (!text.is_empty()).then(|| bounded(text, PART_CHARACTERS_MAX));
+        let said = |text: &str| bounded(text.trim(), PART_CHARACTERS_MAX);
+        let part = |text: &str| Some(said(text)).filter(|said| !said.is_empty());
         Self {
             tool: part(&tool.tool_name),
             version: part(&tool.tool_version),
