@@ -72,7 +72,7 @@ mod tests {
         let of = |bound| took.classes[BOUNDS.iter().position(|known| *known == bound).unwrap()];
         assert_eq!([0.0001, 0.00025, 1.0, 2.5].map(of), [2, 1, 1, 1]);
         assert_eq!((took.classes[CLASSES - 1], took.count()), (1, 6));
-        assert!((took.seconds - 3602.000_202).abs() < 1e-6, "{}", took.seconds);
+        assert!((took.seconds - 3602.000202).abs() < 1e-6, "{}", took.seconds);
         assert!(BOUNDS.is_sorted());
     }
 }

@@ -38,8 +38,8 @@ impl<K: Eq + Hash, V> Slots<K, V> {
     where
         K: Borrow<Q>,
     {
-        let known = self.places(key).map_while(OnceLock::get);
-        known.into_iter().find(|(known, _)| known.borrow() == key).map(|(_, value)| value)
+        let mut known = self.places(key).map_while(OnceLock::get);
+        known.find(|(known, _)| known.borrow() == key).map(|(_, value)| value)
     }
 
     /// The value of a key, which is put in if there is room; `None` if there is not.

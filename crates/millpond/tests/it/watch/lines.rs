@@ -94,14 +94,13 @@ fn answers_name_the_call_as_its_line_does_with_what_the_client_says_of_itself() 
 fn nothing_that_a_client_says_looks_like_a_line_of_ours() {
     let runtime = Runtime::new().unwrap();
     let hostile = "x\n2026-01-01T00:00:00Z ERROR millpond: forged\u{1b}[2J\u{202e}\"} identity=\"root";
-    let without = || MetadataMap::new();
     let mut no_base64 = http::HeaderMap::new();
     no_base64.insert(METADATA, http::HeaderValue::from_static("!!!"));
     let mut garbage = MetadataMap::new();
     garbage.insert_bin(METADATA, MetadataValue::from_bytes(&[0xff; 3000]));
     for server in [Server::start(), Server::start_with_the_log_of_services(&[])] {
         for headers in
-            [says(hostile), garbage.clone(), MetadataMap::from_headers(no_base64.clone()), without()]
+            [says(hostile), garbage.clone(), MetadataMap::from_headers(no_base64.clone()), MetadataMap::new()]
         {
             assert_eq!(look_up(&runtime, &server, hostile, &headers).code(), Code::NotFound);
         }
