@@ -33,9 +33,9 @@ docker:
     docker build --file deploy/docker/Dockerfile --build-arg REVISION="$(git rev-parse HEAD)" --tag millpond .
     MILLPOND_TEST_IMAGE=millpond scripts/test docker
 
-# The block of every setting in docs/configuration.md, written anew
+# The block of every setting in docs/configuration.md and the table of docs/metrics.md, written anew
 docs:
-    MILLPOND_WRITE_DOCS=1 cargo nextest run --workspace -E 'test(page_has_the_file_that_init_writes)'
+    MILLPOND_WRITE_DOCS=1 cargo nextest run --workspace -E 'test(page_has_the_file_that_init_writes) + test(metrics_page_has_every_metric)'
 
 # The server, with defaults, on loopback
 run *flags:

@@ -160,6 +160,11 @@ impl Access {
         }
     }
 
+    /// Whether a credential was shown that does not hold.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.who, Who::Refused { .. })
+    }
+
     /// The name of the identity; empty for an anonymous client.
     pub fn identity(&self) -> &str {
         match &self.who {

@@ -55,7 +55,7 @@ impl Cache {
             may_wait: false,
             promotes: None,
         };
-        self.inner.publish(publication).await.map(|_| ())
+        self.inner.publish_pushed(publication).await.map(|_| ())
     }
 
     /// Looks an action result up, serialised as it was sent: whole, and for the lease; else `NotFound`.

@@ -142,7 +142,7 @@ impl Cache {
             may_wait,
             promotes: None,
         };
-        self.inner.publish(publication).await
+        self.inner.publish_pushed(publication).await
     }
 
     /// Looks an asset up: whole, and for the lease; else `NotFound`.

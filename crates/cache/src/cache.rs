@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
-use millpond_store::disk::{Disk, DiskWatch};
-use millpond_store::{Clock, Level};
+use millpond_store::disk::{Disk, DiskDeed, DiskWatch};
+use millpond_store::{Clock, Level, Took};
 
 use crate::audit::{AuditKeep, Auditor};
 use crate::background::Task;
 use crate::bad_records::BadRecords;
+use crate::by_project::{ByProject, NamesCounted};
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inflow::Inflow;
 use crate::instance::Instances;
+use crate::lacking::LackingNames;
 use crate::let_go_names::LetGoNames;
 use crate::letting_go::LettingGo;
 use crate::overwrite::ReplacementRules;
@@ -199,6 +201,16 @@ pub struct Figures {
     pub scrubbed_bad: u64,
     /// When all were last read through, in Unix seconds; 0 if never since the start.
     pub scrubbed_all: u64,
+    /// How much of the pass under way has been read again, from 0 to 1.
+    pub scrubbed_share: f64,
+    /// Names in force that were found to lack blobs, and are misses.
+    pub names_lacking: u64,
+    /// Blobs that they were found to lack.
+    pub blobs_lacking: u64,
+    /// Look-ups and pushes of names since the start, by what they are of.
+    pub names_counted: Vec<NamesCounted>,
+    /// How long calls to the disk took since the start.
+    pub disk_calls: Vec<(DiskDeed, Took)>,
     /// Why nothing is taken in, if so.
     pub poisoned: Option<String>,
 }
@@ -230,6 +242,8 @@ pub(crate) struct Inner {
     /// Held by the one who counts what takes the room.
     pub counting_usage: Arc<tokio::sync::Mutex<()>>,
     pub let_go_names: LetGoNames,
+    pub lacking: LackingNames,
+    pub by_project: ByProject,
     pub pins: Arc<PinsInForce>,
     pub inflow: Inflow,
     pub look_up_time: Duration,
@@ -330,6 +344,11 @@ impl Cache {
             scrubbed_bytes: self.inner.scrubbing.bytes.load(Ordering::Relaxed),
             scrubbed_bad: self.inner.scrubbing.bad.load(Ordering::Relaxed),
             scrubbed_all: self.inner.scrubbing.last_pass.load(Ordering::Relaxed),
+            scrubbed_share: self.inner.scrubbing.share(),
+            names_lacking: self.inner.lacking.names(),
+            blobs_lacking: self.inner.lacking.blobs(),
+            names_counted: self.inner.by_project.read(),
+            disk_calls: self.inner.disk_watch.took(),
             poisoned: blobs.poisoned.or(catalog_poisoned),
         }
     }

@@ -283,13 +283,26 @@ impl Inner {
             }
             names += 1;
             let walked = self.walk_to_check(&value);
+            // It may have been let go meanwhile.
+            if self.is_let_go(&value) {
+                return;
+            }
             let missing = match walked {
                 Ok(walked) if walked.is_whole() => {
+                    self.lacking.lacks(&value.name, 0);
                     ended = !hear(Finding::Names(names));
                     return;
                 }
-                Ok(walked) => walked.missing.first().copied(),
-                Err(_) => None,
+                Ok(walked) => {
+                    self.lacking.lacks(&value.name, walked.missing_count);
+                    walked.missing.first().copied()
+                }
+                Err(error) => {
+                    if matches!(error, Error::Invalid(_)) {
+                        self.lacking.lacks(&value.name, 1);
+                    }
+                    None
+                }
             };
             affected += 1;
             let (instance, name) = (value.name.instance.to_string(), value.name.text.to_string());

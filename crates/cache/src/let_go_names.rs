@@ -44,11 +44,12 @@ impl LetGoNames {
         }
     }
 
-    /// The name was looked up and has no value: counts whether that is because it was let go.
-    pub(crate) fn count_miss(&self, name: &Name) {
+    /// The name was looked up and has no value: counts, and says, whether that is because it was let go.
+    pub(crate) fn count_miss(&self, name: &Name) -> bool {
         let hash = self.hasher.hash_one(name);
         let was_let_go = self.state.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&hash);
         if was_let_go { &self.misses } else { &self.strangers }.add(1);
+        was_let_go
     }
 
     /// A name that is still there, and was let go, was looked up.

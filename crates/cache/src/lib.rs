@@ -12,6 +12,7 @@ mod background;
 mod backup;
 mod bad_records;
 mod blobs;
+mod by_project;
 mod cache;
 mod check;
 mod closure;
@@ -23,6 +24,7 @@ mod gate;
 mod import;
 mod inflow;
 mod instance;
+mod lacking;
 mod let_go_names;
 mod letting_go;
 mod limit;
@@ -58,6 +60,7 @@ pub use asset::{AssetKind, AssetPush, AssetQuery, FoundAsset, Published, referen
 pub use audit::{AuditKeep, write_down_apart};
 pub use backup::{BackedUp, BackupStep, HearBackup, Wanted as BackupWanted};
 pub use blobs::{BlobReader, Creation, Upload};
+pub use by_project::NamesCounted;
 pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
@@ -73,7 +76,11 @@ pub use millpond_store::audit::{
 };
 pub use millpond_store::blobs::BadRecord;
 pub use millpond_store::catalog::{Pin, PinTerms};
-pub use millpond_store::{Clock, Digest, DigestError, DigestFunction, Held, Level, Throttle, now_and_then};
+pub use millpond_store::disk::DiskDeed;
+pub use millpond_store::{
+    Clock, DURATION_BOUNDS, Digest, DigestError, DigestFunction, Durations, Held, Level, Slots, Throttle,
+    Took, now_and_then,
+};
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;
 pub use relevel::Releveled;

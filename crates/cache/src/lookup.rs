@@ -10,6 +10,7 @@ use millpond_store::catalog::{Name, NameKind, State, Target, Value};
 use millpond_store::{Clock, Digest, Level, now_and_then};
 
 use crate::access::Allowed;
+use crate::by_project::LookUp;
 use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::UriForm;
@@ -46,19 +47,27 @@ pub(crate) enum Raised {
 impl Inner {
     /// The value of a name, whole and raised for the lease, or a miss.
     pub(crate) async fn look_up(self: &Arc<Self>, name: &Allowed) -> Result<Arc<Value>> {
+        let mut looking = self.by_project.look_up(name);
         let found = match self.fresh(name) {
-            Some(value) => Ok(Some(value)),
+            Some(value) => Ok(Ok(value)),
             None => self.look_up_slowly(name).await,
         };
         let found = found.unwrap_or_else(|error| {
             self.counters.lookup_faults.add(1);
             now_and_then!(error, name = &*name.text, %error, "a look-up failed, and is a miss");
-            None
+            Err(LookUp::Failed)
         });
-        match found.filter(|value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds())) {
-            Some(value) => Ok(value),
-            None => Err(Error::NotFound(name.text.chars().take(300).collect())),
-        }
+        let in_time = |value: &Value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds());
+        let missed = match found {
+            Ok(value) if in_time(&value) => {
+                looking.came_to = LookUp::Hit;
+                return Ok(value);
+            }
+            Ok(_) => LookUp::Expired,
+            Err(missed) => missed,
+        };
+        looking.came_to = missed;
+        Err(Error::NotFound(name.text.chars().take(300).collect()))
     }
 
     /// A value that can be answered as it stands: raised lately, above the waterline, no damage found since.
@@ -71,41 +80,56 @@ impl Inner {
         (fresh && !self.catalog.has_pending(name)).then_some(value)
     }
 
-    async fn look_up_slowly(self: &Arc<Self>, name: &Name) -> Result<Option<Arc<Value>>> {
+    /// The value, or why it is a miss.
+    async fn look_up_slowly(
+        self: &Arc<Self>,
+        name: &Name,
+    ) -> Result<std::result::Result<Arc<Value>, LookUp>> {
         self.promote(name).await?;
         let Some(value) = self.catalog.look_up(name).await? else {
             if self.catalog.has_pending(name) {
                 self.counters.pending_lookups.add(1);
-            } else {
-                self.let_go_names.count_miss(name);
+                return Ok(Err(LookUp::Pending));
             }
-            return Ok(None);
+            let was_let_go = self.let_go_names.count_miss(name);
+            return Ok(Err(if was_let_go { LookUp::LetGo } else { LookUp::Unknown }));
         };
-        Ok(self.whole_for_the_lease(&value, Patience::Sheds).await?.then_some(value))
+        Ok(match self.whole_for_the_lease(&value, Patience::Sheds).await? {
+            LookUp::Hit => Ok(value),
+            missed => Err(missed),
+        })
     }
 
-    /// Whether a value is whole; then it stays for the lease. Counts why it is not.
+    /// Whether a value is whole, which is a hit; then it stays for the lease. Counts why it is not.
     pub(crate) async fn whole_for_the_lease(
         self: &Arc<Self>,
         value: &Value,
         patience: Patience,
-    ) -> Result<bool> {
+    ) -> Result<LookUp> {
         let name = &*value.name.text;
         match self.raise_whole(value, Level::ZERO, patience).await? {
-            Raised::Whole => return Ok(true),
-            Raised::LetGo => self.let_go_names.count_let_go(),
+            Raised::Whole => {
+                self.lacking.lacks(&value.name, 0);
+                Ok(LookUp::Hit)
+            }
+            Raised::LetGo => {
+                self.let_go_names.count_let_go();
+                Ok(LookUp::LetGo)
+            }
             Raised::Shed => {
                 self.counters.lookups_shed.add(1);
                 Limit::LookUpsWaiting.met();
                 now_and_then!(warn, name, "too many look-ups wait, and one is a miss");
+                Ok(LookUp::Shed)
             }
             Raised::Lacks { count, first } => {
                 self.counters.incomplete_lookups.add(1);
+                self.lacking.lacks(&value.name, count);
                 let first = first.map(|first| first.to_string());
                 now_and_then!(warn, name, missing = count, first, "a name is not whole, and is a miss");
+                Ok(LookUp::Incomplete)
             }
         }
-        Ok(false)
     }
 
     /// Whether a value was let go, though its row may still be there.
@@ -141,6 +165,10 @@ impl Inner {
         let to = level.max(ticket.time()).max(until);
         let walked = self.walk_all(turn, vec![self.subject(value)?], to).await?;
         if !walked.is_whole() {
+            // The waterline may have passed it during the walk, and then nothing is wrong.
+            if level < self.blobs.waterline() {
+                return Ok(Raised::LetGo);
+            }
             return Ok(Raised::Lacks { count: walked.missing_count, first: walked.missing.first().copied() });
         }
         let used = walked.raised_to.min(ticket.time());

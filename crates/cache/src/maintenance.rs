@@ -17,7 +17,8 @@ const BAD_RECORDS_TIME: Duration = Duration::from_secs(5);
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// Uses, time and the catalog's size are written down each so many sync periods.
 const FLUSH_PERIODS: u32 = 5;
-
+/// Names that lacked something are looked at again each so many sync periods.
+const LACKING_PERIODS: u32 = 60;
 /// What was removed and may not come back any more is looked for each so many sync periods.
 const REMOVED_PERIODS: u32 = 600;
 
@@ -41,6 +42,9 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
             && let Err(error) = inner.forget_removed().await
         {
             now_and_then!(warn, %error, "names that were removed stay in the catalog for now");
+        }
+        if period.is_multiple_of(LACKING_PERIODS) {
+            inner.look_at_lacking_names().await;
         }
         let inner = Arc::clone(&inner);
         let step = tokio::task::spawn_blocking(move || inner.step(flush));

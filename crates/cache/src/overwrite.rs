@@ -17,6 +17,7 @@ use millpond_store::catalog::{NameKind, NewValue, Promoted, Replaces, State, Tar
 use millpond_store::{Clock, Digest, now_and_then};
 use prost::Message;
 
+use crate::by_project::LookUp;
 use crate::cache::Inner;
 use crate::lookup::Patience;
 use crate::name::{UriForm, short};
@@ -210,7 +211,8 @@ impl Inner {
             return Ok(Verdict::Replace);
         }
         // One that is not whole protects nothing. One that is stays for the lease, as if it had been looked up.
-        let whole = new.state == State::Whole && self.whole_for_the_lease(old, Patience::Waits).await?;
+        let whole =
+            new.state == State::Whole && self.whole_for_the_lease(old, Patience::Waits).await? == LookUp::Hit;
         let same = old.target == new.target && old.references == new.references;
         Ok(match rule.map_or(Otherwise::KeepQuietly, |rule| rule.otherwise) {
             _ if !whole => Verdict::Replace,

@@ -2,7 +2,7 @@
 //! next push heals it. One task, at the rate that takes it through all that there is in the time that was set.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond_store::blobs::{Scrub, ScrubPosition};
@@ -31,6 +31,23 @@ pub(crate) struct Scrubbing {
     pub bad: AtomicU64,
     /// When a pass last came to its end, in Unix seconds, before the start too; 0 if that is not known.
     pub last_pass: AtomicU64,
+    /// The highest pack of the pass under way; 0 before there is one.
+    newest: AtomicU32,
+    /// The pack at hand: packs are read from the highest number down.
+    at: AtomicU32,
+}
+
+impl Scrubbing {
+    fn is_at(&self, position: &ScrubPosition) {
+        self.newest.store(position.newest, Ordering::Relaxed);
+        self.at.store(position.at, Ordering::Relaxed);
+    }
+
+    /// How much of the pass under way has been read, from 0 to 1, as numbers of packs say it.
+    pub(crate) fn share(&self) -> f64 {
+        let (newest, at) = (self.newest.load(Ordering::Relaxed), self.at.load(Ordering::Relaxed));
+        if newest == 0 { 0.0 } else { f64::from(newest.saturating_sub(at)) / f64::from(newest) }
+    }
 }
 
 /// Reads everything over and over, until it is stopped: a pass takes so long. One that a stop broke off goes on where it was.
@@ -86,6 +103,7 @@ async fn one_pass(inner: &Arc<Inner>, pass: Duration, position: &mut ScrubPositi
         let Ok((back, step)) = tokio::task::spawn_blocking(read).await else { return };
         scrub = back;
         (position.newest, position.at) = scrub.place();
+        inner.scrubbing.is_at(position);
         names_due |= step.bad > 0;
         if names_due && (step.ended || names_after <= Instant::now()) {
             (names_due, names_after) = (false, Instant::now() + NAMES_PERIOD);

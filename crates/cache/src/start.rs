@@ -13,12 +13,14 @@ use millpond_store::{Clock, Error as StoreError, Level};
 use crate::audit::Auditor;
 use crate::background::Task;
 use crate::bad_records::BadRecords;
+use crate::by_project::ByProject;
 use crate::cache::{Background, Inner};
 use crate::closure::Walker;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inflow::Inflow;
 use crate::instance::Instances;
+use crate::lacking::LackingNames;
 use crate::let_go_names::LetGoNames;
 use crate::letting_go::{self, LettingGo};
 use crate::maintenance;
@@ -203,6 +205,8 @@ fn open_blocking(
         checking: Mutex::default(),
         counting_usage: Arc::default(),
         let_go_names: LetGoNames::default(),
+        lacking: LackingNames::default(),
+        by_project: ByProject::default(),
         pins,
         inflow: Inflow::default(),
         names_bytes: AtomicU64::new(catalog_figures.database_bytes + catalog_figures.journal_bytes),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millpond_cache::{AuditKeep, Bounds, Cache, CacheOptions, OpenError, ReplacementRule, Rights};
 use millpond_identity::ServerKeys;
-use millpond_server::{Listener, Options, Proxies, Quota, Server};
+use millpond_server::{Listener, LogControl, Options, Proxies, Quota, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -38,7 +38,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_secs(7);
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
+pub(crate) async fn serve(settings: Settings, log: LogControl) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
     let loaded = Loaded::read(&settings)?;
@@ -53,7 +53,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let ended = serve_from(&settings, &cache, &loaded, bound, metrics, signals).await;
+    let ended = serve_from(&settings, &cache, &loaded, bound, metrics, log, signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
 }
@@ -64,6 +64,7 @@ async fn serve_from(
     loaded: &Loaded,
     bound: Vec<Bound>,
     metrics: Option<Bound>,
+    log: LogControl,
     mut signals: StopSignals,
 ) -> Result<(), Failure> {
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
@@ -89,6 +90,7 @@ async fn serve_from(
         data,
         read_only: settings.read_only.value,
         quotas: settings.quotas.iter().map(quota).collect(),
+        log,
         ..settings.requests.options()
     };
     let listeners = listen(bound, settings.read_only.value, loaded)?;

@@ -8,6 +8,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 mod copy;
 mod import;
+pub(crate) mod log;
 mod look;
 mod names;
 mod pins;
@@ -27,9 +28,10 @@ use millpond_proto::admin::{
     BackUpAnswer, BackUpRequest, BlobPart, BringFromBackupRequest, BroughtPage, CheckAnswer, CheckRequest,
     CompareAnswer, CompareRequest, CopyRequest, DirectoryPage, GetStatusRequest, GetUsageRequest,
     GetWaterlineRequest, ImportAnswer, ImportRequest, ListDirectoryRequest, ListNamesRequest,
-    ListPinsRequest, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins, PlanRetentionRequest,
-    ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest, RestoreNamesRequest, RestoredPage,
-    RetentionPlan, ServerStatus, ShowNamesRequest, UnpinNamesRequest, UsageAnswer, Waterline,
+    ListPinsRequest, LogFilter, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins,
+    PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest,
+    RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, SetLogFilterRequest, ShowNamesRequest,
+    UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -235,6 +237,15 @@ impl admin_server::Admin for Admin {
     async fn list_pins(&self, request: Request<ListPinsRequest>) -> Result<Response<Pins>, Status> {
         let (permit, _) = self.permit(&request)?;
         Ok(Response::new(pins::pins(self.cache.pins(&permit))))
+    }
+
+    async fn set_log_filter(
+        &self,
+        request: Request<SetLogFilterRequest>,
+    ) -> Result<Response<LogFilter>, Status> {
+        let (_, caller) = self.permit(&request)?;
+        let set = self.about.log.set(&caller, request.get_ref());
+        set.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 
     async fn show_names(

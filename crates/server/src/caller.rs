@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 use millpond_cache::{Access, Admin, Bounds, Cache, Client, Error, Permit, Pull, Push, Result};
 
+use crate::identity::Credential;
 use crate::quirks::Generation;
 
 /// Names one call in the log, and to the client when something of ours went wrong.
@@ -21,6 +22,12 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let start = START.get_or_init(random);
         Self(start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// As a header has it, which is how it is written everywhere.
+    pub(crate) fn to_header(self) -> HeaderValue {
+        // Hexadecimal digits are fit for a header.
+        HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
@@ -41,24 +48,26 @@ impl fmt::Display for RequestId {
 pub(crate) struct Caller {
     pub(crate) request: RequestId,
     pub(crate) access: Access,
+    /// What it showed.
+    pub(crate) credential: Credential,
     pub(crate) generation: Generation,
     pub(crate) client: Client,
 }
 
 impl Caller {
     /// Somebody with this access.
-    pub(crate) fn new(access: Access, peer: Option<SocketAddr>, generation: Generation) -> Self {
+    pub(crate) fn new(known: (Access, Credential), peer: Option<SocketAddr>, generation: Generation) -> Self {
+        let (access, credential) = known;
         let address = peer.map(|peer| peer.ip().to_canonical());
         let client = Client { identity: access.identity().to_owned(), address };
-        Self { request: RequestId::next(), access, generation, client }
+        Self { request: RequestId::next(), access, credential, generation, client }
     }
 
     /// Whoever sent this request. Who came past the layers may only pull.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let known = extensions.get::<Self>();
-        known
-            .cloned()
-            .unwrap_or_else(|| Self::new(Access::anonymous(Bounds::PULL_ONLY), None, Generation::Other))
+        let stranger = || (Access::anonymous(Bounds::PULL_ONLY), Credential::None);
+        known.cloned().unwrap_or_else(|| Self::new(stranger(), None, Generation::Other))
     }
 
     /// Who it is, or whose credential was shown that does not hold any more; empty for somebody unknown.

@@ -31,6 +31,51 @@ pub struct Credentials {
     metrics: CredentialMetrics,
 }
 
+/// What a call shows of who makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// Nothing.
+    None,
+    /// A certificate, by its connection or a proxy.
+    Certificate,
+    /// A token of ours.
+    Token,
+    /// A token of an issuer.
+    IssuersToken,
+    /// The kernel says which user of this machine it is.
+    User,
+    /// Something that does not hold.
+    Refused,
+}
+
+impl Credential {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::None, Self::Certificate, Self::Token, Self::IssuersToken, Self::User, Self::Refused];
+
+    /// As metrics have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "anonymous",
+            Self::Certificate => "certificate",
+            Self::Token => "token",
+            Self::IssuersToken => "issuer",
+            Self::User => "local",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// This one with what it allows, unless it was none, or was refused.
+    fn with(self, access: Access) -> (Access, Self) {
+        let credential = match (access.is_refused(), access.identity()) {
+            (true, _) => Self::Refused,
+            (false, "") => Self::None,
+            (false, _) => self,
+        };
+        (access, credential)
+    }
+}
+
 /// A call whose token may hold once keys have been fetched.
 pub(crate) struct Waiting {
     token: String,
@@ -92,28 +137,36 @@ impl Credentials {
         bounds: Bounds,
         headers: &HeaderMap,
         connection: &ConnectionIdentity,
-    ) -> Result<Access, Waiting> {
+    ) -> Result<(Access, Credential), Waiting> {
         let token = match authorization::token(headers) {
-            Ok(None) => return Ok(connection.access(self, bounds, headers)),
+            Ok(None) => {
+                return Ok(connection.credential().with(connection.access(self, bounds, headers)));
+            }
             Ok(Some(token)) => token,
-            Err(reason) => return Ok(Access::refused(bounds, reason, None)),
+            Err(reason) => return Ok(Credential::Refused.with(Access::refused(bounds, reason, None))),
         };
         if is_token(&token) || self.issuers.is_empty() {
-            return Ok(to_access(bounds, self.now().token(&token, Clock::unix_seconds())));
+            let found = self.now().token(&token, Clock::unix_seconds());
+            return Ok(Credential::Token.with(to_access(bounds, found)));
         }
         match self.vouched_for(bounds, &token) {
-            Ok(access) => Ok(access),
+            Ok(access) => Ok(Credential::IssuersToken.with(access)),
             Err((access, issuer)) => match self.sources.get(issuer) {
                 Some(source) => Err(Waiting { token, source: Arc::clone(source) }),
-                None => Ok(access),
+                None => Ok(Credential::IssuersToken.with(access)),
             },
         }
     }
 
     /// What a call may do whose token may hold by now.
-    pub(crate) async fn access_with_newer_keys(&self, bounds: Bounds, waiting: Waiting) -> Access {
+    pub(crate) async fn access_with_newer_keys(
+        &self,
+        bounds: Bounds,
+        waiting: Waiting,
+    ) -> (Access, Credential) {
         waiting.source.newer_keys().await;
-        self.vouched_for(bounds, &waiting.token).unwrap_or_else(|(access, _)| access)
+        let access = self.vouched_for(bounds, &waiting.token).unwrap_or_else(|(access, _)| access);
+        Credential::IssuersToken.with(access)
     }
 
     /// What the token of an issuer allows; or, if that may change once the keys of the issuer of a number were fetched, what

@@ -29,7 +29,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use millpond_cache::{Access, Bounds, Cache, Client, now_and_then};
 use tonic::Status;
 use tower::{BoxError, Service};
@@ -42,12 +42,15 @@ use self::record::{Record, UnderWay};
 use self::sent::Sent;
 pub(crate) use self::terms::Terms;
 use crate::caller::Caller;
-use crate::identity::{ConnectionIdentity, Credentials, Waiting};
+use crate::identity::{ConnectionIdentity, Credential, Credentials, Waiting};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
 use crate::quirks::Generation;
 use crate::quota::{Account, Quotas};
 use crate::status;
+
+/// The header of every answer that names its call as the log does.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The service of one listener, and of one connection of it.
 #[derive(Clone)]
@@ -130,10 +133,10 @@ impl Calls {
         self.metrics.handshakes_failed.inc();
     }
 
-    fn access(&self, headers: &HeaderMap) -> Result<Access, Waiting> {
+    fn access(&self, headers: &HeaderMap) -> Result<(Access, Credential), Waiting> {
         match &self.connection {
             Some(connection) => self.credentials.access(self.bounds, headers, &connection.identity),
-            None => Ok(Access::anonymous(self.bounds)),
+            None => Ok((Access::anonymous(self.bounds), Credential::None)),
         }
     }
 
@@ -207,7 +210,7 @@ where
 
 impl Calls {
     /// Begins a call that may do this.
-    fn begin<B>(&mut self, mut request: Request<B>, access: Access) -> Call
+    fn begin<B>(&mut self, mut request: Request<B>, access: (Access, Credential)) -> Call
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -276,6 +279,7 @@ impl Future for Call {
         let (mut parts, body) = response.into_parts();
         status::blame_the_request(&mut parts.headers);
         if let Some(under_way) = &under_way {
+            parts.headers.insert(REQUEST_ID, under_way.record().request().to_header());
             refusals::tell(&parts.headers, under_way.record());
         }
         let body = Sent::new(body, under_way, &parts);

@@ -16,6 +16,7 @@ mod layers;
 mod listener;
 mod memory;
 mod metrics;
+mod name_line;
 mod quirks;
 mod quota;
 mod resource_name;
@@ -37,6 +38,7 @@ use tokio::task::JoinSet;
 
 pub use crate::admin::backup::{told as backup_steps, totals as backup_totals};
 pub use crate::admin::check::{told as check_findings, totals as check_totals};
+pub use crate::admin::log::LogControl;
 use crate::admin::{About, Admin, Listening};
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
@@ -105,6 +107,8 @@ pub struct Options {
     pub upload_rate: u32,
     /// What single identities may take up; the first that matches counts.
     pub quotas: Vec<Quota>,
+    /// How what is logged is changed while the server runs.
+    pub log: LogControl,
 }
 
 impl Default for Options {
@@ -125,6 +129,7 @@ impl Default for Options {
             upload_quiet: Duration::from_secs(300),
             upload_rate: 16 << 10,
             quotas: Vec::new(),
+            log: LogControl::default(),
         }
     }
 }
@@ -175,6 +180,7 @@ impl Server {
             listeners: listening,
             metrics_address,
             metrics: Arc::clone(&counts),
+            log: options.log.clone(),
         };
         let administration = Arc::new(Admin::new(Arc::clone(&cache), about));
         for Listener { socket, bounds, tls, proxies, drops_writes } in listeners {

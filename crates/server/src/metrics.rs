@@ -2,35 +2,38 @@
 //!
 //! **Invariant:** no label has a value that a client chose.
 
+mod calls;
 mod credentials;
+mod histogram;
+mod process;
+mod taken;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millpond_cache::{Figures, Limit};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use millpond_cache::{Clock, Figures, Limit};
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::calls::CallCounts;
+pub(crate) use self::calls::MethodCounts;
 pub(crate) use self::credentials::CredentialMetrics;
+use self::process::Process;
+use self::taken::Taken;
 use crate::layers::method::Method;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MethodLabels {
-    service: &'static str,
-    method: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    service: &'static str,
-    method: &'static str,
-    code: &'static str,
+/// In which words metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Prometheus' own older format, for whoever does not ask for another.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,15 +45,13 @@ struct LimitLabels {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    calls: Family<CallLabels, Counter>,
-    call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
     limits_met: Family<LimitLabels, Counter<u64, AtomicU64>>,
+    /// What is not of ours alone, and has no prefix.
+    process: Registry,
+    calls: Arc<CallCounts>,
+    taken: Arc<Taken>,
     /// Calls under way.
     pub(crate) calls_in_flight: Gauge,
-    /// Bytes of request bodies.
-    pub(crate) received: Counter,
-    /// Bytes of answers.
-    pub(crate) sent: Counter,
     /// Connections that are open.
     pub(crate) connections: Gauge,
     /// Connections that were ever accepted.
@@ -103,11 +104,11 @@ struct CacheMetrics {
     scrubbed: Counter<u64, AtomicU64>,
     scrubbed_bad: Counter<u64, AtomicU64>,
     scrubbed_all: Gauge<u64, AtomicU64>,
-}
-
-/// From a tenth of a millisecond to about 100 s.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 4.0, 11))
+    scrubbed_share: Gauge<f64, AtomicU64>,
+    full_share: Gauge<f64, AtomicU64>,
+    retention_age: Gauge<f64, AtomicU64>,
+    names_lacking: Gauge<u64, AtomicU64>,
+    blobs_lacking: Gauge<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -121,12 +122,11 @@ impl Metrics {
     pub(crate) fn new(data: &str, credentials: &CredentialMetrics) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("millpond"),
-            calls: Family::default(),
-            call_seconds: Family::new_with_constructor(seconds),
             limits_met: Family::default(),
+            process: Registry::default(),
+            calls: Arc::default(),
+            taken: Arc::default(),
             calls_in_flight: Gauge::default(),
-            received: Counter::default(),
-            sent: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
@@ -143,18 +143,16 @@ impl Metrics {
         metrics.register();
         credentials.register(&mut metrics.registry);
         metrics.cache.register(&mut metrics.registry);
+        metrics.registry.register_collector(Box::new(Arc::clone(&metrics.taken)));
+        metrics.process.register_collector(Box::new(Process));
         metrics
     }
 
     /// A counter's name gets its `_total` and its unit from the library.
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("calls", "Calls that ended, by gRPC code or HTTP status class", self.calls.clone());
-        let help = "How long calls took, to the last byte of the answer";
-        registry.register_with_unit("call", help, Unit::Seconds, self.call_seconds.clone());
+        registry.register_collector(Box::new(Arc::clone(&self.calls)));
         registry.register("calls_in_flight", "Calls under way", self.calls_in_flight.clone());
-        registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
-        registry.register_with_unit("sent", "Bytes of answers", Unit::Bytes, self.sent.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         let help = "Connections accepted";
         registry.register("connections_accepted", help, self.connections_accepted.clone());
@@ -170,23 +168,31 @@ impl Metrics {
         registry.register("writes_dropped", help, self.writes_dropped.clone());
     }
 
-    /// Counts a call that ended.
-    pub(crate) fn count_call(&self, method: Method, code: &'static str, seconds: f64) {
-        let Method { service, name } = method;
-        self.calls.get_or_create(&CallLabels { service, method: name, code }).inc();
-        self.call_seconds.get_or_create(&MethodLabels { service, method: name }).observe(seconds);
+    /// Where calls of a method are counted.
+    pub(crate) fn of_method(&self, method: Method) -> Arc<MethodCounts> {
+        self.calls.of(method)
     }
 
-    /// All metrics in the OpenMetrics text format.
-    pub(crate) fn render(&self, figures: &Figures) -> Result<String, std::fmt::Error> {
+    /// All metrics.
+    pub(crate) fn render(&self, figures: &Figures, format: Format) -> Result<String, std::fmt::Error> {
         self.cache.set(figures);
         for (limit, name) in Limit::ALL {
             let counter = self.limits_met.get_or_create(&LimitLabels { limit: name });
             counter.inner().store(limit.times_met(), Ordering::Relaxed);
         }
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+        self.taken.set(figures);
+        let mut page = String::new();
+        let registries = [&self.registry, &self.process];
+        match format {
+            Format::Prometheus => {
+                registries.into_iter().try_for_each(|of| prometheus_text::encode(&mut page, of))?;
+            }
+            Format::OpenMetrics => {
+                registries.into_iter().try_for_each(|of| text::encode_registry(&mut page, of))?;
+                text::encode_eof(&mut page)?;
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -224,10 +230,28 @@ impl CacheMetrics {
         total("audit_failures", help, &self.audit_failures);
         total("bad_records", "Bad records found", &self.bad_records);
         total("slow_disk_calls", "Calls to the disk that took longer than a second", &self.slow_disk_calls);
-        let help =
-            "For how long the disk has not answered the call that waits for it longest; 0 if none does";
+        let help = "For how many seconds the disk has not answered the call that waits for it longest; 0 if none does";
         registry.register_with_unit("disk_silent", help, Unit::Seconds, self.disk_silent.clone());
         self.register_letting_go(registry);
+        self.register_wholeness(registry);
+    }
+
+    fn register_wholeness(&self, registry: &mut Registry) {
+        let help = "Blobs that names in force were found to lack, which makes these names misses, each once for every place that needs \
+                    it: found by look-ups, by `millpond fsck`, and by reading all blobs again once that found a bad record. To be 0; up to \
+                    1000 names are remembered, and looked at again each minute";
+        registry.register("served_blobs_missing", help, self.blobs_lacking.clone());
+        let help = "Names in force that were found to lack blobs. To be 0, as served_blobs_missing";
+        registry.register("served_names_lacking_blobs", help, self.names_lacking.clone());
+        let mut ratio = |name: &str, help: &str, gauge: &Gauge<f64, AtomicU64>| {
+            registry.register_with_unit(name, help, Unit::Other("ratio".into()), gauge.clone());
+        };
+        let help = "Share of the limit that the data directory takes, from 0 to 1; letting go begins at 0.87 of what blobs may have";
+        ratio("used", help, &self.full_share);
+        let help = "Share of the pass under way that was read again, from 0 to 1";
+        ratio("scrubbed", help, &self.scrubbed_share);
+        let help = "How far the cache reaches back, in seconds: for how long what is used once stays. +Inf until something was let go";
+        registry.register_with_unit("retention_age", help, Unit::Seconds, self.retention_age.clone());
     }
 
     fn register_letting_go(&self, registry: &mut Registry) {
@@ -253,10 +277,9 @@ impl CacheMetrics {
         };
         let help = "What was last used before this Unix time has been let go; 0 if nothing was yet";
         seconds("waterline_timestamp", help, &self.waterline);
-        let help =
-            "For how long what is looked up stays; less than what was set while the volume is too small";
+        let help = "For how many seconds what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
-        seconds("lease_set", "For how long what is looked up should stay", &self.lease_set);
+        seconds("lease_set", "For how many seconds what is looked up should stay", &self.lease_set);
         let help =
             "When all blobs were last read through beside serving, in Unix time; 0 if not since the start";
         seconds("scrubbed_all_timestamp", help, &self.scrubbed_all);
@@ -301,6 +324,12 @@ impl CacheMetrics {
         set_counter(&self.scrubbed, figures.scrubbed_bytes);
         set_counter(&self.scrubbed_bad, figures.scrubbed_bad);
         self.scrubbed_all.set(figures.scrubbed_all);
+        self.scrubbed_share.set(figures.scrubbed_share);
+        self.full_share.set(figures.used_bytes as f64 / figures.limit_bytes.max(1) as f64);
+        let age = Clock::unix_seconds().saturating_sub(figures.waterline) as f64;
+        self.retention_age.set(if figures.waterline == 0 { f64::INFINITY } else { age });
+        self.names_lacking.set(figures.names_lacking);
+        self.blobs_lacking.set(figures.blobs_lacking);
     }
 }
 
@@ -311,7 +340,10 @@ fn set_counter(counter: &Counter<u64, AtomicU64>, value: u64) {
 
 #[cfg(test)]
 mod tests {
+    use millpond_cache::{DiskDeed, NamesCounted, Took};
+
     use super::*;
+    use crate::identity::Credential;
 
     #[test]
     fn everything_registered_is_rendered() {
@@ -322,8 +354,9 @@ mod tests {
         credentials.know_issuer("github");
         credentials.set_keys("gitlab", 3);
         credentials.count_failed_fetch("gitlab");
-        metrics.count_call(Method::of("/google.bytestream.ByteStream/Read"), "OK", 0.01);
-        metrics.received.inc_by(7);
+        let read = metrics.of_method(Method::of("/google.bytestream.ByteStream/Read"));
+        read.count(Credential::Certificate, "OK", Duration::from_millis(10));
+        read.add_received(7);
         let figures = Figures {
             used_bytes: 42,
             bad_records: 3,
@@ -340,13 +373,33 @@ mod tests {
             lease_seconds: 60,
             audit_failures: 6,
             poisoned: Some("EIO".into()),
+            limit_bytes: 84,
+            names_lacking: 1,
+            blobs_lacking: 2,
+            scrubbed_share: 0.25,
+            names_counted: vec![NamesCounted {
+                kind: "artifact",
+                project: "gnome".into(),
+                look_ups: vec![("hit", 5)],
+                pushes: vec![("kept", 6)],
+            }],
+            disk_calls: vec![(DiskDeed::Sync, Took { seconds: 1.5, ..Took::default() })],
             ..Figures::default()
         };
-        metrics.render(&figures).unwrap();
-        let text = metrics.render(&figures).unwrap();
+        metrics.render(&figures, Format::OpenMetrics).unwrap();
+        let text = metrics.render(&figures, Format::OpenMetrics).unwrap();
         for line in [
-            r#"millpond_calls_total{service="ByteStream",method="Read",code="OK"} 1"#,
-            "millpond_received_bytes_total 7",
+            r#"millpond_calls_total{service="ByteStream",method="Read",code="OK",identity="certificate"} 1"#,
+            r#"millpond_received_bytes_total{service="ByteStream",method="Read"} 7"#,
+            r#"millpond_call_seconds_bucket{le="0.01",service="ByteStream",method="Read"} 1"#,
+            r#"millpond_lookups_total{kind="artifact",project="gnome",result="hit"} 5"#,
+            r#"millpond_pushes_total{kind="artifact",project="gnome",result="kept"} 6"#,
+            r#"millpond_disk_call_seconds_sum{deed="sync"} 1.5"#,
+            "millpond_used_ratio 0.5",
+            "millpond_scrubbed_ratio 0.25",
+            "millpond_served_blobs_missing 2",
+            "millpond_served_names_lacking_blobs 1",
+            "# TYPE process_cpu_seconds counter",
             "millpond_certificate_expiry_timestamp_seconds 1800000000",
             "millpond_credentials_expiring 2",
             r#"millpond_issuer_keys{issuer="gitlab"} 3"#,
@@ -378,5 +431,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn nothing_let_go_is_a_cache_that_reaches_back_for_ever() {
+        let metrics = Metrics::default();
+        let page = metrics.render(&Figures::default(), Format::Prometheus).unwrap();
+        assert!(page.contains("millpond_retention_age_seconds inf") || page.contains("+Inf"), "{page}");
+        let figures = Figures { waterline: Clock::unix_seconds() - 1000, ..Figures::default() };
+        let page = metrics.render(&figures, Format::Prometheus).unwrap();
+        let age = page.lines().find_map(|line| line.strip_prefix("millpond_retention_age_seconds "));
+        assert!((1000.0..2000.0).contains(&age.unwrap().parse::<f64>().unwrap()), "{page}");
     }
 }

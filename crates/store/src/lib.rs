@@ -11,15 +11,19 @@ pub mod catalog;
 mod clock;
 mod digest;
 pub mod disk;
+mod durations;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod level;
 mod random;
+mod slots;
 mod throttle;
 
 pub use clock::Clock;
 pub use digest::{Digest, DigestError, DigestFunction, Hasher};
+pub use durations::{BOUNDS as DURATION_BOUNDS, Durations, Took};
 pub use error::{Error, Held, Result};
 pub use level::Level;
+pub use slots::Slots;
 pub use throttle::Throttle;

@@ -44,7 +44,7 @@ impl Ahead {
         let names = candidates(text.trim())?;
         for candidate in &names {
             if let UpstreamName::Asset { uri, .. } = candidate {
-                name::check_uris(std::slice::from_ref(uri)).map_err(|error| error.to_string())?;
+                name::check_uris(std::slice::from_ref(uri), 1).map_err(|error| error.to_string())?;
             }
         }
         if names.iter().all(|name| self.seen.contains(name)) {

@@ -67,6 +67,56 @@ fn number(pack: &Path) -> u32 {
     u32::from_str_radix(pack.file_stem().unwrap().to_str().unwrap(), 16).unwrap()
 }
 
+/// Flips a bit of a blob where it lies.
+fn flip(data: &Path, content: &str) {
+    for pack in packs(data) {
+        let mut bytes = fs::read(&pack).unwrap();
+        if let Some(at) = bytes.windows(content.len()).position(|window| window == content.as_bytes()) {
+            bytes[at] ^= 1;
+            fs::write(&pack, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_names_lack_is_counted_until_they_are_whole_again_or_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(data.path()).await;
+    let contents = ["what comes again", "what does not come again"];
+    for (uri, content) in [("urn:healed", contents[0]), ("urn:gone", contents[1])] {
+        let blob = fixture.put(content).await.unwrap();
+        fixture.push(AssetKind::Blob, &[uri], blob).await.unwrap();
+    }
+    fixture.cache.close().await;
+    drop(fixture);
+    contents.iter().for_each(|content| flip(data.path(), content));
+    let fixture = Fixture::open(data.path()).await;
+    let inner = &fixture.cache.inner;
+    let lacking = || {
+        let figures = fixture.cache.figures();
+        (figures.names_lacking, figures.blobs_lacking)
+    };
+    assert_eq!(lacking(), (0, 0));
+    for uri in ["urn:healed", "urn:gone"] {
+        assert_eq!(fixture.fetch_digest(AssetKind::Blob, uri).await, None);
+    }
+    assert_eq!(lacking(), (2, 2));
+    inner.look_at_lacking_names().await;
+    assert_eq!(lacking(), (2, 2));
+    fixture.put(contents[0]).await.unwrap();
+    inner.look_at_lacking_names().await;
+    assert_eq!(lacking(), (1, 1));
+    let instance = fixture.cache.instance("").unwrap();
+    let gone = crate::name::asset(&instance, AssetKind::Blob, "urn:gone", "");
+    let seq = inner.catalog.look_up(&gone).await.unwrap().unwrap().seq;
+    assert!(inner.catalog.remove(&gone, seq).await.unwrap());
+    inner.look_at_lacking_names().await;
+    assert_eq!(lacking(), (0, 0));
+    let counted = fixture.cache.figures().names_counted;
+    let other = counted.iter().find(|counted| counted.kind == "other").unwrap();
+    assert!(other.look_ups.contains(&("incomplete", 2)), "{other:?}");
+}
+
 #[tokio::test]
 async fn broken_name_asked_for_a_thousand_times_fills_no_log() {
     let data = tempfile::tempdir().unwrap();
@@ -76,13 +126,7 @@ async fn broken_name_asked_for_a_thousand_times_fills_no_log() {
     fixture.push(AssetKind::Blob, &["urn:broken"], blob).await.unwrap();
     fixture.cache.close().await;
     drop(fixture);
-    for pack in packs(data.path()) {
-        let mut bytes = fs::read(&pack).unwrap();
-        if let Some(at) = bytes.windows(content.len()).position(|window| window == content.as_bytes()) {
-            bytes[at] ^= 1;
-            fs::write(&pack, bytes).unwrap();
-        }
-    }
+    flip(data.path(), content);
     let fixture = Fixture::open(data.path()).await;
     let log = Log::default();
     let _writes = tracing::subscriber::set_default(log.clone());

@@ -24,6 +24,7 @@ mod import;
 mod job;
 mod keys;
 mod listed;
+mod log_level;
 mod ls;
 mod moment;
 mod names;
@@ -68,6 +69,9 @@ enum Command {
     /// Say whether a server that runs serves, by the exit code as well
     #[command(after_help = health::AFTER_HELP)]
     Health(health::HealthFlags),
+    /// Say what a server that runs logs, or have it log something else until its next start
+    #[command(after_help = exit::help())]
+    LogLevel(log_level::LogLevelFlags),
     /// Say what the rules of [[retention]] come to on a server that runs, and give back what nothing keeps
     #[command(subcommand, after_help = exit::help())]
     Retention(retention::Command),
@@ -131,6 +135,7 @@ impl CommandLine {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
             Command::Health(flags) => health::run(&flags),
+            Command::LogLevel(flags) => log_level::run(flags),
             Command::Retention(command) => retention::run(command),
             Command::Waterline(flags) => waterline::run(flags),
             Command::Du(flags) => du::run(&flags),

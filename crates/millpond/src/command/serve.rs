@@ -32,7 +32,7 @@ Examples:
 
 /// Serves until a signal ends it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
-    logging::start()?;
+    let log = logging::start()?;
     let settings =
         if flags.setup { setup::before_serving(&flags.set_up, flags.settings)? } else { flags.settings };
     let settings = Settings::load(settings)?;
@@ -41,7 +41,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start::no_runtime)?;
-    let ended = runtime.block_on(start::serve(settings));
+    let ended = runtime.block_on(start::serve(settings, log));
     // What is still at work on the volume after its time must not keep the process.
     runtime.shutdown_background();
     ended

@@ -13,6 +13,7 @@ use crate::battery::{Blob, Client, Random, seeded};
 use crate::full_volume::{is_there, name, upload};
 use crate::loop_disk::SmallDisk;
 use crate::server::{Server, skip};
+use crate::watch::Page;
 
 /// Two names with a blob in common, and one that has none of theirs.
 struct Pushed {
@@ -165,19 +166,29 @@ fn fsck_of_a_server_that_runs_finds_what_is_bad_and_the_next_push_heals_it() {
     let file = folder.path().join("millpond.toml");
     // Or that finds it first.
     fs::write(&file, "[store]\nscrub = \"off\"\n").unwrap();
-    let mut server = Server::start_with(&["--max-size", "60MB", "--config", file.to_str().unwrap()]);
+    let flags = ["--max-size", "60MB", "--metrics", "127.0.0.1:0", "--config", file.to_str().unwrap()];
+    let mut server = Server::start_with(&flags);
     let pushed = Pushed::new(&mut seeded("fsck beside serving"));
+    let missing = |server: &Server| {
+        let page = Page::of(server);
+        ["millpond_served_blobs_missing", "millpond_served_names_lacking_blobs"]
+            .map(|metric| page.value(metric, &[]))
+    };
     pushed.push(&runtime, &server);
     server.stop();
     server.start_again();
     pushed.hit(server.data());
     assert_eq!(ask(&server, "fsck --repair").0, 2);
+    assert_eq!(missing(&server), [0.0, 0.0]);
     let (code, bad, names) = fsck(&server, "");
+    // One of the two needs it in two places.
+    assert_eq!(missing(&server), [3.0, 2.0]);
     assert_eq!((code, bad.len(), &names[..]), (3, 1, &TWO.map(str::to_owned)[..]));
     assert_eq!(pushed.there(&runtime, &server), ["urn:apart"]);
     assert_eq!(answer(&server, "status --json")["poisoned"], Value::Null);
     pushed.push(&runtime, &server);
     assert_eq!(fsck(&server, ""), (0, vec![], vec![]));
+    assert_eq!(missing(&server), [0.0, 0.0]);
     assert_eq!(pushed.there(&runtime, &server).len(), 3);
 }
 

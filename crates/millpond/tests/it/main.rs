@@ -95,5 +95,6 @@ mod tokens;
 mod tree;
 mod two_ports;
 mod upgrade;
+mod watch;
 #[cfg(feature = "real-clients")]
 mod without_assets;

@@ -35,6 +35,8 @@ pub(crate) struct Server {
     data: PathBuf,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
+    /// The log is for people, though nobody sees it on a terminal.
+    text_log: bool,
     /// Goes with the server, unless the test looks after the data directory.
     directory: Option<TempDir>,
 }
@@ -65,6 +67,16 @@ impl Server {
         let data = directory.path().join("data");
         let mut server = Self::new("127.0.0.1:0".to_owned(), data, Some(directory), arguments);
         server.go_through(before);
+        server.start_again();
+        server
+    }
+
+    /// The same, with a log as it is where nobody says how it is to be.
+    pub(crate) fn start_with_the_log_of_services(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = directory.path().join("data");
+        let mut server = Self::new("127.0.0.1:0".to_owned(), data, Some(directory), arguments);
+        server.text_log = false;
         server.start_again();
         server
     }
@@ -102,6 +114,7 @@ impl Server {
             data,
             child: None,
             log: Arc::default(),
+            text_log: true,
             directory,
         }
     }
@@ -188,6 +201,7 @@ impl Server {
             // The default port is one for all of this machine.
             .args(if metrics { [].as_slice() } else { &["--metrics", "off"] })
             .args(&self.arguments)
+            .envs(self.text_log.then_some(("MILLPOND_LOG_FORMAT", "text")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -7,6 +7,7 @@ use std::time::Instant;
 use millpond_cache::{Bounds, Figures};
 use millpond_proto::admin::{Listener, ServerStatus, Volume};
 
+use super::log::LogControl;
 use crate::metrics::Metrics;
 
 /// What does not change while a server runs, and where to look for what does.
@@ -21,6 +22,7 @@ pub(crate) struct About {
     pub(crate) metrics_address: Option<SocketAddr>,
     /// Of all listeners.
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: LogControl,
 }
 
 /// An address where clients are served.

@@ -3,11 +3,12 @@
 use millpond_cache::Result;
 use millpond_proto::EncodedActionResult;
 use millpond_proto::reapi::action_cache_server::ActionCache;
-use millpond_proto::reapi::{GetActionResultRequest, UpdateActionResultRequest};
+use millpond_proto::reapi::{Digest, GetActionResultRequest, UpdateActionResultRequest};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Service, digests};
 use crate::caller::Caller;
+use crate::name_line::{Deed, NameLine};
 use crate::{deadline, status};
 
 #[async_trait]
@@ -18,7 +19,10 @@ impl ActionCache for Service {
         request: Request<GetActionResultRequest>,
     ) -> std::result::Result<Response<EncodedActionResult>, Status> {
         let caller = Caller::of(request.extensions());
+        let action = request.get_ref().action_digest.iter();
+        let line = NameLine::begin(&request, Deed::PullResult, action.map(written));
         let found = self.look_up(&caller, request.get_ref()).await;
+        line.pulled(&found, |_| None);
         found.map(Response::new).map_err(|error| status::pull(error, caller.request))
     }
 
@@ -27,9 +31,16 @@ impl ActionCache for Service {
         request: Request<UpdateActionResultRequest>,
     ) -> std::result::Result<Response<EncodedActionResult>, Status> {
         let caller = Caller::of(request.extensions());
+        let action = request.get_ref().action_digest.iter();
+        let line = NameLine::begin(&request, Deed::PushResult, action.map(written));
         let kept = self.update(&caller, request.into_inner()).await;
+        line.pushed_result(&kept);
         kept.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
+}
+
+fn written(action: &Digest) -> String {
+    format!("{}/{}", action.hash, action.size_bytes)
 }
 
 impl Service {

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Service, digests};
 use crate::caller::Caller;
+use crate::name_line::{Deed, NameLine};
 use crate::{deadline, status};
 
 #[async_trait]
@@ -22,21 +23,24 @@ impl Fetch for Service {
         request: Request<FetchBlobRequest>,
     ) -> std::result::Result<Response<FetchBlobResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let request = request.into_inner();
+        let line = NameLine::begin(&request, Deed::Pull, &request.get_ref().uris);
+        let asked = request.into_inner();
         let query = AssetQuery {
             kind: AssetKind::Blob,
-            uris: request.uris,
-            qualifiers: pairs(&request.qualifiers),
-            oldest_content_accepted: request.oldest_content_accepted.map(seconds),
+            uris: asked.uris,
+            qualifiers: pairs(&asked.qualifiers),
+            oldest_content_accepted: asked.oldest_content_accepted.map(seconds),
         };
-        let found = self.fetch(&caller, &request.instance_name, request.digest_function, query);
-        let found = found.await.map_err(|error| status::pull(error, caller.request))?;
+        let found = self.fetch(&caller, &asked.instance_name, asked.digest_function, query);
+        let found = found.await;
+        line.pulled(&found, |found| Some(found.digest));
+        let found = found.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(FetchBlobResponse {
             status: None,
             blob_digest: Some(digests::to_wire(&found.digest)),
             expires_at: found.expires_at.map(timestamp),
             uri: found.uri,
-            qualifiers: request.qualifiers,
+            qualifiers: asked.qualifiers,
             digest_function: 0,
         }))
     }
@@ -46,21 +50,24 @@ impl Fetch for Service {
         request: Request<FetchDirectoryRequest>,
     ) -> std::result::Result<Response<FetchDirectoryResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let request = request.into_inner();
+        let line = NameLine::begin(&request, Deed::Pull, &request.get_ref().uris);
+        let asked = request.into_inner();
         let query = AssetQuery {
             kind: AssetKind::Directory,
-            uris: request.uris,
-            qualifiers: pairs(&request.qualifiers),
-            oldest_content_accepted: request.oldest_content_accepted.map(seconds),
+            uris: asked.uris,
+            qualifiers: pairs(&asked.qualifiers),
+            oldest_content_accepted: asked.oldest_content_accepted.map(seconds),
         };
-        let found = self.fetch(&caller, &request.instance_name, request.digest_function, query);
-        let found = found.await.map_err(|error| status::pull(error, caller.request))?;
+        let found = self.fetch(&caller, &asked.instance_name, asked.digest_function, query);
+        let found = found.await;
+        line.pulled(&found, |found| Some(found.digest));
+        let found = found.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(FetchDirectoryResponse {
             status: None,
             root_directory_digest: Some(digests::to_wire(&found.digest)),
             expires_at: found.expires_at.map(timestamp),
             uri: found.uri,
-            qualifiers: request.qualifiers,
+            qualifiers: asked.qualifiers,
             digest_function: 0,
         }))
     }

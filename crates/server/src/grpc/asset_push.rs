@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::asset_fetch::{pairs, seconds};
 use super::{Service, digests};
 use crate::caller::Caller;
+use crate::name_line::{Deed, NameLine};
 use crate::status;
 
 #[async_trait]
@@ -26,7 +27,9 @@ impl Push for Service {
         request: Request<PushBlobRequest>,
     ) -> std::result::Result<Response<PushBlobResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let pushed = self.push(&caller, PushRequest::from(request.into_inner())).await;
+        let line = NameLine::begin(&request, Deed::Push, &request.get_ref().uris);
+        let request = PushRequest::from(request.into_inner());
+        let pushed = self.push(&caller, request, line).await;
         pushed
             .map(|_| Response::new(PushBlobResponse {}))
             .map_err(|error| status::failed(error, caller.request))
@@ -40,7 +43,9 @@ impl Push for Service {
         if request.get_ref().uris.is_empty() && !caller.access.may_push() {
             return Err(status::unimplemented("this address serves pulls only"));
         }
-        let pushed = self.push(&caller, PushRequest::from(request.into_inner())).await;
+        let line = NameLine::begin(&request, Deed::Push, &request.get_ref().uris);
+        let request = PushRequest::from(request.into_inner());
+        let pushed = self.push(&caller, request, line).await;
         pushed
             .map(|_| Response::new(PushDirectoryResponse {}))
             .map_err(|error| status::failed(error, caller.request))
@@ -77,7 +82,14 @@ impl From<PushDirectoryRequest> for PushRequest {
 }
 
 impl Service {
-    async fn push(&self, caller: &Caller, request: PushRequest) -> Result<Published> {
+    async fn push(&self, caller: &Caller, request: PushRequest, line: NameLine) -> Result<Published> {
+        let digest = request.message.blob_digest.as_ref().and_then(|digest| digests::parse(digest).ok());
+        let pushed = self.push_asset(caller, request).await;
+        line.pushed(digest, &pushed);
+        pushed
+    }
+
+    async fn push_asset(&self, caller: &Caller, request: PushRequest) -> Result<Published> {
         let PushRequest { kind, digest_name, message } = request;
         let permit = caller.push(&self.cache, &message.instance_name)?;
         digests::function(message.digest_function)?;

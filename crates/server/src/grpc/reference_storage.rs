@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Service, digests};
 use crate::caller::Caller;
+use crate::name_line::{Deed, NameLine};
 use crate::{deadline, status};
 
 #[async_trait]
@@ -20,7 +21,9 @@ impl ReferenceStorage for Service {
         request: Request<GetReferenceRequest>,
     ) -> std::result::Result<Response<GetReferenceResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let line = NameLine::begin(&request, Deed::Pull, [&request.get_ref().key]);
         let digest = self.reference(&caller, request.get_ref()).await;
+        line.pulled(&digest, |digest| Some(*digest));
         let digest = digest.map_err(|error| status::pull(error, caller.request))?;
         Ok(Response::new(GetReferenceResponse { digest: Some(digests::to_wire(&digest)) }))
     }
@@ -30,7 +33,10 @@ impl ReferenceStorage for Service {
         request: Request<UpdateReferenceRequest>,
     ) -> std::result::Result<Response<UpdateReferenceResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let line = NameLine::begin(&request, Deed::Push, &request.get_ref().keys);
         let updated = self.set_reference(&caller, request.get_ref()).await;
+        let digest = request.get_ref().digest.as_ref().and_then(|digest| digests::parse(digest).ok());
+        line.pushed(digest, &updated);
         updated
             .map(|_| Response::new(UpdateReferenceResponse {}))
             .map_err(|error| status::failed(error, caller.request))

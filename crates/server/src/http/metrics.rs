@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use millpond_cache::Cache;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use crate::status;
 
 /// Scrapers are few.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What whoever wants OpenMetrics says that they take.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+const OPEN_METRICS_1: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const ELSEWHERE: &str = "not here: /metrics is for Prometheus, /healthz answers whether all is well\n";
 
@@ -25,17 +28,26 @@ pub(crate) fn router(cache: Arc<Cache>, metrics: Arc<Metrics>) -> Router {
         None => "ok\n".into_response(),
         Some(hangs) => (StatusCode::SERVICE_UNAVAILABLE, status::disk_hangs(hangs) + "\n").into_response(),
     };
-    let page = move || scrape(Arc::clone(&cache), Arc::clone(&metrics));
+    let page = move |headers: HeaderMap| scrape(Arc::clone(&cache), Arc::clone(&metrics), format(&headers));
     Router::new()
         .route("/metrics", get(page))
         .route("/healthz", get(health))
         .fallback(async || (StatusCode::NOT_FOUND, ELSEWHERE))
 }
 
+fn format(headers: &HeaderMap) -> Format {
+    let mut taken = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if taken.any(|kinds| kinds.contains(OPEN_METRICS)) { Format::OpenMetrics } else { Format::Prometheus }
+}
+
 /// Figures may ask the disk, which may take its time.
-async fn scrape(cache: Arc<Cache>, metrics: Arc<Metrics>) -> Response {
-    match tokio::task::spawn_blocking(move || metrics.render(&cache.figures())).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+async fn scrape(cache: Arc<Cache>, metrics: Arc<Metrics>, format: Format) -> Response {
+    let kind = match format {
+        Format::OpenMetrics => OPEN_METRICS_1,
+        Format::Prometheus => PROMETHEUS,
+    };
+    match tokio::task::spawn_blocking(move || metrics.render(&cache.figures(), format)).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

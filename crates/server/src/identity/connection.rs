@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use millpond_cache::{Access, Bounds, Clock, Grant, Identity, Rights};
 use millpond_identity::Identities;
 
-use super::{Credentials, forwarded, to_access};
+use super::{Credential, Credentials, forwarded, to_access};
 
 /// What is known of the client of a connection.
 #[derive(Default)]
@@ -46,6 +46,11 @@ impl ConnectionIdentity {
     /// The same of a proxy, which hands on certificates in this header.
     pub(crate) fn behind(self, header: Option<HeaderName>) -> Self {
         Self { header, ..self }
+    }
+
+    /// What its client shows, if it shows anything.
+    pub(super) fn credential(&self) -> Credential {
+        if self.user.is_some() { Credential::User } else { Credential::Certificate }
     }
 
     /// What it may do now: a certificate that has expired or was revoked since the handshake does not hold any more. A

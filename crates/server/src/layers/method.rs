@@ -4,7 +4,7 @@
 const ADMIN: &str = "/millpond.admin.v1.Admin/";
 
 /// A service and a method of it, as metrics and logs name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Method {
     pub(crate) service: &'static str,
     pub(crate) name: &'static str,
@@ -110,6 +110,7 @@ impl Method {
             Some("PinNames") => "PinNames",
             Some("UnpinNames") => "UnpinNames",
             Some("ListPins") => "ListPins",
+            Some("SetLogFilter") => "SetLogFilter",
             _ => return Self { service: "other", name: "other" },
         };
         Self { service: "Admin", name }
@@ -138,7 +139,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 37);
+        assert_eq!(count, 38);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::activity::Busy;
 use crate::caller::{Caller, RequestId};
+use crate::identity::Credential;
 use crate::layers::method::Method;
-use crate::metrics::Metrics;
+use crate::metrics::{MethodCounts, Metrics};
 use crate::quota::Account;
 
 /// What is known of a call.
@@ -16,6 +17,7 @@ use crate::quota::Account;
 pub(crate) struct Record {
     request: RequestId,
     identity: String,
+    credential: Credential,
     method: Method,
     peer: Option<SocketAddr>,
     start: Instant,
@@ -24,6 +26,7 @@ pub(crate) struct Record {
     /// Whose uploads are counted.
     account: Option<Arc<Account>>,
     metrics: Arc<Metrics>,
+    counts: Arc<MethodCounts>,
 }
 
 impl Record {
@@ -35,9 +38,20 @@ impl Record {
         account: Option<Arc<Account>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (request, identity) = (caller.request, caller.name().to_owned());
-        Self { request, identity, method, peer, start: Instant::now(), received, sent, account, metrics }
+        let counts = metrics.of_method(method);
+        Self {
+            request: caller.request,
+            identity: caller.name().to_owned(),
+            credential: caller.credential,
+            method,
+            peer,
+            start: Instant::now(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            account,
+            metrics,
+            counts,
+        }
     }
 
     /// Its id.
@@ -63,7 +77,7 @@ impl Record {
     /// Bytes of the request came in.
     pub(crate) fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.metrics.received.inc_by(bytes as u64);
+        self.counts.add_received(bytes as u64);
         if let Some(account) = &self.account {
             account.take_bytes(bytes);
         }
@@ -72,7 +86,7 @@ impl Record {
     /// Bytes of the answer go out.
     pub(crate) fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.metrics.sent.inc_by(bytes as u64);
+        self.counts.add_sent(bytes as u64);
     }
 }
 
@@ -104,10 +118,11 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let Record { request, method, peer, start, received, sent, metrics, .. } = self.record.as_ref();
+        let Record { request, credential, method, peer, start, received, sent, metrics, counts, .. } =
+            self.record.as_ref();
         let elapsed = start.elapsed();
         metrics.calls_in_flight.dec();
-        metrics.count_call(*method, self.code, elapsed.as_secs_f64());
+        counts.count(*credential, self.code, elapsed);
         tracing::debug!(
             %request,
             service = method.service,

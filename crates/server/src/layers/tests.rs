@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::memory::{Purpose, RequestLimits};
+use crate::metrics::Format;
 use axum::routing::post;
 use http_body::Body as _;
 use std::future::poll_fn;
@@ -34,7 +35,7 @@ async fn call(router: Router) -> ((String, String), String) {
     assert_eq!(metrics.calls_in_flight.get(), 0);
     drop(calls);
     assert_eq!(metrics.connections.get(), 0);
-    (status, metrics.render(&millpond_cache::Figures::default()).unwrap())
+    (status, metrics.render(&millpond_cache::Figures::default(), Format::OpenMetrics).unwrap())
 }
 
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn panic_in_a_call_is_internal() {
     let ((code, message), metrics) = call(Router::new().fallback(post(handler))).await;
     assert_eq!(code, "13");
     assert!(message.starts_with("internal%20error"), "{message}");
-    assert!(metrics.contains(r#"method="Read",code="INTERNAL"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"method="Read",code="INTERNAL",identity="anonymous"} 1"#), "{metrics}");
 }
 
 #[tokio::test]
@@ -57,8 +58,8 @@ async fn panic_in_the_middle_of_an_answer_is_internal() {
     };
     let ((code, _), metrics) = call(Router::new().fallback(post(handler))).await;
     assert_eq!(code, "13");
-    assert!(metrics.contains(r#"method="Read",code="INTERNAL"} 1"#), "{metrics}");
-    assert!(metrics.contains("millpond_sent_bytes_total 4"), "{metrics}");
+    assert!(metrics.contains(r#"method="Read",code="INTERNAL",identity="anonymous"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"method="Read"} 4"#), "{metrics}");
 }
 
 #[tokio::test]
@@ -70,8 +71,8 @@ async fn call_that_is_dropped_was_cancelled() {
     assert_eq!(metrics.calls_in_flight.get(), 1);
     drop(under_way);
     assert_eq!(metrics.calls_in_flight.get(), 0);
-    let text = metrics.render(&millpond_cache::Figures::default()).unwrap();
-    assert!(text.contains(r#"code="CANCELLED"} 1"#), "{text}");
+    let text = metrics.render(&millpond_cache::Figures::default(), Format::OpenMetrics).unwrap();
+    assert!(text.contains(r#"code="CANCELLED",identity="anonymous"} 1"#), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

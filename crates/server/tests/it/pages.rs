@@ -33,8 +33,8 @@ async fn metrics_count_calls_and_show_the_cache() {
     let page = get(server.metrics, "/metrics").await;
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     for line in [
-        r#"millpond_calls_total{service="ContentAddressableStorage",method="BatchUpdateBlobs",code="OK"} 1"#,
-        r#"millpond_calls_total{service="Capabilities",method="GetCapabilities",code="OK"} 1"#,
+        r#"millpond_calls_total{service="ContentAddressableStorage",method="BatchUpdateBlobs",code="OK",identity="anonymous"} 1"#,
+        r#"millpond_calls_total{service="Capabilities",method="GetCapabilities",code="OK",identity="anonymous"} 1"#,
         "millpond_connections 1",
         "millpond_blobs 1",
         "millpond_poisoned 0",

@@ -17,7 +17,7 @@ use super::journal::{File, Journal};
 use super::shared::{Shared, another};
 use super::sqlite::{self, DATABASE, Durability, beside, is_damage, is_fault, sql_error};
 use super::{CatalogOptions, Revisions, Witness, copy, exchange, rebuild};
-use crate::disk::DiskWatch;
+use crate::disk::{DiskDeed, DiskWatch};
 use crate::{Error, Result};
 
 /// Requests that share one COMMIT at most.
@@ -279,7 +279,7 @@ impl Writer {
             connection.execute_batch(statement).map_err(|error| sql_error("committing to the catalog", error))
         };
         run("BEGIN IMMEDIATE")?;
-        let _waits = self.disk_watch.begin();
+        let _waits = self.disk_watch.begin(DiskDeed::Commit);
         let mut batch = Batch::new(connection, self.revisions.as_deref(), self.head);
         let mut outcomes = Vec::with_capacity(requests.len());
         let apply = || {

@@ -26,7 +26,7 @@ pub use faulty::{Call, Effect, Fault, FaultyDisk, Hanging};
 pub use memory::MemoryDisk;
 pub use overlay::OverlayDisk;
 pub use real::RealDisk;
-pub use watched::{DiskWatch, Watched, WatchedDisk};
+pub use watched::{DiskDeed, DiskWatch, Watched, WatchedDisk};
 
 use crate::{Error, Held};
 

@@ -12,11 +12,43 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Disk, DiskFile, DiskSpace, Entry};
+use crate::{Durations, Took};
 
 /// Calls that are told apart. Of those that come while so many are under way nothing is known: some of these are older.
 const CALLS: usize = 64;
 /// A call that took longer was slow.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// What the disk is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskDeed {
+    /// To read what the page cache does not have.
+    Read,
+    /// To write, mostly into the page cache.
+    Write,
+    /// To make durable what was written to a file.
+    Sync,
+    /// Everything that is about folders, names and sizes.
+    Folder,
+    /// To take a transaction of the catalog in.
+    Commit,
+}
+
+impl DiskDeed {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Sync, Self::Folder, Self::Commit];
+
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Folder => "folder",
+            Self::Commit => "commit",
+        }
+    }
+}
 
 /// What is known of the calls to a disk.
 #[derive(Debug)]
@@ -26,6 +58,7 @@ pub struct DiskWatch {
     calls: [AtomicU64; CALLS],
     next: AtomicUsize,
     slow: AtomicU64,
+    took: [Durations; DiskDeed::ALL.len()],
 }
 
 /// A call under way, until it is dropped.
@@ -33,7 +66,8 @@ pub struct DiskWatch {
 pub struct Watched<'w> {
     watch: &'w DiskWatch,
     place: Option<usize>,
-    since: u64,
+    began: Instant,
+    deed: DiskDeed,
 }
 
 impl Default for DiskWatch {
@@ -43,18 +77,21 @@ impl Default for DiskWatch {
             calls: std::array::from_fn(|_| AtomicU64::new(0)),
             next: AtomicUsize::new(0),
             slow: AtomicU64::new(0),
+            took: Default::default(),
         }
     }
 }
 
 impl DiskWatch {
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Something that waits for the disk begins.
-    pub fn begin(&self) -> Watched<'_> {
-        let since = self.now();
+    pub fn begin(&self, deed: DiskDeed) -> Watched<'_> {
+        let began = Instant::now();
+        let since = self.millis(began);
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let place = (first..first.saturating_add(CALLS)).map(|place| place % CALLS).find(|place| {
             let taken = |call: &AtomicU64| {
@@ -62,14 +99,20 @@ impl DiskWatch {
             };
             self.calls.get(*place).is_some_and(taken)
         });
-        Watched { watch: self, place, since }
+        Watched { watch: self, place, began, deed }
     }
 
     /// For how long the call that began first of those under way has waited for the disk; nothing while there is none.
     pub fn silent_for(&self) -> Duration {
         let oldest =
             self.calls.iter().map(|call| call.load(Ordering::Relaxed)).filter(|since| *since > 0).min();
-        oldest.map_or(Duration::ZERO, |since| Duration::from_millis(self.now().saturating_sub(since)))
+        let now = self.millis(Instant::now());
+        oldest.map_or(Duration::ZERO, |since| Duration::from_millis(now.saturating_sub(since)))
+    }
+
+    /// How long calls of each kind took that have ended.
+    pub fn took(&self) -> Vec<(DiskDeed, Took)> {
+        DiskDeed::ALL.into_iter().zip(self.took.iter().map(Durations::read)).collect()
     }
 
     /// How many calls took longer than a second.
@@ -83,9 +126,12 @@ impl Drop for Watched<'_> {
         if let Some(call) = self.place.and_then(|place| self.watch.calls.get(place)) {
             call.store(0, Ordering::Relaxed);
         }
-        let took = self.watch.now().saturating_sub(self.since);
-        if u128::from(took) > SLOW.as_millis() {
+        let took = self.began.elapsed();
+        if took > SLOW {
             self.watch.slow.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(durations) = self.watch.took.get(self.deed as usize) {
+            durations.note(took);
         }
     }
 }
@@ -110,42 +156,42 @@ impl WatchedDisk {
 
 impl Disk for WatchedDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.create(path).map(|file| self.file(file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.open(path).map(|file| self.file(file))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.list(folder)
     }
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.create_folder(folder)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.remove(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Sync);
         self.inner.sync_folder(folder)
     }
 
     fn space(&self) -> io::Result<DiskSpace> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Folder);
         self.inner.space()
     }
 }
@@ -158,7 +204,7 @@ struct WatchedFile {
 
 impl DiskFile for WatchedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Read);
         self.inner.read_at(buffer, offset)
     }
 
@@ -167,17 +213,17 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Write);
         self.inner.write_at(bytes, offset)
     }
 
     fn write_pieces_at(&self, pieces: &[Bytes], offset: u64) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Write);
         self.inner.write_pieces_at(pieces, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let _call = self.watch.begin();
+        let _call = self.watch.begin(DiskDeed::Sync);
         self.inner.sync()
     }
 
@@ -222,19 +268,23 @@ mod tests {
             assert!(hangs.join().unwrap());
         });
         assert_eq!((watch.silent_for(), watch.slow_calls()), (Duration::ZERO, 1));
+        let counts: Vec<_> = watch.took().iter().map(|(deed, took)| (deed.word(), took.count())).collect();
+        assert_eq!(counts, [("read", 1), ("write", 1), ("sync", 1), ("folder", 1), ("commit", 0)]);
+        let (_, reads) = watch.took().swap_remove(0);
+        assert!(reads.seconds >= 1.5, "{}", reads.seconds);
     }
 
     #[test]
     fn the_first_of_more_calls_than_are_told_apart_is_known() {
         let watch = DiskWatch::default();
-        let first = watch.begin();
+        let first = watch.begin(DiskDeed::Read);
         std::thread::sleep(Duration::from_millis(20));
-        let others: Vec<_> = (0..CALLS * 2).map(|_| watch.begin()).collect();
+        let others: Vec<_> = (0..CALLS * 2).map(|_| watch.begin(DiskDeed::Read)).collect();
         assert!(watch.silent_for() >= Duration::from_millis(20));
         drop(others);
         assert!(watch.silent_for() >= Duration::from_millis(20));
         drop(first);
         assert_eq!(watch.silent_for(), Duration::ZERO);
-        assert!(watch.begin().place.is_some());
+        assert!(watch.begin(DiskDeed::Read).place.is_some());
     }
 }
