@@ -19,6 +19,7 @@ night kills="3000" cuts="300" flips="5000":
         scripts/test kill_battery power_cut_battery kills_in_the_midst_of_letting_go single_faults full_disk_at_each_call -- \
         --release --profile night --no-capture
     scripts/mutants
+    scripts/scale
 
 # The benchmarks of the hot pieces, measured; words select some
 bench *words:
