@@ -53,6 +53,13 @@ pub enum UpstreamValue {
     ActionResult(Bytes),
 }
 
+impl UpstreamValue {
+    /// Whether it is this blob or tree.
+    pub(crate) fn is(&self, wanted: &Digest) -> bool {
+        matches!(self, Self::Asset { digest, .. } if digest == wanted)
+    }
+}
+
 /// Another server that runs.
 pub trait Upstream: fmt::Debug + Send + Sync + 'static {
     /// What a name points to there; `None` if it is not there.

@@ -95,6 +95,11 @@ impl Remote {
                 "a token for {address} could be read on its way: name a port with TLS, as in grpcs://HOST:PORT"
             )));
         }
+        if !address.tls && (!wanted.ca_pem.is_empty() || !wanted.client_pem.0.is_empty()) {
+            return Err(Error::Invalid(format!(
+                "{address} is spoken to without TLS, where no certificate counts: name a port with TLS, as in grpcs://HOST:PORT"
+            )));
+        }
         let calls = Calls::new(&wanted.token).ok_or_else(|| {
             Error::Invalid(
                 "the token is none: one line is wanted, as `millpond tokens issue` prints it".into(),

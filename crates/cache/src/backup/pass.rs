@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use millpond_store::Clock;
@@ -15,6 +17,8 @@ use crate::{Error, Result};
 
 /// For how long writers may wait in one pass for room that is held: half of what they wait at most.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How often somebody looks whether a pass hangs.
+const WATCHED: Duration = Duration::from_millis(500);
 /// The pause after a pass that was broken off for that.
 const PAUSE: Duration = Duration::from_secs(2);
 /// A backup that was broken off so often is given up.
@@ -30,6 +34,26 @@ struct Pass<'a> {
     waited: Duration,
     looked: Instant,
     is_broken_off: bool,
+    /// Somebody else has let go of what it holds, since it hangs.
+    given_up: &'a AtomicBool,
+}
+
+/// Lets go of what a pass holds once writers have waited for that and the pass does not notice: it may hang at a disk elsewhere, or
+/// at whoever listens to it. Returns when the other end of `ended` is dropped.
+fn watch(blobs: &Blobs, given_up: &AtomicBool, ended: &Receiver<()>) {
+    let mut waited = Duration::ZERO;
+    while ended.recv_timeout(WATCHED).is_err_and(|error| error == RecvTimeoutError::Timeout) {
+        if blobs.held_bytes() > 0 && blobs.wanted() > 0 {
+            waited += WATCHED;
+        }
+        if waited >= PATIENCE + WATCHED && !given_up.swap(true, Ordering::SeqCst) {
+            tracing::warn!("a backup hangs while writers wait for room that it holds: it is given back");
+        }
+        if given_up.load(Ordering::SeqCst) {
+            // Also what was held between the two.
+            blobs.give_held_up();
+        }
+    }
 }
 
 impl Pass<'_> {
@@ -43,7 +67,7 @@ impl Pass<'_> {
         if held > 0 && self.blobs.wanted() > 0 {
             self.waited += since;
         }
-        if self.waited < PATIENCE {
+        if self.waited < PATIENCE && !self.given_up.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.is_broken_off = true;
@@ -77,14 +101,26 @@ impl Inner {
         let Some(target) = target else { return Ok(done) };
         target.begin().map_err(failed)?;
         for _ in 0..PASSES_MAX {
+            let given_up = AtomicBool::new(false);
             let mut pass = Pass {
                 blobs: &self.blobs,
                 inner: self,
                 waited: Duration::ZERO,
                 looked: Instant::now(),
                 is_broken_off: false,
+                given_up: &given_up,
             };
-            match self.copy_once(&mut pass, &target, &mut done, hear) {
+            let copied = std::thread::scope(|scope| {
+                let (ends, ended) = channel();
+                scope.spawn(|| {
+                    let ended = ended;
+                    watch(&self.blobs, &given_up, &ended);
+                });
+                let copied = self.copy_once(&mut pass, &target, &mut done, hear);
+                drop(ends);
+                copied
+            });
+            match copied {
                 Err(_) if pass.is_broken_off => {
                     done.broken_off += 1;
                     go_on(hear(BackupStep::Again)).map_err(failed)?;
@@ -117,6 +153,8 @@ impl Inner {
         let of_bytes = self.look_at_all(pass, &mut copies, target, done)?;
         check_room(disk, of_bytes)?;
         self.copy_packs(pass, &mut copies, target, (of_bytes, done), hear)?;
+        // What was given up in the meantime may have gone before it was copied.
+        pass.go_on(0)?;
         // Once nothing is held any more: of many names it takes a while.
         self.catalog.check_copy(path, disk).inspect_err(|error| self.look_at_catalog(error))?;
         target.sync_packs()?;

@@ -28,6 +28,17 @@ const BYTES_MAX: usize = 32 << 20;
 pub(super) struct Asked {
     pub(super) text: String,
     pub(super) names: Vec<UpstreamName>,
+    /// Nobody gave it: it is another name of an artifact that was, and counts only if it has that value.
+    pub(super) other_name_of: Option<Digest>,
+}
+
+/// Which names an artifact leads to.
+#[derive(Debug, Default)]
+pub(super) struct Leads {
+    /// Those of what it was built with.
+    pub(super) needs: Vec<String>,
+    /// Its own, by its other key: BuildStream 2 publishes each under a strong and a weak one, and looks for either.
+    pub(super) other_names: Vec<String>,
 }
 
 /// What is still to come.
@@ -56,8 +67,22 @@ impl Ahead {
         }
         self.bytes += bytes;
         self.seen.extend(names.iter().cloned());
-        self.queue.push_back(Asked { text: text.trim().to_owned(), names });
+        self.queue.push_back(Asked { text: text.trim().to_owned(), names, other_name_of: None });
         Ok(())
+    }
+
+    /// Takes in another name of an artifact, unless it was there before, or there is no room for it.
+    pub(super) fn add_other_name(&mut self, text: &str, value: Digest) {
+        let Ok(names) = candidates(text) else { return };
+        let asked = |name: &UpstreamName| matches!(name, UpstreamName::Asset { kind: AssetKind::Blob, .. });
+        let names: Vec<_> =
+            names.into_iter().filter(asked).filter(|name| !self.seen.contains(name)).collect();
+        if names.is_empty() || self.seen.len() >= NAMES_MAX || self.bytes + text.len() > BYTES_MAX {
+            return;
+        }
+        self.bytes += text.len();
+        self.seen.extend(names.iter().cloned());
+        self.queue.push_back(Asked { text: text.to_owned(), names, other_name_of: Some(value) });
     }
 
     /// The next one.
@@ -125,23 +150,29 @@ pub(super) fn as_asked(name: &Name) -> Option<UpstreamName> {
     }
 }
 
-/// The names of the artifacts that an artifact was built with, if it is one (of BuildStream 2).
-pub(super) async fn needs(
+/// The names that an artifact leads to, if it is one (of BuildStream 2).
+pub(super) async fn leads(
     inner: &Arc<Inner>,
     upstream: &dyn Upstream,
     name: &UpstreamName,
     value: &UpstreamValue,
-) -> Result<Vec<String>> {
+) -> Result<Leads> {
     let (UpstreamName::Asset { kind, uri, .. }, UpstreamValue::Asset { digest, .. }) = (name, value) else {
-        return Ok(Vec::new());
+        return Ok(Leads::default());
     };
     if UriForm::of(*kind, uri) != UriForm::Artifact {
-        return Ok(Vec::new());
+        return Ok(Leads::default());
     }
     let message = message(inner, upstream, *digest).await?;
-    let artifact = message.and_then(|message| buildstream::Artifact::decode(message).ok());
-    Ok(artifact
-        .map_or_else(Vec::new, |artifact| artifact.build_deps.iter().map(name::of_dependency).collect()))
+    let Some(artifact) = message.and_then(|message| buildstream::Artifact::decode(message).ok()) else {
+        return Ok(Leads::default());
+    };
+    let element =
+        uri.strip_prefix(BUILDSTREAM).and_then(|name| name.rsplit_once('/')).map(|(element, _)| element);
+    let keys = [&artifact.strong_key, &artifact.weak_key].into_iter().filter(|key| !key.is_empty());
+    let other_names =
+        element.map_or_else(Vec::new, |element| keys.map(|key| format!("{element}/{key}")).collect());
+    Ok(Leads { needs: artifact.build_deps.iter().map(name::of_dependency).collect(), other_names })
 }
 
 /// A message, verified, here or there; nothing is kept of it.

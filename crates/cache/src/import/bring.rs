@@ -111,18 +111,20 @@ impl Bringing {
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
+        // A bad tree is no reason to leave out those behind it, where they are wanted as far as they can be had.
+        let mut found = Ok(());
         for root in &parts.trees {
-            if let Err(why) = self.tree(root, lacking).await? {
-                return Ok(Err(why));
-            }
+            let tree = self.tree(root, lacking).await?;
+            found = found.and(tree);
         }
-        Ok(Ok(()))
+        Ok(found)
     }
 
     /// Breadth first, so that what is asked for together is as much as can be. Not by GetTree: that would read again what is
     /// here, and not all servers have it.
     async fn tree(&self, root: &Digest, lacking: &mut Lacking) -> Result<Found<()>> {
-        let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.count());
+        let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.met());
+        let mut of_files = 0;
         let Limits { tree_depth, closure_blobs, .. } = self.inner.walker.limits;
         for _ in 0..=tree_depth {
             {
@@ -133,7 +135,7 @@ impl Bringing {
             level.dedup();
             if level.is_empty() {
                 let state = &mut *self.state();
-                if lacking.count() == before && state.trees.len() + seen.len() <= TREES_MAX {
+                if lacking.met() == before && state.trees.len() + seen.len() <= TREES_MAX {
                     state.trees.extend(seen);
                 }
                 return Ok(Ok(()));
@@ -151,10 +153,18 @@ impl Bringing {
                         Err(error) => return Ok(Err(error.to_string())),
                     }
                 }
-                if seen.len() + next.len() + files.len() > closure_blobs {
+                // Of what is met several times, once is counted.
+                if seen.len() + next.len() + of_files + files.len() > closure_blobs {
+                    files.sort_unstable();
+                    files.dedup();
+                    next.sort_unstable();
+                    next.dedup();
+                }
+                if seen.len() + next.len() + of_files + files.len() > closure_blobs {
                     return Ok(Err(format!("the tree {root} has more than {closure_blobs} blobs")));
                 }
             }
+            of_files += files.len();
             self.bring(&files, lacking).await?;
             seen.append(&mut level);
             level = next;

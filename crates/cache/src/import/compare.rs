@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millpond_proto::reapi;
 use millpond_store::Digest;
-use millpond_store::catalog::{Name, Pages, State, Target, Value};
+use millpond_store::catalog::{INLINE_MAX, Name, Pages, State, Target, Value};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::ahead::{Ahead, Asked, as_asked, needs};
+use super::ahead::{Ahead, Asked, as_asked, leads};
 use super::copy::{PROGRESS, lost};
 use super::difference::{CompareStep, CompareWanted, Compared, Difference};
 use super::{blocking, heard};
@@ -21,7 +21,7 @@ use crate::cache::Inner;
 use crate::closure::AtOne;
 use crate::name::{self, short};
 use crate::upstream::{Trouble, Upstream, UpstreamName, UpstreamValue};
-use crate::{Admin, Cache, Error, InstanceName, Permit, Result};
+use crate::{Admin, Cache, Clock, Error, InstanceName, Permit, Result};
 
 /// Names that are compared at the same time.
 const NAMES_AT_A_TIME: usize = 8;
@@ -47,7 +47,7 @@ struct One {
 }
 
 impl Comparing {
-    async fn one(self: Arc<Self>, Asked { text, names }: Asked) -> Result<One> {
+    async fn one(self: Arc<Self>, Asked { text, names, .. }: Asked) -> Result<One> {
         let mut one = One { text, same: 0, differences: Vec::new(), needs: Vec::new() };
         for name in &names {
             let here = self.here(name).await?;
@@ -61,7 +61,7 @@ impl Comparing {
             if self.dependencies
                 && let Some(value) = there.clone().or_else(|| here.as_deref().and_then(as_there))
             {
-                one.needs.extend(needs(&self.inner, &*self.upstream, name, &value).await?);
+                one.needs.extend(leads(&self.inner, &*self.upstream, name, &value).await?.needs);
             }
             match (here, there) {
                 (None, None) => {}
@@ -91,7 +91,8 @@ impl Comparing {
             UpstreamName::ActionResult(action) => name::action_result(&self.instance, action),
         };
         let value = self.inner.catalog.look_up(&name).await?;
-        Ok(value.filter(|value| !self.inner.is_let_go(value)))
+        let in_time = |value: &Value| value.expires.is_none_or(|expires| expires > Clock::unix_seconds());
+        Ok(value.filter(|value| !self.inner.is_let_go(value) && in_time(value)))
     }
 
     /// Which blobs of a value are lacking, on either side.
@@ -152,7 +153,10 @@ fn is_same(here: &Value, there: &UpstreamValue) -> bool {
         (Target::Inline(here), UpstreamValue::ActionResult(there)) => {
             // Most servers encode it again.
             let decoded = |content| reapi::ActionResult::decode(content).ok();
-            here == there || decoded(here.clone()).is_some_and(|here| decoded(there.clone()) == Some(here))
+            // Nothing larger was taken in here.
+            here == there
+                || there.len() <= INLINE_MAX
+                    && decoded(here.clone()).is_some_and(|here| decoded(there.clone()) == Some(here))
         }
         // One that is too large for a row.
         (Target::Blob(here), UpstreamValue::ActionResult(there)) => Digest::of(there) == *here,
@@ -239,7 +243,7 @@ impl Inner {
         };
         let asked = |value: Value| {
             let names = vec![as_asked(&value.name)?];
-            Some(Asked { text: short(&value.name).into_owned(), names })
+            Some(Asked { text: short(&value.name).into_owned(), names, other_name_of: None })
         };
         let mut names: Vec<_> = page.values.into_iter().filter(served).filter_map(asked).collect();
         // The last one is taken first.

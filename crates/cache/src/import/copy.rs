@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::ahead::{Ahead, Asked, needs};
+use super::ahead::{Ahead, Asked, Leads, leads};
 use super::bring::Bringing;
 use super::source::Source;
 use super::take_over::{Foreign, Took};
@@ -17,7 +17,7 @@ use super::{Found, ImportStep, Imported, heard};
 use crate::cache::Inner;
 use crate::name;
 use crate::upstream::{Upstream, UpstreamName, UpstreamValue};
-use crate::{Admin, Cache, Client, Error, InstanceName, Permit, Result};
+use crate::{Admin, Cache, Client, Digest, Error, InstanceName, Permit, Result};
 
 /// Names that are under way at the same time: most of the time of a small one is spent waiting for answers.
 const NAMES_AT_A_TIME: usize = 4;
@@ -50,14 +50,18 @@ struct Copied {
     text: String,
     outcomes: Vec<Found<Took>>,
     needs: Vec<String>,
+    /// Other names of what was found, and its digest.
+    other_names: Vec<(String, Digest)>,
 }
 
 impl Copying {
-    async fn one(self: Arc<Self>, Asked { text, names }: Asked) -> Result<Copied> {
-        let (mut outcomes, mut needed) = (Vec::new(), Vec::new());
+    async fn one(self: Arc<Self>, Asked { text, names, other_name_of }: Asked) -> Result<Copied> {
+        let (mut outcomes, mut needed, mut other_names) = (Vec::new(), Vec::new(), Vec::new());
         for name in &names {
             let outcome = match self.upstream.value(name).await {
                 Ok(None) => continue,
+                // It has moved on to another artifact, which nobody asked for.
+                Ok(Some(value)) if other_name_of.is_some_and(|digest| !value.is(&digest)) => continue,
                 Ok(Some(value)) => {
                     let outcome = match self.foreign(name, value.clone()) {
                         Ok(foreign) => {
@@ -65,8 +69,13 @@ impl Copying {
                         }
                         Err(why) => Err(why),
                     };
-                    if self.dependencies {
-                        needed.extend(needs(&self.inner, &*self.upstream, name, &value).await?);
+                    if other_name_of.is_none() {
+                        let found = leads(&self.inner, &*self.upstream, name, &value).await?;
+                        let Leads { needs, other_names: others } = found;
+                        needed.extend(needs.into_iter().filter(|_| self.dependencies));
+                        if let UpstreamValue::Asset { digest, .. } = value {
+                            other_names.extend(others.into_iter().map(|name| (name, digest)));
+                        }
                     }
                     outcome
                 }
@@ -74,10 +83,10 @@ impl Copying {
             };
             outcomes.push(outcome);
         }
-        if outcomes.is_empty() {
+        if outcomes.is_empty() && other_name_of.is_none() {
             outcomes.push(Err("it is not there".into()));
         }
-        Ok(Copied { text, outcomes, needs: needed })
+        Ok(Copied { text, outcomes, needs: needed, other_names })
     }
 
     fn foreign(&self, name: &UpstreamName, value: UpstreamValue) -> Found<Foreign> {
@@ -140,11 +149,14 @@ impl Inner {
                 () = steps.closed() => return heard(Err(())).map(|()| done),
             };
             let Some(ended) = ended else { return Ok(done) };
-            let Copied { text, outcomes, needs } = ended.map_err(Error::internal)??;
+            let Copied { text, outcomes, needs, other_names } = ended.map_err(Error::internal)??;
             for outcome in outcomes {
                 if let Err(why) = done.count(outcome) {
                     heard(steps.send(ImportStep::Broken { name: text.clone(), why }).await)?;
                 }
+            }
+            for (name, value) in other_names {
+                ahead.add_other_name(&name, value);
             }
             for needed in needs {
                 add(&mut ahead, &mut done, needed, &steps).await?;

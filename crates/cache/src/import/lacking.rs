@@ -30,12 +30,15 @@ const KNOWN_MAX: usize = 10_000;
 pub(super) struct Lacking {
     first: Option<(Digest, Cow<'static, str>)>,
     known: HashSet<Digest>,
+    /// How often something was lacking, known or not.
+    met: u64,
     count: u64,
     unknown: u64,
 }
 
 impl Lacking {
     pub(super) fn add(&mut self, digest: Digest, why: Lack) {
+        self.met += 1;
         if self.known.contains(&digest) {
             return;
         }
@@ -55,6 +58,11 @@ impl Lacking {
 
     pub(super) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Rises with everything that is lacking, also with what lacked before.
+    pub(super) fn met(&self) -> u64 {
+        self.met
     }
 
     pub(super) fn or_ok(&self) -> Found<()> {

@@ -14,7 +14,7 @@ use crate::cache::Inner;
 use crate::closure::{References, Subject};
 use crate::name::{self, UriForm};
 use crate::publish::Publication;
-use crate::{AssetKind, Client, Digest, Error, InstanceName, Published, Result};
+use crate::{AssetKind, Client, Clock, Digest, Error, InstanceName, Published, Result};
 
 /// A name as it was found.
 #[derive(Debug)]
@@ -59,10 +59,11 @@ impl Foreign {
 
     /// The result of an action.
     pub(super) fn action(instance: &InstanceName, action: &Digest, content: Bytes) -> Found<Self> {
-        reapi::ActionResult::decode(content.clone()).map_err(|error| error.to_string())?;
+        // Before it is decoded, which may take a hundred times as much.
         if content.len() > INLINE_MAX {
             return Err(format!("it has {} bytes: at most {INLINE_MAX} are taken over", content.len()));
         }
+        reapi::ActionResult::decode(content.clone()).map_err(|error| error.to_string())?;
         Ok(Self {
             name: name::action_result(instance, action),
             target: Target::Inline(content.clone()),
@@ -112,7 +113,8 @@ impl Inner {
     /// What the name has here, if that leaves nothing to be brought.
     async fn what_is_here(self: &Arc<Self>, foreign: &Foreign, written: Option<u64>) -> Result<Option<Took>> {
         let Some(value) = self.catalog.look_up(&foreign.name).await? else { return Ok(None) };
-        if self.is_let_go(&value) {
+        // One that has expired is served to nobody.
+        if self.is_let_go(&value) || value.expires.is_some_and(|expires| expires <= Clock::unix_seconds()) {
             return Ok(None);
         }
         if value.target == foreign.target {

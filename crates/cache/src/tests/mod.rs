@@ -1,6 +1,7 @@
 //! The domain over real files, and over the memory disk where the power goes.
 
 mod access;
+mod backup_hangs;
 mod bad_sector;
 mod clocks;
 mod closures;

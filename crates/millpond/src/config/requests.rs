@@ -14,13 +14,13 @@ type Bound<T> = (&'static str, T, T);
 
 const MESSAGE_SIZE: Bound<u64> = ("message_size", 5 << 20, 16 << 20);
 const HEADER_SIZE: Bound<u64> = ("header_size", 16 << 10, 1 << 20);
-const UPLOAD_RATE: Bound<u64> = ("upload_rate", 1, 1 << 30);
+const UPLOAD_RATE: Bound<u64> = ("upload_rate", 1, 1 << 20);
 const HANDSHAKE: Bound<u32> = ("handshake", 1, 300);
 const UPLOAD_QUIET: Bound<u32> = ("upload_quiet", 1, 24 * 3600);
 /// BuildStream pushes some names at once, and batches of what fits into 4 MB.
 const NAMES_PER_PUSH: Bound<u32> = ("names_per_push", 8, 1_000_000);
-const BATCH_BLOBS: Bound<u32> = ("batch_blobs", 100, 1_000_000);
-const TREE_DEPTH: Bound<u32> = ("tree_depth", 16, 10_000);
+const BATCH_BLOBS: Bound<u32> = ("batch_blobs", 10_000, 1_000_000);
+const TREE_DEPTH: Bound<u32> = ("tree_depth", 100, 10_000);
 const CLOSURE_BLOBS: Bound<u32> = ("closure_blobs", 1000, 100_000_000);
 
 /// What one request may be like.

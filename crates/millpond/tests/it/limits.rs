@@ -61,7 +61,7 @@ async fn push_tree(client: &mut Client, name: &str, blobs: &[Blob]) -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_request_may_name_and_reach_is_as_the_file_says() {
-    let server = start("names_per_push = 8\nbatch_blobs = 100\ntree_depth = 16\nclosure_blobs = 1000");
+    let server = start("names_per_push = 8\nbatch_blobs = 10000\ntree_depth = 100\nclosure_blobs = 1000");
     let mut client = Client::connect(server.url()).await.unwrap();
     let blob = Blob::new("content");
     client.update(std::slice::from_ref(&blob)).await.unwrap();
@@ -77,13 +77,13 @@ async fn what_one_request_may_name_and_reach_is_as_the_file_says() {
         digests: vec![blob.digest.clone(); count],
         ..Default::default()
     };
-    client.cas.batch_read_blobs(batch(100)).await.unwrap();
-    let refused = client.cas.batch_read_blobs(batch(101)).await.unwrap_err();
-    assert!(refused.message().contains("101 blobs in one batch: give at most 100"), "{refused}");
+    client.cas.batch_read_blobs(batch(10_000)).await.unwrap();
+    let refused = client.cas.batch_read_blobs(batch(10_001)).await.unwrap_err();
+    assert!(refused.message().contains("10001 blobs in one batch: give at most 10000"), "{refused}");
 
-    push_tree(&mut client, "urn:shallow", &nested(16)).await.unwrap();
-    let refused = push_tree(&mut client, "urn:deep", &nested(17)).await.unwrap_err();
-    assert!(refused.message().contains("nested deeper than 16"), "{refused}");
+    push_tree(&mut client, "urn:shallow", &nested(100)).await.unwrap();
+    let refused = push_tree(&mut client, "urn:deep", &nested(101)).await.unwrap_err();
+    assert!(refused.message().contains("nested deeper than 100"), "{refused}");
 
     let wide = |count: usize| {
         let files = (0..count).map(|number| FileNode {

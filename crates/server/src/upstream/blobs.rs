@@ -23,10 +23,14 @@ use crate::grpc::digests::to_wire;
 const DIGESTS_MAX: usize = 10_000;
 /// What a blob takes in a batch beside its bytes.
 const BESIDE: u64 = 256;
+/// What words about blobs that are not had may take in a batch.
+const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 impl Shared {
-    fn storage(&self) -> ContentAddressableStorageClient<Channel> {
-        ContentAddressableStorageClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX)
+    /// An answer may have so many bytes: few bytes of it may take a hundred times as much memory once they are decoded.
+    fn storage(&self, answer_max: u64) -> ContentAddressableStorageClient<Channel> {
+        let answer_max = usize::try_from(answer_max).map_or(MESSAGE_MAX, |bytes| bytes.min(MESSAGE_MAX));
+        ContentAddressableStorageClient::new(self.channel.clone()).max_decoding_message_size(answer_max)
     }
 
     /// Which of these are not there.
@@ -39,7 +43,8 @@ impl Shared {
                 ..Default::default()
             };
             let answer = self.calls.ask(0, || {
-                let (mut storage, request) = (self.storage(), self.calls.request(message.clone()));
+                let answer_max = BESIDE * (some.len() as u64 + 1);
+                let (mut storage, request) = (self.storage(answer_max), self.calls.request(message.clone()));
                 async move { storage.find_missing_blobs(request).await }
             });
             let answer = answer.await.map_err(|refusal| refusal.words())?;
@@ -58,7 +63,8 @@ impl Shared {
             ..Default::default()
         };
         let answer = self.calls.ask(bytes, || {
-            let (mut storage, request) = (self.storage(), self.calls.request(message.clone()));
+            let answer_max = bytes + ERROR_BYTES_MAX;
+            let (mut storage, request) = (self.storage(answer_max), self.calls.request(message.clone()));
             async move { storage.batch_read_blobs(request).await }
         });
         let responses = answer.await?.responses;
@@ -115,6 +121,12 @@ pub(super) async fn read_whole(shared: &Arc<Shared>, digests: &[Digest]) -> Vec<
             Err(refusal) if refusal.code() == Some(Code::NotFound) => {
                 had.extend(some.iter().map(|digest| (*digest, Ok(None))));
             }
+            // It takes no batch of so many, or of so much: one by one.
+            Err(refusal)
+                if matches!(
+                    refusal.code(),
+                    Some(Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
+                ) => {}
             Err(refusal) => had.extend(some.iter().map(|digest| (*digest, Err(refusal.words())))),
         }
         rest = more;

@@ -79,6 +79,16 @@ impl HeldPacks {
         Some(going)
     }
 
+    /// Holds none any more, though whoever holds has not ended; those that were to go.
+    pub(super) fn give_up(&self) -> Vec<(PackId, Going)> {
+        let mut state = self.lock();
+        (state.all, state.held) = (false, HashSet::new());
+        let going = std::mem::take(&mut state.going);
+        self.bytes.store(0, Ordering::Relaxed);
+        drop(state);
+        going.into_iter().collect()
+    }
+
     /// Holds none any more; those that were to go.
     pub(super) fn release_all(&self) -> Vec<(PackId, Going)> {
         let mut state = self.lock();

@@ -32,7 +32,7 @@ const WRITE_BYTES: usize = 1 << 20;
 /// What a snapshot says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Entries of blobs in it, at most: as many as its file is long for.
+    /// Entries of blobs in it, at most: as many as its file takes bytes for.
     pub(crate) entries_max: u64,
     /// The file it lies in.
     pub(crate) file: &'static str,
@@ -185,7 +185,8 @@ impl Writer {
 pub(crate) fn read_summary(disk: &dyn Disk, file: &'static str, volume: &[u8; 16]) -> Option<Summary> {
     let opened = disk.open(Path::new(file)).ok()?;
     let header = Header::decode(&read_exactly(&*opened, 0, Header::LEN).ok()?)?;
-    let entries_max = opened.len().ok()? / ENTRY_LEN as u64;
+    // Not by its length, which a damaged file system may make up.
+    let entries_max = opened.allocated().ok()? / ENTRY_LEN as u64;
     (header.volume == *volume).then_some(Summary {
         entries_max,
         file,

@@ -70,9 +70,11 @@ impl Upload {
     }
 
     /// How many bytes it keeps in memory between two writes, at most: a small blob and the copy that is made of its
-    /// pieces; of a large one what is gathered for a frame, and what is being written, each with one piece above it.
+    /// pieces; of a large one what is gathered for a frame, and what is being written, each with one piece above it, and what waits to
+    /// be compressed.
     pub fn gathers(&self) -> u64 {
-        if self.is_large() { 2 * (FRAME_SIZE + PIECE_SIZE) } else { 2 * self.digest.size() }
+        let uncompressed = if self.shared.compresses { FRAME_SIZE } else { 0 };
+        if self.is_large() { 2 * (FRAME_SIZE + PIECE_SIZE) + uncompressed } else { 2 * self.digest.size() }
     }
 
     fn is_large(&self) -> bool {

@@ -82,7 +82,11 @@ pub(super) fn run(flags: &PinFlags) -> Result<(), Failure> {
             (count, false) => format!("{count} things are not kept, since they are not there"),
         };
         let says_nothing = |missing: &NotThere| missing.why.starts_with("it does not say");
-        let remedy = if answer.missing.iter().all(says_nothing) {
+        let pattern = flags.name.to_string();
+        let remedy = if !pattern.contains([':', '*']) {
+            "no artifact or source is called so: names are artifact:PROJECT/ELEMENT/KEY or source:KEY, as `millpond names list` prints \
+             them; take this pin out with `millpond names unpin`"
+        } else if answer.missing.iter().all(says_nothing) {
             "pin 'source:*', or build with `cache-buildtrees: always`: only then an artifact says what its sources are"
         } else {
             "push them: what is pinned is kept from its push on"

@@ -90,7 +90,7 @@ pub(super) const LIMITS: Section = Section {
         Key {
             name: "upload_rate",
             value: "\"16KiB\"",
-            text: "What a request has to bring in a second while it holds memory. One that brings less for a minute is ended, and \
+            text: "What a request has to bring in a second while it holds memory, at most 1MiB. One that brings less for a minute is ended, and \
                    sooner if others wait for the memory.",
             variable: "MILLPOND__LIMITS__UPLOAD_RATE",
             ..KEY
@@ -105,14 +105,14 @@ pub(super) const LIMITS: Section = Section {
         Key {
             name: "batch_blobs",
             value: "200000",
-            text: "How many blobs one batch may have that is read or uploaded, at least 100.",
+            text: "How many blobs one batch may have that is read or uploaded, at least 10000.",
             variable: "MILLPOND__LIMITS__BATCH_BLOBS",
             ..KEY
         },
         Key {
             name: "tree_depth",
             value: "1000",
-            text: "How deep directories may be nested, from 16 to 10000. A name that reaches deeper is refused, and is a miss \
+            text: "How deep directories may be nested, from 100 to 10000. A name that reaches deeper is refused, and is a miss \
                    if it was pushed before.",
             variable: "MILLPOND__LIMITS__TREE_DEPTH",
             ..KEY

@@ -72,6 +72,18 @@ impl Blobs {
         let blobs = self.clone();
         Ok(PackCopies { blobs, all: BTreeSet::new(), left: BTreeSet::new(), unsealed: HashMap::new() })
     }
+
+    /// Bytes that would have come back to the volume if nothing were held.
+    pub fn held_bytes(&self) -> u64 {
+        self.shared.held.bytes()
+    }
+
+    /// Lets all packs go that are held, though whoever holds them may hang: it must copy nothing more after that. Blocks.
+    pub fn give_held_up(&self) {
+        for (id, going) in self.shared.held.give_up() {
+            self.shared.unlink_held(id, going);
+        }
+    }
 }
 
 impl PackCopies {

@@ -201,7 +201,7 @@ fn check_contents(path: &Path) -> Result<()> {
         }
     }
     found.map_or(Ok(()), |name| {
-        Err(refused(&format!("it holds something that is no backup, {name:?} to begin with")))
+        Err(refused(&format!("it holds something that is no backup, {name:?} to begin with: give a directory that is empty or not there yet")))
     })
 }
 
