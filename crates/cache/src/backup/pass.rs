@@ -212,6 +212,8 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let (of_packs, mut bytes) = (copies.count() as u64, 0);
         while let Some(pack) = copies.next_pack() {
+            // Once what is held was given up, what is left may be gone, and is no damage.
+            pass.go_on(copies.held_bytes())?;
             let packs = done.packs;
             let copied = copies.copy(pack, target, &mut |more| {
                 bytes += more;

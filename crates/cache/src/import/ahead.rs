@@ -23,6 +23,8 @@ const NAMES_MAX: usize = 100_000;
 /// ... and bytes of them.
 const BYTES_MAX: usize = 32 << 20;
 
+const NO_NAME: &str = "it is no name: write PROJECT/ELEMENT/KEY, source:KEY, action:HASH/SIZE or a URI";
+
 /// A name as it was given, and what it may be called: of an artifact it does not say of which BuildStream it is.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -116,8 +118,8 @@ fn candidates(text: &str) -> Found<Vec<UpstreamName>> {
     if let Some(key) = text.strip_prefix("artifact:") {
         return artifact(key);
     }
-    if text.strip_prefix("source:").is_some_and(|key| !key.is_empty()) {
-        return Ok(vec![of_buildstream(text)]);
+    if let Some(key) = text.strip_prefix("source:") {
+        return if key.is_empty() { Err(NO_NAME.into()) } else { Ok(vec![of_buildstream(text)]) };
     }
     if let Some(action) = text.strip_prefix("action:") {
         let parsed =
@@ -131,7 +133,7 @@ fn candidates(text: &str) -> Found<Vec<UpstreamName>> {
     if text.split('/').count() >= 3 {
         return artifact(text);
     }
-    Err("it is no name: write PROJECT/ELEMENT/KEY, source:KEY, action:HASH/SIZE or a URI".into())
+    Err(NO_NAME.into())
 }
 
 /// A name of the catalog's, as another server is asked for it.

@@ -29,11 +29,9 @@ async fn backup_that_hangs_gives_its_room_back_to_those_who_push() {
     }
     let ((hangs, hung), (go_on, goes_on)) = (channel(), channel());
     let wanted = BackupWanted { directory: folder.path().join("backup"), dry_run: false };
-    let cache = fixture.cache.clone();
+    let (cache, permit) = (fixture.cache.clone(), fixture.admin());
     let mut hang = Some((hangs, goes_on));
     let backing_up = tokio::task::spawn_blocking(move || {
-        let instance = cache.instance("").unwrap();
-        let permit = Access::anonymous(Bounds::ADMIN_ONLY).admin(instance, &Client::default()).unwrap();
         cache.back_up(&permit, &wanted, &mut |step| {
             if let BackupStep::Progress { .. } = step
                 && let Some((hangs, goes_on)) = hang.take()

@@ -8,7 +8,7 @@ use crate::walks::WALKS_MAX;
 use crate::{Admin, Grant, Group, GroupBy, HeldByNames, Identity, NamesWanted, Rights, Usage, UsageStep};
 
 impl Fixture {
-    fn admin(&self) -> Permit<Admin> {
+    pub(super) fn admin(&self) -> Permit<Admin> {
         let root =
             Identity { name: "root".into(), grants: vec![Grant::everywhere(Rights::Admin)], lacks: None };
         let access = Access::known(Bounds::ADMIN_ONLY, Arc::new(root));

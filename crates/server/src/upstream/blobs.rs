@@ -123,10 +123,7 @@ pub(super) async fn read_whole(shared: &Arc<Shared>, digests: &[Digest]) -> Vec<
             }
             // It takes no batch of so many, or of so much: one by one.
             Err(refusal)
-                if matches!(
-                    refusal.code(),
-                    Some(Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
-                ) => {}
+                if matches!(refusal.code(), Some(Code::InvalidArgument | Code::ResourceExhausted)) => {}
             Err(refusal) => had.extend(some.iter().map(|digest| (*digest, Err(refusal.words())))),
         }
         rest = more;
