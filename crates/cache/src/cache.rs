@@ -15,6 +15,7 @@ use crate::background::Task;
 use crate::bad_records::BadRecords;
 use crate::by_project::{ByProject, NamesCounted};
 use crate::closure::Walker;
+use crate::compressing::CompressedSoFar;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inflow::Inflow;
@@ -87,12 +88,23 @@ pub struct CacheOptions {
     pub instances: Vec<InstanceOptions>,
     /// What is kept of who did what.
     pub audit: AuditKeep,
-    /// Blobs that come in are compressed where that pays.
-    pub compress: bool,
+    /// When blobs are compressed, where that pays.
+    pub compression: Compression,
     /// Whether a volume of an older format is raised to that of this release, which earlier ones cannot open.
     pub upgrade: bool,
     /// In how much time all blobs are read again, over and over; `None`: never.
     pub scrub: Option<Duration>,
+}
+
+/// When blobs are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// They lie as they came.
+    Off,
+    /// Before they are written.
+    AtOnce,
+    /// When they were written so long ago, and their packs are sealed.
+    Cold(Duration),
 }
 
 /// What a server has that nobody configured, but for the audit log; the data directory is always to be given.
@@ -112,7 +124,7 @@ impl Default for CacheOptions {
             retention: Vec::new(),
             instances: Vec::new(),
             audit: AuditKeep::Off,
-            compress: false,
+            compression: Compression::Off,
             upgrade: true,
             scrub: None,
         }
@@ -203,6 +215,10 @@ pub struct Figures {
     pub scrubbed_all: u64,
     /// How much of the pass under way has been read again, from 0 to 1.
     pub scrubbed_share: f64,
+    /// Bytes of records that were compressed since the start because they were cold, and what they take since.
+    pub cold_bytes: u64,
+    /// See `cold_bytes`.
+    pub cold_bytes_compressed: u64,
     /// Names in force that were found to lack blobs, and are misses.
     pub names_lacking: u64,
     /// Blobs that they were found to lack.
@@ -237,6 +253,7 @@ pub(crate) struct Inner {
     pub background: Mutex<Option<Background>>,
     pub letting_go: LettingGo,
     pub scrubbing: Scrubbing,
+    pub compressed: CompressedSoFar,
     /// Held by the one who checks everything.
     pub checking: Mutex<()>,
     /// Held by the one who counts what takes the room.
@@ -273,6 +290,7 @@ pub(crate) struct Background {
     pub letting_go: Task,
     pub relevel: Task,
     pub scrubbing: Option<Task>,
+    pub compressing: Option<Task>,
 }
 
 fn millis(span: Duration) -> u64 {
@@ -345,6 +363,8 @@ impl Cache {
             scrubbed_bad: self.inner.scrubbing.bad.load(Ordering::Relaxed),
             scrubbed_all: self.inner.scrubbing.last_pass.load(Ordering::Relaxed),
             scrubbed_share: self.inner.scrubbing.share(),
+            cold_bytes: self.inner.compressed.before.load(Ordering::Relaxed),
+            cold_bytes_compressed: self.inner.compressed.after.load(Ordering::Relaxed),
             names_lacking: self.inner.lacking.names(),
             blobs_lacking: self.inner.lacking.blobs(),
             names_counted: self.inner.by_project.read(),
@@ -387,9 +407,9 @@ impl Cache {
         self.inner.catalog.break_off();
         self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
         let background = self.inner.background.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Background { maintenance, letting_go, relevel, scrubbing }) = background {
-            if let Some(scrubbing) = scrubbing {
-                scrubbing.stop().await;
+        if let Some(Background { maintenance, letting_go, relevel, scrubbing, compressing }) = background {
+            for task in [scrubbing, compressing].into_iter().flatten() {
+                task.stop().await;
             }
             relevel.stop().await;
             letting_go.stop().await;

@@ -16,6 +16,7 @@ mod by_project;
 mod cache;
 mod check;
 mod closure;
+mod compressing;
 mod counters;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -61,7 +62,7 @@ pub use audit::{AuditKeep, write_down_apart};
 pub use backup::{BackedUp, BackupStep, HearBackup, Wanted as BackupWanted};
 pub use blobs::{BlobReader, Creation, Upload};
 pub use by_project::NamesCounted;
-pub use cache::{Cache, CacheOptions, Figures, MaxSize, Opened};
+pub use cache::{Cache, CacheOptions, Compression, Figures, MaxSize, Opened};
 pub use check::{Checked, Finding, Hear};
 pub use error::{Error, OpenError, Result};
 pub use import::copy::CopyWanted;

@@ -14,8 +14,9 @@ use crate::audit::Auditor;
 use crate::background::Task;
 use crate::bad_records::BadRecords;
 use crate::by_project::ByProject;
-use crate::cache::{Background, Inner};
+use crate::cache::{Background, Compression, Inner};
 use crate::closure::Walker;
+use crate::compressing::{self, CompressedSoFar};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inflow::Inflow;
@@ -59,7 +60,7 @@ impl Cache {
         options: CacheOptions,
         disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
-        let scrub = options.scrub;
+        let (scrub, compression) = (options.scrub, options.compression);
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
         let background = Background {
@@ -73,6 +74,12 @@ impl Cache {
                     scrubbing::run(Arc::clone(inner), pass, stopped)
                 })
             }),
+            compressing: match compression {
+                Compression::Off | Compression::AtOnce => None,
+                Compression::Cold(after) => Some(Task::start("compressing what is cold", |stopped| {
+                    compressing::run(Arc::clone(inner), after, stopped)
+                })),
+            },
         };
         if let Ok(mut place) = inner.background.lock() {
             *place = Some(background);
@@ -153,7 +160,7 @@ fn open_blocking(
             keep_free: options.keep_free,
             blob_max: options.max_blob_size,
             room_wait: options.room_wait,
-            compress: options.compress,
+            compress: options.compression == Compression::AtOnce,
             ..BlobsOptions::default()
         },
         Arc::clone(&clock),
@@ -202,6 +209,7 @@ fn open_blocking(
         levels_are_true: AtomicBool::new(clean),
         letting_go: LettingGo::new(catalog_started.waterline),
         scrubbing: Scrubbing::default(),
+        compressed: CompressedSoFar::default(),
         checking: Mutex::default(),
         counting_usage: Arc::default(),
         let_go_names: LetGoNames::default(),

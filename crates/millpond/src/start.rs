@@ -133,7 +133,11 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
         look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
         limits: settings.requests.limits(),
         upgrade: settings.upgrade.value,
-        compress: settings.compression.value == Compression::AtOnce,
+        compression: match settings.compression.value {
+            Compression::Off => millpond_cache::Compression::Off,
+            Compression::AtOnce => millpond_cache::Compression::AtOnce,
+            Compression::Cold => millpond_cache::Compression::Cold(seconds(settings.compress_after.value)),
+        },
         audit: match &settings.audit {
             None => AuditKeep::Share,
             Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,

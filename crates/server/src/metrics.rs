@@ -103,6 +103,8 @@ struct CacheMetrics {
     slow_disk_calls: Counter<u64, AtomicU64>,
     scrubbed: Counter<u64, AtomicU64>,
     scrubbed_bad: Counter<u64, AtomicU64>,
+    cold: Counter<u64, AtomicU64>,
+    cold_compressed: Counter<u64, AtomicU64>,
     scrubbed_all: Gauge<u64, AtomicU64>,
     scrubbed_share: Gauge<f64, AtomicU64>,
     full_share: Gauge<f64, AtomicU64>,
@@ -272,6 +274,8 @@ impl CacheMetrics {
         bytes("given_back", "Bytes of packs given back to the volume", &self.given_back);
         bytes("compacted", "Bytes of blobs moved to another pack to give space back", &self.compacted);
         bytes("scrubbed", "Bytes of blobs that were read again beside serving", &self.scrubbed);
+        bytes("cold", "Bytes of blobs that were compressed beside serving, as they lay before", &self.cold);
+        bytes("cold_compressed", "Bytes that these blobs take since", &self.cold_compressed);
         let mut seconds = |name: &str, help: &str, gauge: &Gauge<u64, AtomicU64>| {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
         };
@@ -323,6 +327,8 @@ impl CacheMetrics {
         set_counter(&self.slow_disk_calls, figures.slow_disk_calls);
         set_counter(&self.scrubbed, figures.scrubbed_bytes);
         set_counter(&self.scrubbed_bad, figures.scrubbed_bad);
+        set_counter(&self.cold, figures.cold_bytes);
+        set_counter(&self.cold_compressed, figures.cold_bytes_compressed);
         self.scrubbed_all.set(figures.scrubbed_all);
         self.scrubbed_share.set(figures.scrubbed_share);
         self.full_share.set(figures.used_bytes as f64 / figures.limit_bytes.max(1) as f64);

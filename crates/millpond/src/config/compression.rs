@@ -1,4 +1,4 @@
-//! Whether what comes in is compressed.
+//! When blobs are compressed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,8 @@ pub(crate) enum Compression {
     Off,
     /// With zstd, before they are written, where that pays.
     AtOnce,
+    /// The same, when they were written long ago.
+    Cold,
 }
 
 impl FromStr for Compression {
@@ -22,7 +24,8 @@ impl FromStr for Compression {
         match text {
             "off" => Ok(Self::Off),
             "at-once" => Ok(Self::AtOnce),
-            _ => Err(format!("\"{text}\" is no way to compress: write \"off\" or \"at-once\"")),
+            "cold" => Ok(Self::Cold),
+            _ => Err(format!("\"{text}\" is no way to compress: write \"off\", \"at-once\" or \"cold\"")),
         }
     }
 }
@@ -40,6 +43,7 @@ impl fmt::Display for Compression {
         to.write_str(match self {
             Self::Off => "off",
             Self::AtOnce => "at-once",
+            Self::Cold => "cold",
         })
     }
 }

@@ -132,8 +132,10 @@ pub(crate) struct Store {
     pub(crate) lease: Option<Spanned<Span>>,
     /// Pulls alone.
     pub(crate) read_only: Option<Spanned<bool>>,
-    /// Whether what comes in is compressed: `"off"`.
+    /// When blobs are compressed: `"off"`.
     pub(crate) compression: Option<Spanned<Compression>>,
+    /// How long ago what is compressed when it is cold was written: `"1d"`.
+    pub(crate) compress_after: Option<Spanned<Span>>,
     /// A volume of an older format is raised to the newest.
     pub(crate) upgrade: Option<Spanned<bool>>,
     /// In how much time all blobs are read again.

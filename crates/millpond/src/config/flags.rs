@@ -50,9 +50,12 @@ pub(crate) struct Flags {
     #[arg(long, help = help("--read-only"))]
     pub(crate) read_only: bool,
 
-    /// Whether what comes in is compressed.
+    /// When blobs are compressed.
     #[arg(long, value_name = "WHEN", help = help("--compression"))]
     pub(crate) compression: Option<Compression>,
+    /// How long ago what is cold was written.
+    #[arg(long, value_name = "TIME", help = help("--compress-after"))]
+    pub(crate) compress_after: Option<Span>,
 
     /// A volume of an older format is refused.
     #[arg(long, help = help("--no-upgrade"))]

@@ -128,6 +128,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         compression: (flags.compression.map(|compression| Given::by_flag("--compression", compression)))
             .or_else(|| layers.find("compression", |file| file.store.compression.as_ref()))
             .unwrap_or_else(|| Given::default("--compression", Compression::Off)),
+        compress_after: (flags.compress_after.map(|after| Given::by_flag("--compress-after", after)))
+            .or_else(|| layers.find("compress_after", |file| file.store.compress_after.as_ref()))
+            .unwrap_or_else(|| Given::default("--compress-after", Span { seconds: 24 * 3600 })),
         upgrade: (flags.no_upgrade.then(|| Given::by_flag("--no-upgrade", false)))
             .or_else(|| layers.find("upgrade", |file| file.store.upgrade.as_ref()))
             .unwrap_or_else(|| Given::default("upgrade", true)),

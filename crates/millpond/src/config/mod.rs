@@ -86,8 +86,10 @@ pub(crate) struct Settings {
     pub(crate) scrub: Given<Scrub>,
     /// Every push is refused.
     pub(crate) read_only: Given<bool>,
-    /// Whether what comes in is compressed.
+    /// When blobs are compressed.
     pub(crate) compression: Given<Compression>,
+    /// How long ago what is cold was written.
+    pub(crate) compress_after: Given<Span>,
     /// A volume of an older format is raised to the newest.
     pub(crate) upgrade: Given<bool>,
     /// Where clients are served.

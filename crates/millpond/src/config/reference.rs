@@ -141,11 +141,20 @@ const STORE: Section = Section {
         Key {
             name: "compression",
             value: "\"off\"",
-            text: "Whether blobs that come in are compressed (zstd) before they are written: \"off\", or \"at-once\" where that saves an \
-                   eighth or more, by their first MiB. It saves disk and costs CPU; sizes and limits count what lies on the disk. What \
-                   is there stays as it is.",
+            text: "When blobs are compressed (zstd), where that saves an eighth or more by their first MiB: \"off\", \"at-once\" before \
+                   they are written, or \"cold\" some time later, beside serving, with what was there before; a blob of more than \
+                   a few hundred MiB stays as it is then. It saves disk and costs CPU; sizes and limits count what lies on the disk. \
+                   What is compressed stays so.",
             flag: Some("--compression WHEN"),
             variable: "MILLPOND__STORE__COMPRESSION",
+            ..KEY
+        },
+        Key {
+            name: "compress_after",
+            value: "\"1d\"",
+            text: "With compression = \"cold\": how long ago it was written what is compressed. With 0s it is as soon as its pack is full.",
+            flag: Some("--compress-after TIME"),
+            variable: "MILLPOND__STORE__COMPRESS_AFTER",
             ..KEY
         },
         Key {

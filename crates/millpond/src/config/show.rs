@@ -24,6 +24,7 @@ impl Display for Settings {
         given(to, "lease", &self.lease)?;
         number(to, "read_only", &self.read_only)?;
         given(to, "compression", &self.compression)?;
+        given(to, "compress_after", &self.compress_after)?;
         number(to, "upgrade", &self.upgrade)?;
         given(to, "scrub", &self.scrub)?;
         to.write_str("\n[identity]\n")?;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::format::{FRAME_SIZE, PackHeader, PackId, PackKind, PackState};
 use super::index::{Entry, Location, Stored};
-use super::pack::{ENTRIES_MAX, OpenPack, StoredRecord};
+use super::pack::{ENTRIES_MAX, OpenPack, PackFile, StoredRecord};
 use super::pack_set::{PackCounters, pack_bytes};
 use super::poison::PoisonOnPanic;
 use super::reap::Counted;
@@ -57,8 +57,8 @@ pub struct GivenBack {
 /// Packs whose records were copied, as far as they are needed.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    victims: Vec<Counted>,
-    target: Option<Target>,
+    pub(super) victims: Vec<Counted>,
+    pub(super) targets: Vec<Target>,
 }
 
 /// What a walk over the index found of a pack.
@@ -71,12 +71,12 @@ struct Found {
 
 /// A sealed pack that nothing points to yet.
 #[derive(Debug)]
-struct Target {
-    pack: OpenPack,
-    claim: TargetClaim,
-    counters: PackCounters,
+pub(super) struct Target {
+    pub(super) reader: Arc<PackFile>,
+    pub(super) claim: TargetClaim,
+    pub(super) counters: PackCounters,
     /// What was copied, and where the copy lies.
-    copies: Vec<(Entry, Location)>,
+    pub(super) copies: Vec<(Entry, Location)>,
 }
 
 impl Shared {
@@ -99,12 +99,14 @@ impl Shared {
         self.release_left(given);
         // What cannot be unlinked is no reason not to compact the rest.
         let reaped = self.reap(given);
+        let copying = self.lock(&self.copying);
         let victims = self.victims(urgent);
         if !victims.is_empty() {
-            let copied = self.copy(victims)?;
+            let copied = self.copy(victims, |record| record)?;
             self.switch(copied, given)?;
             given.more |= !self.victims(urgent).is_empty();
         }
+        drop(copying);
         reaped
     }
 
@@ -142,12 +144,17 @@ impl Shared {
         packs
     }
 
-    /// Copies what is needed of these packs into a new one, and makes it durable. The index stays as it is, but for
-    /// entries of bad records and entries below the waterline.
-    pub(super) fn copy(&self, victims: Vec<Counted>) -> Result<Copied> {
+    /// Copies what is needed of these packs into a new one, as `recode` would have it, which makes nothing longer, and
+    /// makes it durable. The index stays as it is, but for entries of bad records and entries below the waterline. One
+    /// caller at a time, who holds `copying`.
+    pub(super) fn copy(
+        &self,
+        victims: Vec<Counted>,
+        recode: impl Fn(StoredRecord) -> StoredRecord,
+    ) -> Result<Copied> {
         let (victims, entries) = self.entries_of(self.readable(victims));
         if entries.is_empty() {
-            return Ok(Copied { victims, target: None });
+            return Ok(Copied { victims, targets: Vec::new() });
         }
         let live = entries.iter().map(|entry| entry.location.stored.bytes()).sum();
         let needed = pack_bytes(entries.len(), live);
@@ -155,7 +162,7 @@ impl Shared {
         let mut claim = self.space.target();
         claim.set(needed);
         let pack = self.make_pack()?;
-        let sealed = self.fill(&pack, &entries).and_then(|copies| {
+        let sealed = self.fill(&pack, &entries, recode).and_then(|copies| {
             if copies.is_empty() {
                 return Ok(None);
             }
@@ -166,11 +173,12 @@ impl Shared {
         match sealed {
             Ok(Some((counters, copies))) => {
                 claim.set(counters.counted());
-                Ok(Copied { victims, target: Some(Target { pack, claim, counters, copies }) })
+                let target = Target { reader: pack.reader(), claim, counters, copies };
+                Ok(Copied { victims, targets: vec![target] })
             }
             other => {
-                self.abandon(pack, claim);
-                other.map(|_| Copied { victims, target: None })
+                self.abandon(pack.id(), claim);
+                other.map(|_| Copied { victims, targets: Vec::new() })
             }
         }
     }
@@ -179,17 +187,15 @@ impl Shared {
     pub(super) fn switch(&self, copied: Copied, given: &mut GivenBack) -> Result<()> {
         // Until the end: see the second invariant.
         let _no_snapshot = self.lock(&self.snapshots);
-        let Copied { victims, target } = copied;
+        let Copied { victims, targets } = copied;
         if self.check_open().is_err() {
             // What a clean stop wrote down is to stay as it is.
-            if let Some(target) = target {
-                self.abandon(target.pack, target.claim);
-            }
+            targets.into_iter().for_each(|target| self.abandon(target.reader.id(), target.claim));
             return Ok(());
         }
-        if let Some(Target { pack, claim, counters, copies }) = target {
+        for Target { reader, claim, counters, copies } in targets {
             let counters = Arc::new(counters);
-            self.packs.add_sealed(pack.id(), counters.clone(), pack.reader());
+            self.packs.add_sealed(reader.id(), counters.clone(), reader);
             for (entry, copy) in copies {
                 counters.add_live(copy.stored.bytes());
                 if self.index.relocate(entry.key, entry.location.place, copy) {
@@ -222,7 +228,7 @@ impl Shared {
         victims
     }
 
-    fn not_now(&self, id: PackId, counters: &PackCounters, error: &Error) {
+    pub(super) fn not_now(&self, id: PackId, counters: &PackCounters, error: &Error) {
         now_and_then!(warn, pack = %id, %error, "a pack could not be compacted");
         counters.leave_alone(self.clock.now().plus(LATER));
     }
@@ -264,12 +270,17 @@ impl Shared {
     }
 
     /// Appends what these entries point to, as far as they still do. Nothing, if the store is being closed meanwhile.
-    fn fill(&self, target: &OpenPack, entries: &[Entry]) -> Result<Vec<(Entry, Location)>> {
+    fn fill(
+        &self,
+        target: &OpenPack,
+        entries: &[Entry],
+        recode: impl Fn(StoredRecord) -> StoredRecord,
+    ) -> Result<Vec<(Entry, Location)>> {
         let mut copies = Vec::with_capacity(entries.len());
         let mut batch: Vec<(Entry, StoredRecord)> = Vec::new();
         let mut bytes = 0;
         for entry in entries {
-            let Some(record) = self.read_to_copy(entry)? else { continue };
+            let Some(record) = self.read_to_copy(entry)?.map(&recode) else { continue };
             if bytes + record.record_len() > BATCH_BYTES_MAX {
                 self.append_copies(target, &mut batch, &mut copies)?;
                 bytes = 0;
@@ -303,7 +314,7 @@ impl Shared {
     }
 
     /// The record of an entry; `None` if it is not needed any more, or is bad and therefore missing from now on.
-    fn read_to_copy(&self, entry: &Entry) -> Result<Option<StoredRecord>> {
+    pub(super) fn read_to_copy(&self, entry: &Entry) -> Result<Option<StoredRecord>> {
         let Location { place, stored } = entry.location;
         if self.index.get(entry.key, Level::ZERO).is_none_or(|now| now.location.place != place) {
             return Ok(None);
@@ -337,9 +348,7 @@ impl Shared {
 
     /// Removes a target that nothing points to. Should that fail it goes on counting, and the next start finds good
     /// copies in it.
-    fn abandon(&self, pack: OpenPack, claim: TargetClaim) {
-        let id = pack.id();
-        drop(pack);
+    pub(super) fn abandon(&self, id: PackId, claim: TargetClaim) {
         let gone = [PackState::Open, PackState::Sealed].into_iter().all(|state| {
             let removed = self.disk.remove(&id.path(state));
             removed.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)

@@ -10,6 +10,7 @@ mod appending;
 mod backup;
 mod blocking;
 mod compaction;
+mod compressing;
 mod damage;
 mod encoding;
 pub mod format;
@@ -39,6 +40,7 @@ pub mod volume;
 
 pub use backup::{Mark, Pack, PackCopied, PackCopies, Purpose, Target, become_volume};
 pub use compaction::GivenBack;
+pub use compressing::{CompressStep, Compressed, Compressing};
 pub use damage::Damage;
 pub use group_sync::SyncPoints;
 pub use inventory::{Inventory, Item};

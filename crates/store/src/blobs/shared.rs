@@ -50,6 +50,9 @@ pub(super) struct Shared {
     pub(super) poison: Poison,
     pub(super) appending: Mutex<Appending>,
     pub(super) snapshots: Mutex<Turn>,
+    /// Held by whoever copies records into packs that nothing points to yet: one at a time, or their targets took more
+    /// room than is kept for them.
+    pub(super) copying: Mutex<()>,
     /// What was given back before an error: told of with the next step that has none.
     pub(super) untold: Mutex<GivenBack>,
     pub(super) ages: Mutex<Option<(Instant, BytesByAge)>>,

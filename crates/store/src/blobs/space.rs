@@ -32,8 +32,9 @@ const MIB: u64 = 1024 * KIB;
 
 /// The least a store can work with.
 const LIMIT_MIN: u64 = 8_000_000;
-/// 256 folders of packs, the data folder, and the file that says how far reading all blobs again has come: a block each.
-const FOLDERS: u64 = 258 * 4 * KIB;
+/// 256 folders of packs, the data folder, and the files that say how far reading all blobs again, and compressing what is
+/// cold, have come: a block each.
+const FOLDERS: u64 = 259 * 4 * KIB;
 /// Free space of the volume is asked for after so many bytes...
 const ASK_EACH_BYTES: u64 = 64 * MIB;
 /// ... or after this time, whichever comes first: somebody else may fill it.

@@ -140,6 +140,7 @@ pub(super) fn start(
         poison: Poison::default(),
         appending: Mutex::new(Appending::default()),
         snapshots: Mutex::new(turn),
+        copying: Mutex::default(),
         untold: Mutex::default(),
         ages: Mutex::new(None),
         turns: Turns::default(),

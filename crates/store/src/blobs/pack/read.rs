@@ -15,8 +15,8 @@ use bytes::Bytes;
 
 use crate::blobs::encoding::decode_frame;
 use crate::blobs::format::{
-    FRAME_SIZE, FooterEntry, FrameTable, PackId, PackState, Place, RecordHeader, Trailer, VolumeKeys,
-    checksum_of, decode_footer,
+    ALIGNMENT, FRAME_SIZE, FooterEntry, FrameTable, PackId, PackState, Place, RecordHeader, Trailer,
+    VolumeKeys, checksum_of, decode_footer,
 };
 use crate::disk::{Disk, DiskFile, is_device_error};
 use crate::{Digest, Error, Hasher, Result};
@@ -135,13 +135,16 @@ impl PackFile {
         let len = read(self.file.as_ref(), &mut buffer, place.byte_offset())?;
         buffer.truncate(len);
         let header = self.check_header(&buffer, place, digest)?;
-        if header.stored != stored || header.frames() > 1 {
+        // The index knows the length of what is compressed with its padding.
+        if header.frames() > 1 || header.stored > stored || stored - header.stored >= ALIGNMENT {
             return Err(Trouble::OtherLength);
         }
-        if len < RecordHeader::LEN + usize::try_from(stored).unwrap_or(usize::MAX) {
+        let end =
+            RecordHeader::LEN + usize::try_from(header.stored).unwrap_or(usize::MAX - RecordHeader::LEN);
+        if len < end {
             return Err(Trouble::Bad("the file ends within it"));
         }
-        let frame = Bytes::from(buffer).slice(RecordHeader::LEN..);
+        let frame = Bytes::from(buffer).slice(RecordHeader::LEN..end);
         if checksum_of(&frame) != header.body_checksum {
             return Err(Trouble::Bad("its bytes do not match their checksum"));
         }

@@ -23,7 +23,7 @@ pub struct StoredRecord {
 impl StoredRecord {
     /// A blob of one frame, compressed; `None` if that does not pay.
     pub fn compressed(digest: &Digest, content: &[u8], now: Level) -> Option<Self> {
-        if frame_count(content.len() as u64) != 1 {
+        if content.len() as u64 != digest.size() || frame_count(digest.size()) != 1 {
             return None;
         }
         let frame = compress_where_it_pays(content)?;
@@ -32,6 +32,18 @@ impl StoredRecord {
         let header =
             RecordHeader { digest: *digest, encoding, sequence: 0, stored, time: now, body_checksum };
         Some(Self { header, body: frame.into() })
+    }
+
+    /// The same blob, compressed, if it was not and that pays; it keeps its time of writing.
+    #[must_use]
+    pub fn compressed_where_it_pays(self) -> Self {
+        let RecordHeader { digest, encoding, time, .. } = &self.header;
+        let compressed = match encoding {
+            // A body of one raw frame is the content.
+            Encoding::Raw => Self::compressed(digest, &self.body, *time),
+            Encoding::Zstd => None,
+        };
+        compressed.unwrap_or(self)
     }
 
     /// The blob.

@@ -99,7 +99,7 @@ impl Shared {
     pub(super) fn copy_all(&self) -> crate::blobs::compaction::Copied {
         let mut packs = self.packs.settled();
         packs.retain(|(_, counters)| counters.records() > 0);
-        self.copy(packs).unwrap()
+        self.copy(packs, |record| record).unwrap()
     }
 }
 

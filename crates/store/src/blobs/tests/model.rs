@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::compressed::{compressible, compressing};
+use super::compressed::{compress_all, compressible, compressing};
 use super::giving_back::drop_below;
 use super::restart::packs;
 use super::*;
@@ -34,6 +34,8 @@ enum Operation {
     LetGo(u8),
     /// Takes what was let go out of the index, copies all mixed packs into one, and unlinks what holds nothing.
     GiveBack,
+    /// Compresses all that is sealed.
+    Compress,
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -53,6 +55,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => one().prop_map(Operation::Use),
         1 => (1u8..5).prop_map(Operation::LetGo),
         2 => Just(Operation::GiveBack),
+        2 => Just(Operation::Compress),
     ];
     prop::collection::vec(operation, 1..40)
 }
@@ -81,13 +84,17 @@ struct Model {
     waterline: Level,
     rows: Vec<Damage>,
     now: Level,
+    compresses: bool,
 }
 
 impl Model {
     fn reopen(&mut self, memory: Arc<MemoryDisk>) {
         self.rows.extend(self.store.damage());
         let disk: Arc<dyn Disk> = memory.clone();
-        self.store = try_open(&disk, &compressing(), self.waterline, &self.rows).unwrap();
+        // At once, and not, in turn.
+        self.compresses = !self.compresses;
+        let options = if self.compresses { compressing() } else { options() };
+        self.store = try_open(&disk, &options, self.waterline, &self.rows).unwrap();
         self.store.clock.advance(self.now.seconds() - NOW.seconds());
         self.memory = memory;
     }
@@ -194,6 +201,10 @@ impl Model {
                 shared.switch(shared.copy_all(), &mut GivenBack::default()).unwrap();
                 blobs.give_back(true).unwrap();
             }
+            Operation::Compress => {
+                blobs.background_sync();
+                compress_all(&mut Compressing::resume(blobs.clone(), 0)).unwrap();
+            }
         }
     }
 
@@ -231,6 +242,7 @@ async fn check(operations: Vec<Operation>) {
         waterline: Level::ZERO,
         rows: Vec::new(),
         now: NOW,
+        compresses: false,
     };
     for operation in operations {
         model.run(operation).await;
