@@ -226,6 +226,8 @@ fn package_is_installed_served_from_started_again_upgraded_removed_and_purged() 
     let issue = format!("runuser -u millpond -- millpond keys issue alice --push --config {CONFIGURATION}");
     machine.shell(&issue).unwrap_or_else(|words| panic!("{words}"));
 
+    machine.shell(&format!("runuser -u millpond -- millpond config check {CONFIGURATION}")).unwrap();
+
     let process = machine.property("MainPID");
     let knocking = Knocking::at(pull);
     machine.shell("systemctl restart millpond").unwrap();
