@@ -1,6 +1,7 @@
 //! The administration socket: made once the volume is open, gone when the server has ended.
 //!
-//! **Invariant:** nobody but its owner and root can connect to it, from the moment it is there.
+//! **Invariant:** nobody but its owner and root can connect to it, from the moment it is there. One that the service manager
+//! passed has the mode that its unit says; who connects to that is judged all the same.
 //!
 //! What a server left that was killed is replaced; a socket that somebody listens on, or a file of another kind, never.
 
@@ -33,18 +34,24 @@ pub(crate) fn path(settings: &Settings) -> Option<PathBuf> {
     }
 }
 
-/// A socket that is listened on; its file goes with it.
+/// A socket that is listened on; its file goes with it, unless it was passed.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
-    path: PathBuf,
+    path: Option<PathBuf>,
 }
 
 impl AdminSocket {
-    /// Makes it. That one which nobody asked for cannot be had is a warning: some file systems have no sockets.
-    pub(crate) fn listen(settings: &Settings) -> Result<Option<(Self, UnixListener)>, Failure> {
+    /// Makes it, unless it was passed. That one which nobody asked for cannot be had is a warning: some file systems have no sockets.
+    pub(crate) fn listen(
+        settings: &Settings,
+        passed: Option<UnixListener>,
+    ) -> Result<Option<(Self, UnixListener)>, Failure> {
         let Some(path) = path(settings) else { return Ok(None) };
+        if let Some(listener) = passed {
+            return Ok(Some((Self { path: None }, listener)));
+        }
         match (listen(&path), &settings.admin_socket) {
-            (Ok(listener), _) => Ok(Some((Self { path }, listener))),
+            (Ok(listener), _) => Ok(Some((Self { path: Some(path) }, listener))),
             (Err(error), Some(given)) => Err(refused(&path, given, &error)),
             (Err(error), None) => {
                 tracing::warn!(
@@ -61,7 +68,7 @@ impl AdminSocket {
 impl Drop for AdminSocket {
     fn drop(&mut self) {
         // One that stays is replaced by the next start.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.path.as_ref().map(fs::remove_file);
     }
 }
 

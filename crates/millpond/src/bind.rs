@@ -5,26 +5,44 @@
 //!
 //! Binding is not yet listening: nobody can connect until [`Bound::listen`], which comes when there is an answer. Binding
 //! comes first of all, so that an address that cannot be had is told before anything is made.
+//!
+//! What the service manager passed is bound already, and it listens: whoever connects waits in its queue.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Listener;
+use crate::config::{FdName, Listener, check_reach};
 use crate::exit::{Code, Failure};
+use crate::passed::Passed;
 
 /// Connections that the system holds for us while all of ours are being accepted.
 const BACKLOG: i32 = 1024;
 
-/// A bound socket that does not listen yet.
+/// A bound socket that does not listen yet, unless it was passed.
 #[derive(Debug)]
 pub(crate) struct Bound {
     socket: Socket,
     asked: Listener,
+    listens: bool,
 }
 
 impl Bound {
+    fn new(socket: Socket, asked: &Listener) -> Self {
+        Self { socket, asked: asked.clone(), listens: false }
+    }
+
+    /// What was passed for a listener. It is held to what the listener's own address would be.
+    fn passed(passed: Vec<(TcpListener, SocketAddr)>, asked: &Listener) -> Result<Vec<Self>, Failure> {
+        let bound = |(socket, address): (TcpListener, SocketAddr)| {
+            let asked = Listener { address, ..asked.clone() };
+            check_reach(&asked)?;
+            Ok(Self { socket: socket.into(), asked, listens: true })
+        };
+        passed.into_iter().map(bound).collect()
+    }
+
     /// What it was bound for.
     pub(crate) fn asked(&self) -> &Listener {
         &self.asked
@@ -33,18 +51,26 @@ impl Bound {
     /// Lets clients connect. The socket is ready to be handed to tokio.
     pub(crate) fn listen(self) -> Result<TcpListener, Failure> {
         let fail = |error| refused(&self.asked, &error);
-        self.socket.listen(BACKLOG).map_err(fail)?;
+        if !self.listens {
+            self.socket.listen(BACKLOG).map_err(fail)?;
+        }
         self.socket.set_nonblocking(true).map_err(fail)?;
         Ok(self.socket.into())
     }
 }
 
-/// Binds all of them. One that is optional and cannot be had because there is no IPv6 here is left out.
-pub(crate) fn all(listeners: &[Listener]) -> Result<Vec<Bound>, Failure> {
+/// Binds all for which nothing was passed. One that is optional and cannot be had because there is no IPv6 here is left out.
+pub(crate) fn all(listeners: &[Listener], passed: &mut Passed) -> Result<Vec<Bound>, Failure> {
     let mut bound = Vec::new();
     for listener in listeners {
+        let name = listener.fd_name.as_ref().map(|name| name.value.as_str());
+        let of_listener = passed.tcp(name, listener.address);
+        if !of_listener.is_empty() {
+            bound.extend(Bound::passed(of_listener, listener)?);
+            continue;
+        }
         match bind(listener.address, shares_port_with_ipv4(listener.address, listeners)) {
-            Ok(socket) => bound.push(Bound { socket, asked: listener.clone() }),
+            Ok(socket) => bound.push(Bound::new(socket, listener)),
             Err(error) if listener.optional && !is_in_use(&error) => {
                 tracing::info!("{} is not to be had here and left out: {error}", listener.address);
             }
@@ -56,10 +82,14 @@ pub(crate) fn all(listeners: &[Listener]) -> Result<Vec<Bound>, Failure> {
 
 /// Binds where metrics are served. An optional address that cannot be had is a warning, now or when it is listened on:
 /// a second server on one machine should not fail for want of a port that nobody asked for.
-pub(crate) fn metrics(listener: Option<&Listener>) -> Result<Option<Bound>, Failure> {
+pub(crate) fn metrics(listener: Option<&Listener>, passed: &mut Passed) -> Result<Option<Bound>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
+    let mut of_metrics = Bound::passed(passed.tcp(Some(FdName::METRICS), listener.address), listener)?;
+    if let Some(bound) = of_metrics.pop() {
+        return if of_metrics.is_empty() { Ok(Some(bound)) } else { Err(too_many_for_metrics()) };
+    }
     match bind(listener.address, false) {
-        Ok(socket) => Ok(Some(Bound { socket, asked: listener.clone() })),
+        Ok(socket) => Ok(Some(Bound::new(socket, listener))),
         Err(error) => unless_optional(listener, refused(listener, &error)),
     }
 }
@@ -69,6 +99,14 @@ pub(crate) fn listen_for_metrics(bound: Option<Bound>) -> Result<Option<TcpListe
     let Some(bound) = bound else { return Ok(None) };
     let listener = bound.asked.clone();
     bound.listen().map(Some).or_else(|failure| unless_optional(&listener, failure))
+}
+
+fn too_many_for_metrics() -> Failure {
+    Failure::new(
+        Code::Usage,
+        "the service manager passed more than one socket for metrics",
+        "leave one of them in the socket unit: a port without an address is all addresses",
+    )
 }
 
 fn unless_optional<T>(listener: &Listener, failure: Failure) -> Result<Option<T>, Failure> {
@@ -128,7 +166,7 @@ fn refused(listener: &Listener, error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied => Failure::new(
             Code::Usage,
             format!("{place}: this user may not listen on port {}", address.port()),
-            "give a port from 1024 up, or let the service manager grant CAP_NET_BIND_SERVICE",
+            "give a port from 1024 up, or let the service manager pass the socket or grant CAP_NET_BIND_SERVICE",
         ),
         _ => Failure::new(Code::Failed, format!("{place}: {address} cannot be listened on: {error}"), ""),
     }
@@ -146,7 +184,7 @@ mod tests {
 
     fn listen(addresses: &[&str]) -> Result<Vec<TcpListener>, Failure> {
         let listeners: Vec<_> = addresses.iter().map(|address| listener(address)).collect();
-        all(&listeners)?.into_iter().map(Bound::listen).collect()
+        all(&listeners, &mut Passed::default())?.into_iter().map(Bound::listen).collect()
     }
 
     #[test]
@@ -173,7 +211,7 @@ mod tests {
 
     #[test]
     fn nobody_connects_before_listen() {
-        let bound = all(&[listener("127.0.0.1:0")]).unwrap();
+        let bound = all(&[listener("127.0.0.1:0")], &mut Passed::default()).unwrap();
         let address = bound[0].socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
@@ -181,7 +219,7 @@ mod tests {
     #[test]
     fn address_of_nobody_here_is_said_and_optional_ones_are_left_out() {
         let elsewhere = Listener { optional: true, ..listener("192.0.2.1:0") };
-        assert!(all(&[elsewhere]).unwrap().is_empty());
+        assert!(all(&[elsewhere], &mut Passed::default()).unwrap().is_empty());
         assert!(listen(&["192.0.2.1:0"]).unwrap_err().to_string().contains("no address of this machine"));
     }
 
@@ -189,15 +227,17 @@ mod tests {
     fn metrics_address_in_use_is_fatal_only_when_asked_for() {
         let taken = listen(&["127.0.0.1:0"]).unwrap();
         let asked = listener(&taken[0].local_addr().unwrap().to_string());
-        assert!(metrics(Some(&asked)).is_err());
-        assert!(metrics(Some(&Listener { optional: true, ..asked })).unwrap().is_none());
+        assert!(metrics(Some(&asked), &mut Passed::default()).is_err());
+        assert!(
+            metrics(Some(&Listener { optional: true, ..asked }), &mut Passed::default()).unwrap().is_none()
+        );
     }
 
     #[test]
     fn metrics_address_taken_before_it_is_listened_on_is_fatal_only_when_asked_for() {
         for optional in [false, true] {
             let asked = Listener { optional, ..listener("127.0.0.1:0") };
-            let bound = metrics(Some(&asked)).unwrap().unwrap();
+            let bound = metrics(Some(&asked), &mut Passed::default()).unwrap().unwrap();
             let address = bound.socket.local_addr().unwrap().as_socket().unwrap();
             let _taken = listen(&[&address.to_string()]).unwrap();
             let listening = listen_for_metrics(Some(bound));

@@ -1,12 +1,13 @@
 //! A server's life, top to bottom: bind, open, listen, say so, wait, drain, close.
 //!
-//! **Invariant:** a port is open only while it can answer: the volume is opened and recovered before anything listens.
-//! Until then a signal ends the process where it is, which loses nothing that was acknowledged.
+//! **Invariant:** a port is open only while it can answer: the volume is opened and recovered before anything listens, but
+//! for what the service manager listens on by itself, where clients wait meanwhile. Until then a signal ends the process where it is, which loses nothing that was acknowledged.
 //!
 //! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use millpond_server::{Listener, LogControl, Options, Proxies, Quota, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::admin_socket::AdminSocket;
+use crate::admin_socket::{self, AdminSocket};
 use crate::bind::{self, Bound};
 use crate::config::{self, Compression, Given, Instance, Keep, Retention, Scrub, Settings};
 use crate::credentials::Loaded;
@@ -25,7 +26,9 @@ use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
 use crate::greeting::{Greeting, Served};
 use crate::memory;
+use crate::notify;
 use crate::open_files;
+use crate::passed::Passed;
 use crate::size::Size;
 use crate::span::Span;
 use crate::stop::StopSignals;
@@ -38,14 +41,15 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_secs(7);
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(settings: Settings, log: LogControl) -> Result<(), Failure> {
+pub(crate) async fn serve(settings: Settings, mut passed: Passed, log: LogControl) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     open_files::allow_all_that_may_be_had();
     let loaded = Loaded::read(&settings)?;
-    let bound = bind::all(&settings.listeners)?;
-    let metrics = bind::metrics(settings.metrics.listener())?;
+    let sockets = Sockets::bind(&settings, &mut passed)?;
+    passed.nothing_is_left()?;
     directory::check(&settings)?;
     tracing::info!("opening {}", settings.data.value.display());
+    notify::opening(&format!("opening {}", settings.data.value.display()));
     let cache = match signals.unless(open(&settings)).await {
         Ok(opened) => opened?,
         Err(name) => {
@@ -53,17 +57,34 @@ pub(crate) async fn serve(settings: Settings, log: LogControl) -> Result<(), Fai
             return Ok(());
         }
     };
-    let ended = serve_from(&settings, &cache, &loaded, bound, metrics, log, signals).await;
+    let ended = serve_from(&settings, &cache, &loaded, sockets, log, signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
+}
+
+/// What is listened on once there is an answer.
+struct Sockets {
+    clients: Vec<Bound>,
+    metrics: Option<Bound>,
+    /// If it was passed.
+    admin: Option<UnixListener>,
+}
+
+impl Sockets {
+    fn bind(settings: &Settings, passed: &mut Passed) -> Result<Self, Failure> {
+        Ok(Self {
+            clients: bind::all(&settings.listeners, passed)?,
+            metrics: bind::metrics(settings.metrics.listener(), passed)?,
+            admin: admin_socket::path(settings).and_then(|path| passed.admin(&path)),
+        })
+    }
 }
 
 async fn serve_from(
     settings: &Settings,
     cache: &Arc<Cache>,
     loaded: &Loaded,
-    bound: Vec<Bound>,
-    metrics: Option<Bound>,
+    sockets: Sockets,
     log: LogControl,
     mut signals: StopSignals,
 ) -> Result<(), Failure> {
@@ -93,11 +114,11 @@ async fn serve_from(
         log,
         ..settings.requests.options()
     };
-    let listeners = listen(bound, settings.read_only.value, loaded)?;
+    let listeners = listen(sockets.clients, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
-    let metrics = bind::listen_for_metrics(metrics)?;
+    let metrics = bind::listen_for_metrics(sockets.metrics)?;
     // Its file goes when this function ends.
-    let (_socket, admin) = AdminSocket::listen(settings)?.unzip();
+    let (_socket, admin) = AdminSocket::listen(settings, sockets.admin)?.unzip();
     let credentials = Arc::clone(&loaded.credentials);
     let server = Server::start(listeners, metrics, admin, Arc::clone(cache), credentials, &options, async {
         // An error means that the sender is gone, and then it is time to stop as well.
@@ -108,18 +129,27 @@ async fn serve_from(
         .map(|(address, (tls, bounds))| Served { address: *address, tls, bounds })
         .collect();
     greet(settings, cache, &served, server.metrics_address());
+    notify::ready(&serving(&served));
+    tokio::spawn(notify::alive());
 
     let Err(name) = signals.unless(loaded.follow()).await;
     tracing::info!(
         "{name}: ending, with {} s for what is under way; once more ends at once",
         drain.as_secs()
     );
+    notify::stopping(drain + DRAIN_GRACE + CLOSE, "ending, with some time for what is under way");
     signals.insist();
     drop(shutdown);
     if timeout(drain + DRAIN_GRACE, server.finished()).await.is_err() {
         tracing::warn!("connections were still open after {} s and have been dropped", drain.as_secs());
     }
     Ok(())
+}
+
+/// For the service manager.
+fn serving(served: &[Served]) -> String {
+    let addresses: Vec<_> = served.iter().map(|served| served.address.to_string()).collect();
+    format!("serving at {}", addresses.join(", "))
 }
 
 async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {

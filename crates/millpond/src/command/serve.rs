@@ -3,7 +3,8 @@
 use super::setup::{self, SetUpFlags};
 use crate::config::{Flags, Settings};
 use crate::exit::{self, Failure};
-use crate::{logging, start};
+use crate::passed::Passed;
+use crate::{logging, notify, start};
 
 /// The flags of `serve`.
 #[derive(Debug, Default, clap::Args)]
@@ -32,16 +33,21 @@ Examples:
 
 /// Serves until a signal ends it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
+    serve(flags).inspect_err(|failure| notify::failed(failure.sentence()))
+}
+
+fn serve(flags: ServeFlags) -> Result<(), Failure> {
     let log = logging::start()?;
     let settings =
         if flags.setup { setup::before_serving(&flags.set_up, flags.settings)? } else { flags.settings };
     let settings = Settings::load(settings)?;
+    let passed = Passed::take(&settings)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start::no_runtime)?;
-    let ended = runtime.block_on(start::serve(settings, log));
+    let ended = runtime.block_on(start::serve(settings, passed, log));
     // What is still at work on the volume after its time must not keep the process.
     runtime.shutdown_background();
     ended

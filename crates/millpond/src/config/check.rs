@@ -80,6 +80,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         check_reach(listener)?;
         check_proxies(listener)?;
     }
+    check_fd_names(&settings.listeners)?;
     check_authorities(settings)?;
     check_keys(settings)?;
     check_issuers(&settings.issuers)?;
@@ -155,6 +156,18 @@ fn check_rights(listener: &Listener) -> Result<(), Failure> {
             ),
             format!("write none or pull, or push where the listener allows it; it allows {}", allow.value),
         ));
+    }
+    Ok(())
+}
+
+/// Each names one listener.
+fn check_fd_names(listeners: &[Listener]) -> Result<(), Failure> {
+    let names: Vec<_> = listeners.iter().filter_map(|listener| listener.fd_name.as_ref()).collect();
+    for (number, Given { value, place }) in names.iter().enumerate() {
+        if names.iter().take(number).any(|known| known.value == *value) {
+            let sentence = format!("{place}: sockets named \"{value}\" are another listener's already");
+            return Err(usage(sentence, "give each listener a name of its own"));
+        }
     }
     Ok(())
 }
@@ -247,7 +260,8 @@ fn check_issuers(issuers: &[Issuer]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_reach(listener: &Listener) -> Result<(), Failure> {
+/// Refuses an address that others can reach and push to without somebody having decided so.
+pub(crate) fn check_reach(listener: &Listener) -> Result<(), Failure> {
     let open = !listener.tls.value || listener.bounds().anonymous > Rights::Pull;
     if !open || listener.insecure.value || listener.address.ip().to_canonical().is_loopback() {
         return Ok(());

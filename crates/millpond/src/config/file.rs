@@ -10,6 +10,7 @@ use toml::de::{DeTable, Deserializer};
 
 use super::audit::Keep;
 use super::compression::Compression;
+use super::fd_name::FdName;
 use super::header::Header;
 use super::instance::Keeps;
 use super::limit::Limit;
@@ -148,6 +149,8 @@ pub(crate) struct Store {
 pub(crate) struct Listener {
     /// IP address and port.
     pub(crate) address: Spanned<flags::Address>,
+    /// What the service manager calls its sockets.
+    pub(crate) fd_name: Option<Spanned<FdName>>,
     /// Without TLS although others can reach it: everybody there may pull and push.
     pub(crate) insecure: Option<Spanned<bool>>,
     /// With TLS.

@@ -198,6 +198,7 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
         let tls = listener.tls.as_ref().map(|own| read.given(own, "tls"));
         let unsaid = Listener::unsaid(value.0, layers.insecure(flags, own), place);
         Listener {
+            fd_name: listener.fd_name.as_ref().map(|name| read.given(name, "fd_name")),
             tls: layers.tls(flags, tls),
             allow: listener.allow.as_ref().map_or(unsaid.allow.clone(), |allow| read.given(allow, "allow")),
             anonymous: listener.anonymous.as_ref().map(|anonymous| read.given(anonymous, "anonymous")),

@@ -21,6 +21,7 @@ mod claims;
 mod compression;
 mod doubts;
 mod environment;
+mod fd_name;
 mod file;
 mod flags;
 mod header;
@@ -45,8 +46,10 @@ mod socket;
 
 pub(crate) use audit::Keep;
 pub(crate) use authority::Authority;
+pub(crate) use check::check_reach;
 pub(crate) use compression::Compression;
 pub(crate) use environment::quoted;
+pub(crate) use fd_name::FdName;
 pub(crate) use flags::Flags;
 pub(crate) use header::Header;
 #[cfg(any(test, fuzzing))]
@@ -175,6 +178,8 @@ const REQUEST_MEMORY_LEAST: Size = Size(96 * 1024 * 1024);
 pub(crate) struct Listener {
     /// IP address and port; port 0 takes a free one.
     pub(crate) address: SocketAddr,
+    /// What the service manager calls sockets that it passes for this listener.
+    pub(crate) fd_name: Option<Given<FdName>>,
     /// Somebody has decided that it may be reached from elsewhere without TLS.
     pub(crate) insecure: Given<bool>,
     /// TLS is spoken.
@@ -217,6 +222,7 @@ impl Listener {
     fn unsaid(address: SocketAddr, insecure: Given<bool>, place: Place) -> Self {
         Self {
             address,
+            fd_name: None,
             insecure,
             tls: Given::default("--tls", false),
             allow: Given::default("allow", Allowed(Rights::Push)),

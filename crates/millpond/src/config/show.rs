@@ -49,6 +49,7 @@ impl Display for Settings {
         for listener in &self.listeners {
             to.write_str("\n[[listener]]\n")?;
             address(to, listener)?;
+            said(to, "fd_name", listener.fd_name.as_ref())?;
             number(to, "tls", &listener.tls)?;
             given(to, "allow", &listener.allow)?;
             let Bounds { anonymous, .. } = listener.bounds();

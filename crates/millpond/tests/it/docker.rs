@@ -2,6 +2,7 @@
 //! happens to the container.
 
 mod compose;
+mod debian;
 mod engine;
 mod names;
 mod users;

@@ -89,6 +89,7 @@ mod setup;
 mod slow_disk;
 #[cfg(feature = "real-clients")]
 mod small_volume;
+mod systemd;
 mod tls;
 mod tokens;
 #[cfg(feature = "real-clients")]

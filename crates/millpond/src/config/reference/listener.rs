@@ -21,6 +21,15 @@ pub(super) const LISTENER: Section = Section {
             required: true,
         },
         Key {
+            name: "fd_name",
+            value: "\"pull\"",
+            default: Some("none"),
+            text: "Where the service manager passes sockets with this name (FileDescriptorName= of a socket unit of systemd), \
+                   clients are served there, and not at the address. Sockets without the name of a listener belong to the one \
+                   with their address. \"metrics\" and \"admin\" are names of what these sections are about.",
+            ..KEY
+        },
+        Key {
             name: "insecure",
             value: "false",
             text: "Others may reach this address without TLS: everybody there may pull and push. Without it the \

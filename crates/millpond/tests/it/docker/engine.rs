@@ -188,9 +188,14 @@ pub(crate) struct Handed(TempDir);
 impl Handed {
     /// Those of what `serve --setup` made.
     pub(crate) fn by(container: &Container) -> Self {
+        Self::from(container, "/keys")
+    }
+
+    /// Those of a directory of keys.
+    pub(crate) fn from(container: &Container, keys: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         for file in ["ca.crt", "clients/pusher/client.crt", "clients/pusher/client.key"] {
-            let from = format!("{}:/keys/{file}", container.0);
+            let from = format!("{}:{keys}/{file}", container.0);
             docker(&["cp", &from, folder.path().to_str().unwrap()]).unwrap();
         }
         Self(folder)
