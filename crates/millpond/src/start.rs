@@ -235,6 +235,7 @@ fn proxies(asked: &config::Listener) -> Proxies {
         networks: asked.proxies.as_ref().map_or_else(Vec::new, |proxies| proxies.value.0.clone()),
         protocol: asked.proxy_protocol.value,
         certificate_header: asked.certificate_header.as_ref().map(|header| header.value.0.clone()),
+        address_header: asked.address_header.as_ref().map(|header| header.value.0.clone()),
     }
 }
 

@@ -24,6 +24,7 @@ pub fn headers(data: &[u8]) {
         assert!(!token.is_empty());
     }
     let _ = forwarded::chain(&headers, &header);
+    let _ = forwarded::address(&headers, &header);
 }
 
 /// The PROXY protocol: what is taken off the stream is never more than there is.
@@ -68,6 +69,7 @@ mod tests {
                 b"Basic dXNlcjptcF8xOjI=",
                 b":c29tZSBERVI=:",
                 b"-----BEGIN%20CERTIFICATE-----%0Ac29tZSBERVI%3D%0A-----END%20CERTIFICATE-----%0A",
+                b"198.51.100.1, [2001:db8::9]:4711",
                 b"",
             ],
             headers,

@@ -215,7 +215,9 @@ impl Calls {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let peer = self.connection.as_ref().and_then(|connection| connection.peer);
+        let of =
+            |connection: &Arc<Connection>| connection.identity.address(request.headers(), connection.peer);
+        let peer = self.connection.as_ref().and_then(of);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
         let caller = Caller::new(access, peer, Generation::of(request.headers()));
         let method = Method::of(request.uri().path());

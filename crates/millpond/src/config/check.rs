@@ -174,10 +174,11 @@ fn check_fd_names(listeners: &[Listener]) -> Result<(), Failure> {
 
 /// Nobody would be believed, or everybody.
 fn check_proxies(listener: &Listener) -> Result<(), Failure> {
-    let Listener { proxies, proxy_protocol, certificate_header, .. } = listener;
+    let Listener { proxies, proxy_protocol, certificate_header, address_header, .. } = listener;
     let networks = proxies.iter().flat_map(|proxies| &proxies.value.0);
     let spoken = proxy_protocol.value.then_some(&proxy_protocol.place);
-    if let Some(place) = spoken.or(certificate_header.as_ref().map(|given| &given.place))
+    let header = certificate_header.as_ref().or(address_header.as_ref());
+    if let Some(place) = spoken.or(header.map(|given| &given.place))
         && proxies.is_none()
     {
         let sentence = format!("{place}: no proxy is named that could be believed");

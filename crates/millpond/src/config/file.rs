@@ -167,6 +167,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: Option<Spanned<bool>>,
     /// The header in which they hand on certificates.
     pub(crate) certificate_header: Option<Spanned<Header>>,
+    /// The header in which they hand on addresses.
+    pub(crate) address_header: Option<Spanned<Header>>,
 }
 
 /// `[identity]`

@@ -209,6 +209,8 @@ fn listeners(flags: &Flags, layers: Layers<'_>) -> Vec<Listener> {
                 .map_or(unsaid.proxy_protocol.clone(), |speak| read.given(speak, "proxy_protocol")),
             certificate_header: (listener.certificate_header.as_ref())
                 .map(|header| read.given(header, "certificate_header")),
+            address_header: (listener.address_header.as_ref())
+                .map(|header| read.given(header, "address_header")),
             ..unsaid
         }
     };

@@ -186,7 +186,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Given<bool>,
     /// What is done there at most.
     pub(crate) allow: Given<Allowed>,
-    /// What clients without a credential may do; without it, to pull with TLS, and all that is allowed without.
+    /// What clients without a credential may do; without it, to pull with TLS or behind a proxy, and else all that is allowed.
     pub(crate) anonymous: Option<Given<Allowed>>,
     /// What becomes of writes of clients that may only pull.
     pub(crate) denied_writes: Given<Denied>,
@@ -196,6 +196,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: Given<bool>,
     /// The header in which they hand on certificates.
     pub(crate) certificate_header: Option<Given<Header>>,
+    /// The header in which they hand on addresses.
+    pub(crate) address_header: Option<Given<Header>>,
     /// Nobody asked for it: that it cannot be had is no reason not to start.
     pub(crate) optional: bool,
     /// Where it was asked for.
@@ -206,7 +208,9 @@ impl Listener {
     /// What its clients may do.
     pub(crate) fn bounds(&self) -> Bounds {
         let most = self.allow.value.0;
-        let unsaid = if self.tls.value { Rights::Pull } else { Rights::Push };
+        // Where there is a proxy, others come than those of this machine.
+        let others = self.tls.value || self.proxies.is_some();
+        let unsaid = if others { Rights::Pull } else { Rights::Push };
         let anonymous = self.anonymous.as_ref().map_or(unsaid, |anonymous| anonymous.value.0);
         Bounds { most, anonymous: anonymous.min(most) }
     }
@@ -231,6 +235,7 @@ impl Listener {
             proxies: None,
             proxy_protocol: Given::default("proxy_protocol", false),
             certificate_header: None,
+            address_header: None,
             optional: false,
             place,
         }

@@ -63,6 +63,10 @@ impl Display for Settings {
                 Some(header) => given(to, "certificate_header", header)?,
                 None => unsaid(to, "certificate_header")?,
             }
+            match &listener.address_header {
+                Some(header) => given(to, "address_header", header)?,
+                None => unsaid(to, "address_header")?,
+            }
         }
         for instance in &self.instances {
             to.write_str("\n[[instance]]\n")?;

@@ -15,12 +15,12 @@ use crate::tree;
 
 impl Keys {
     /// What a client needs to trust the server.
-    fn server(&self) -> Auth {
+    pub(crate) fn server(&self) -> Auth {
         Auth::default().with("server-cert", self.ca())
     }
 
     /// What somebody has who was issued a key.
-    fn of(&self, name: &str) -> Auth {
+    pub(crate) fn of(&self, name: &str) -> Auth {
         let [cert, key] = self.client(name);
         self.server().with("client-key", key).with("client-cert", cert)
     }

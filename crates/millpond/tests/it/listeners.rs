@@ -83,9 +83,14 @@ impl Scene {
 
     /// What a push of a blob comes to.
     fn push(&self, channel: &Channel, certificate: Option<&str>, data: &'static [u8]) -> Code {
+        self.push_with(channel, certificate.map(|certificate| (HEADER, certificate)).as_slice(), data)
+    }
+
+    /// The same with these headers.
+    fn push_with(&self, channel: &Channel, headers: &[(&'static str, &str)], data: &'static [u8]) -> Code {
         let mut request = Request::new(Blob::new(data).update());
-        if let Some(certificate) = certificate {
-            request.metadata_mut().insert(HEADER, certificate.parse().unwrap());
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
         }
         let mut client = ContentAddressableStorageClient::new(channel.clone());
         let answer = self.runtime.block_on(client.batch_update_blobs(request));
@@ -149,7 +154,7 @@ fn certificate_of_a_company_counts_on_the_word_of_a_proxy_alone() {
 /// Each client behind a proxy has the connections of its own address, and the proxy those of all.
 #[test]
 fn proxy_protocol_says_whose_a_connection_is() {
-    let scene = Scene::new("proxies = [\"127.0.0.1\"]\nproxy_protocol = true");
+    let scene = Scene::new("anonymous = \"push\"\nproxies = [\"127.0.0.1\"]\nproxy_protocol = true");
     let one = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 11001\r\n";
     let other = b"PROXY TCP4 203.0.113.10 127.0.0.1 4711 11001\r\n";
     let kept: Vec<_> = (0..2).map(|_| scene.announced(one).unwrap()).collect();
@@ -168,12 +173,36 @@ fn proxy_protocol_says_whose_a_connection_is() {
     assert_eq!(scene.push(&scene.channel([127, 0, 0, 2]), None, b"directly"), Code::Ok);
 }
 
+/// Of several addresses the last one, which is the proxy's own word; and behind a proxy nobody pushes by default.
+#[test]
+fn address_of_a_client_is_what_a_proxy_says_and_nobody_else() {
+    let scene = Scene::new("proxies = [\"127.0.0.1\"]\naddress_header = \"x-forwarded-for\"");
+    let proxy = scene.channel([127, 0, 0, 1]);
+    let from = |channel: &Channel, values: &[&str]| {
+        let headers: Vec<_> = values.iter().map(|value| ("x-forwarded-for", *value)).collect();
+        assert_eq!(scene.push_with(channel, &headers, b"denied"), Code::PermissionDenied);
+    };
+    let said = |address: &str| scene.server.wait_for(&format!("address={address} "), 1);
+    from(&proxy, &["198.51.100.1, 203.0.113.9"]);
+    said("203.0.113.9");
+    from(&proxy, &["198.51.100.1", "2001:db8::9"]);
+    said("2001:db8::9");
+    from(&proxy, &["somebody"]);
+    said("127.0.0.1");
+    from(&scene.channel([127, 0, 0, 2]), &["198.51.100.2"]);
+    said("127.0.0.2");
+    let log = scene.server.log();
+    assert!(!log.contains("198.51.100."), "{log}");
+}
+
 /// Each identity for itself, and no look-up of a build is more than a miss.
 #[test]
 fn identity_over_its_quota_is_refused_and_nobody_else() {
     let quota = "[[quota]]\nidentities = \"corp:ci-b\"\nupload_per_day = \"3KB\"\n\
                  [[quota]]\nidentities = \"corp:*\"\nrequests_per_minute = 5";
-    let scene = Scene::new(&format!("proxies = [\"127.0.0.1\"]\ncertificate_header = \"{HEADER}\"\n{quota}"));
+    let scene = Scene::new(&format!(
+        "anonymous = \"push\"\nproxies = [\"127.0.0.1\"]\ncertificate_header = \"{HEADER}\"\n{quota}"
+    ));
     let proxy = scene.channel([127, 0, 0, 1]);
     let (ci, other) = (scene.certificate("ci"), scene.certificate("ci-b"));
     for _ in 0..5 {

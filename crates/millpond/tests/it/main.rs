@@ -80,6 +80,8 @@ mod power_cut;
 mod project;
 mod retention;
 #[cfg(feature = "real-clients")]
+mod reverse_proxies;
+#[cfg(feature = "real-clients")]
 mod roundtrip;
 mod serve;
 mod server;

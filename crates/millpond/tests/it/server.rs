@@ -155,6 +155,13 @@ impl Server {
         self.url = format!("{scheme}://{address}");
     }
 
+    /// The same, listening where its configuration says, as it did first.
+    #[cfg(feature = "real-clients")]
+    pub(crate) fn start_again_where_configured(&mut self) {
+        self.listen.clear();
+        self.start_again();
+    }
+
     /// The same, with these arguments instead of those before.
     pub(crate) fn start_again_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(ToString::to_string).collect();

@@ -28,6 +28,16 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to an address of 127.0.0.1, whose certificate this CA vouches for; with a certificate and its key, or none.
     pub(crate) fn connect(runtime: &Runtime, address: &str, ca: &Path, shown: Option<[PathBuf; 2]>) -> Self {
+        Self::try_connect(runtime, address, ca, shown).unwrap()
+    }
+
+    /// The same where nobody may be there.
+    pub(crate) fn try_connect(
+        runtime: &Runtime,
+        address: &str,
+        ca: &Path,
+        shown: Option<[PathBuf; 2]>,
+    ) -> Result<Self, tonic::transport::Error> {
         let connector = TlsConnector::from(Arc::new(config(ca, shown)));
         let connected = Arc::new(AtomicUsize::new(0));
         let (address, count) = (address.to_owned(), Arc::clone(&connected));
@@ -41,7 +51,14 @@ impl Client {
             }
         });
         let endpoint = Endpoint::from_static("http://127.0.0.1");
-        Self { channel: runtime.block_on(endpoint.connect_with_connector(connect)).unwrap(), connected }
+        let channel = runtime.block_on(endpoint.connect_with_connector(connect))?;
+        Ok(Self { channel, connected })
+    }
+
+    /// What other calls are made on.
+    #[cfg(feature = "real-clients")]
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// How often it was connected.

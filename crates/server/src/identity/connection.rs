@@ -2,21 +2,23 @@
 //! client has shown; or of the user of this machine at its other end.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use millpond_cache::{Access, Bounds, Clock, Grant, Identity, Rights};
 use millpond_identity::Identities;
 
-use super::{Credential, Credentials, forwarded, to_access};
+use super::forwarded::{self, Forwarded};
+use super::{Credential, Credentials, to_access};
 
 /// What is known of the client of a connection.
 #[derive(Default)]
 pub(crate) struct ConnectionIdentity {
     /// The certificate of its handshake in DER and what stands behind it; none if it showed none, or speaks plain text.
     chain: Vec<Vec<u8>>,
-    /// The header in which a proxy hands on the certificate of its own client; `None` if this is no proxy.
-    header: Option<HeaderName>,
+    /// The headers in which a proxy says for whom it asks; none if this is no proxy.
+    forwarded: Forwarded,
     /// Who it is, where the kernel says so.
     user: Option<Arc<Identity>>,
     last: Mutex<Option<Last>>,
@@ -43,9 +45,16 @@ impl ConnectionIdentity {
         Self { user: Some(Arc::new(identity)), ..Self::default() }
     }
 
-    /// The same of a proxy, which hands on certificates in this header.
-    pub(crate) fn behind(self, header: Option<HeaderName>) -> Self {
-        Self { header, ..self }
+    /// The same of a proxy, which says in these headers for whom it asks.
+    pub(crate) fn behind(self, forwarded: Forwarded) -> Self {
+        Self { forwarded, ..self }
+    }
+
+    /// Where a call comes from that has these headers, on a connection from `peer`. A proxy says no port.
+    pub(crate) fn address(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<SocketAddr> {
+        let header = self.forwarded.address.as_ref();
+        let said = header.and_then(|header| forwarded::address(headers, header));
+        said.map(|ip| SocketAddr::new(ip, 0)).or(peer)
     }
 
     /// What its client shows, if it shows anything.
@@ -59,7 +68,9 @@ impl ConnectionIdentity {
         if let Some(user) = &self.user {
             return Access::known(bounds, Arc::clone(user));
         }
-        let Some(header) = &self.header else { return self.access_of(&self.chain, credentials, bounds) };
+        let Some(header) = &self.forwarded.certificate else {
+            return self.access_of(&self.chain, credentials, bounds);
+        };
         match forwarded::chain(headers, header) {
             Ok(chain) => self.access_of(&chain, credentials, bounds),
             Err(reason) => Access::refused(bounds, reason, None),
@@ -88,7 +99,7 @@ impl ConnectionIdentity {
 impl fmt::Debug for ConnectionIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("ConnectionIdentity");
-        shown.field("certificates", &self.chain.len()).field("header", &self.header);
+        shown.field("certificates", &self.chain.len()).field("forwarded", &self.forwarded);
         shown.field("user", &self.user).finish_non_exhaustive()
     }
 }

@@ -29,6 +29,7 @@ use super::proxy::Proxies;
 use super::tls::{self, Tls};
 use crate::Options;
 use crate::identity::ConnectionIdentity;
+use crate::identity::forwarded::Forwarded;
 use crate::layers::Calls;
 use crate::memory::{UNREAD_STREAMS_MAX, WINDOW_BYTES};
 use crate::said::Said;
@@ -154,11 +155,11 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
         Some(arrival)
     };
     let Some(Arrival { stream, peer, place: _place }) = arrival else { return };
-    let header = door.proxies.certificate_header.clone().filter(|_| is_proxy);
+    let forwarded = if is_proxy { door.proxies.forwarded() } else { Forwarded::default() };
     let Door { tls, calls, settings, .. } = &*door;
     prepare(&stream, settings.unread);
     let Some(tls) = tls else {
-        let calls = calls.on_connection(Some(peer), ConnectionIdentity::default().behind(header));
+        let calls = calls.on_connection(Some(peer), ConnectionIdentity::default().behind(forwarded));
         return serve_http(stream, Some(peer), calls, settings.clone()).await;
     };
     let shaken = tokio::select! {
@@ -167,7 +168,7 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
     };
     match shaken {
         Ok(stream) => {
-            let identity = ConnectionIdentity::of_chain(tls::client_chain(&stream)).behind(header);
+            let identity = ConnectionIdentity::of_chain(tls::client_chain(&stream)).behind(forwarded);
             let calls = calls.on_connection(Some(peer), identity);
             serve_http(stream, Some(peer), calls, settings.clone()).await;
         }

@@ -1,8 +1,9 @@
 //! The proxies in front of a listener, and what they say of the clients behind them: the PROXY protocol (versions 1 and 2,
-//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), and a header with the client's certificate.
+//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), and headers with the
+//! client's certificate and address.
 //!
-//! **Invariant:** nobody else is believed. From an address that is no proxy's, the first byte is the client's own, and the
-//! header is one that nobody reads.
+//! **Invariant:** nobody else is believed. From an address that is no proxy's, the first byte is the client's own, and these
+//! headers are some that nobody reads.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use millpond_cache::Limit;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
+
+use crate::identity::forwarded::Forwarded;
 
 /// What version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -30,6 +33,8 @@ pub struct Proxies {
     pub protocol: bool,
     /// The header of each call in which they hand on the certificate of its client.
     pub certificate_header: Option<HeaderName>,
+    /// The same with its address.
+    pub address_header: Option<HeaderName>,
 }
 
 impl Proxies {
@@ -37,6 +42,11 @@ impl Proxies {
     pub(crate) fn are(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.networks.iter().any(|network| network.contains(&ip))
+    }
+
+    /// The headers in which they say for whom they ask.
+    pub(crate) fn forwarded(&self) -> Forwarded {
+        Forwarded { certificate: self.certificate_header.clone(), address: self.address_header.clone() }
     }
 
     /// For whom a proxy has connected: takes the header off the stream, and nothing behind it. A proxy that asks on its own
@@ -100,7 +110,7 @@ mod tests {
 
     fn proxies(protocol: bool) -> Proxies {
         let networks = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::1/128".parse().unwrap()];
-        Proxies { networks, protocol, certificate_header: None }
+        Proxies { networks, protocol, ..Proxies::default() }
     }
 
     /// Whom they say, and what is left for the client to have sent.

@@ -56,7 +56,7 @@ pub(super) const LISTENER: Section = Section {
         Key {
             name: "anonymous",
             value: "\"pull\"",
-            default: Some("\"pull\" with TLS, and all that is allowed without"),
+            default: Some("\"pull\" with TLS or behind a proxy, and else all that is allowed"),
             text: "What clients without a credential may do here: \"none\", \"pull\" or \"push\".",
             ..KEY
         },
@@ -72,7 +72,7 @@ pub(super) const LISTENER: Section = Section {
             name: "proxies",
             value: "[\"192.0.2.10\", \"10.1.0.0/16\"]",
             default: Some("none"),
-            text: "Addresses of the proxies in front of this listener: nobody else is believed what the next two are about.",
+            text: "Addresses of the proxies in front of this listener: nobody else is believed what the next three are about.",
             ..KEY
         },
         Key {
@@ -88,6 +88,14 @@ pub(super) const LISTENER: Section = Section {
             default: Some("none"),
             text: "The header in which a proxy hands on its client's certificate, in PEM with percent signs or DER in \
                    base64. The proxy must take out what clients themselves send in it.",
+            ..KEY
+        },
+        Key {
+            name: "address_header",
+            value: "\"x-forwarded-for\"",
+            default: Some("none"),
+            text: "The header in which a proxy hands on its client's address, for the log and the audit log. Of several addresses \
+                   the last one counts, which is the one that the proxy has seen.",
             ..KEY
         },
     ],

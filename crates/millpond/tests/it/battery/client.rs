@@ -45,14 +45,19 @@ impl Client {
         let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
         let endpoint = endpoint.timeout(CALL).connect_timeout(CALL);
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Self {
+        Ok(Self::on(channel))
+    }
+
+    /// On a connection that is there.
+    pub(crate) fn on(channel: Channel) -> Self {
+        Self {
             cas: ContentAddressableStorageClient::new(channel.clone()).max_decoding_message_size(MESSAGE),
             bytes: ByteStreamClient::new(channel.clone()).max_decoding_message_size(MESSAGE),
             actions: ActionCacheClient::new(channel.clone()).max_decoding_message_size(MESSAGE),
             fetch: FetchClient::new(channel.clone()),
             push: PushClient::new(channel.clone()),
             references: ReferenceStorageClient::new(channel),
-        })
+        }
     }
 
     /// Which of these the server lacks.
