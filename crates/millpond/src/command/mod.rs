@@ -29,6 +29,8 @@ mod ls;
 mod moment;
 mod names;
 mod other;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod restore;
 mod retention;
