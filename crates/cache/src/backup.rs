@@ -187,7 +187,7 @@ pub(crate) fn elsewhere(path: &Path, error: StoreError) -> Error {
         StoreError::Refused(why) => Error::Invalid(format!("{shown}: {why}")),
         StoreError::InUse { pid } => {
             let by = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-            Error::Invalid(format!("{shown} is in use by {by}"))
+            Error::Invalid(format!("{shown} is in use by {by}: end that first, or give another directory"))
         }
         StoreError::NotWritable(cause) => Error::Elsewhere(format!("{shown} cannot be written: {cause}")),
         StoreError::NoSpace { .. } => Error::Elsewhere(format!(

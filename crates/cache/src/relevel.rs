@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cache::Inner;
 use crate::gate::Fall;
-use crate::retention::{Fate, Plan, clocks_agree};
+use crate::retention::{Fate, GOING_MAX, Plan, clocks_agree, shown};
 use crate::{Admin, Cache, Error, Permit, Result};
 
 /// Whether a pass is due is looked at so often.
@@ -59,7 +59,7 @@ impl Relevels {
 }
 
 /// What a pass came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Releveled {
     /// Names that were served.
     pub names: u64,
@@ -69,6 +69,8 @@ pub struct Releveled {
     pub lowered_names: u64,
     /// Names that a rule let go.
     pub ended_names: u64,
+    /// Which, some of them if they are many.
+    pub ended: Vec<String>,
     /// Blobs that no name needed and nobody counted on: they are given back.
     pub blobs: u64,
     /// Their bytes.
@@ -105,31 +107,38 @@ pub(crate) struct Relevel {
 
 impl Inner {
     /// Step 0: values that are kept for longer than they should be get lower levels, and what the rules end goes. Says how
-    /// many of each.
-    pub(crate) async fn lower_values(self: &Arc<Self>, plan: &Arc<Plan>) -> Result<(u64, u64)> {
+    /// many of each, and which went, some of them if they are many.
+    pub(crate) async fn lower_values(self: &Arc<Self>, plan: &Arc<Plan>) -> Result<Releveled> {
         if !clocks_agree(&self.clock) {
             now_and_then!(
                 warn,
                 "the wall clock is more than a day from where the cache has its time: until it is not, what rules keep \
                  stays as it is, and nothing goes by its age"
             );
-            return Ok((0, 0));
+            return Ok(Releveled::default());
         }
         self.flush_uses().await;
-        let (mut lowered, mut gone, mut from) = (0, 0, Some(0));
+        let (mut done, mut from) = (Releveled::default(), Some(0));
         while let Some(begin) = from {
             self.go_on()?;
             let (inner, plan) = (Arc::clone(self), Arc::clone(plan));
             let look = move || inner.too_high(&plan, begin);
             let too_high = spawn_blocking(look).await.map_err(Error::internal)??;
-            lowered += too_high.levels.len() as u64;
+            done.lowered_names += too_high.levels.len() as u64;
             if !too_high.levels.is_empty() {
                 self.catalog.change_levels(too_high.levels).await?;
             }
-            gone += self.let_go_early(too_high.ended).await?;
+            let mut ended: Vec<_> = too_high.ended.iter().map(|(name, _)| shown(name)).collect();
+            let gone = self.let_go_early(too_high.ended).await?;
+            // One that got another value meanwhile stays.
+            if gone == ended.len() as u64 {
+                ended.truncate(GOING_MAX.saturating_sub(done.ended.len()));
+                done.ended.append(&mut ended);
+            }
+            done.ended_names += gone;
             from = too_high.next;
         }
-        Ok((lowered, gone))
+        Ok(done)
     }
 
     async fn let_go_early(&self, ended: Vec<(Name, u64)>) -> Result<u64> {
@@ -183,8 +192,8 @@ impl Inner {
         Ok(plan)
     }
 
-    /// Step 0 alone, without shares: how many values got lower levels, and how many went.
-    async fn end_what_is_over(self: &Arc<Self>) -> Result<(u64, u64)> {
+    /// Step 0 alone, without shares.
+    async fn end_what_is_over(self: &Arc<Self>) -> Result<Releveled> {
         // A pin that is made meanwhile would not be in the plan.
         let _no_pins = self.levels_fall.lock().await;
         let inner = Arc::clone(self);
@@ -233,11 +242,11 @@ impl Inner {
         let inner = Arc::clone(self);
         let plan =
             Arc::new(spawn_blocking(move || inner.plan_with_shares()).await.map_err(Error::internal)??);
-        let (lowered, gone) = self.lower_values(&plan).await?;
+        let lowered = self.lower_values(&plan).await?;
         let inner = Arc::clone(self);
         let begin = move || inner.begin_relevel(plan, no_snapshot);
         let mut relevel = spawn_blocking(begin).await.map_err(Error::internal)??;
-        (relevel.so_far.lowered_names, relevel.so_far.ended_names) = (lowered, gone);
+        relevel.so_far = lowered;
         while !relevel.others_are_through() {
             self.go_on()?;
             tokio::time::sleep(POLL).await;
@@ -268,7 +277,7 @@ impl Inner {
             return Err(Error::Busy("the catalog is damaged: nothing goes until it is mended".into()));
         }
         let done = spawn_blocking(move || relevel.end()).await.map_err(Error::internal)?;
-        let Releveled { names, kept_names, lowered_names, blobs, bytes, .. } = done;
+        let Releveled { names, kept_names, lowered_names, blobs, bytes, .. } = &done;
         tracing::info!(names, kept_names, lowered_names, blobs, bytes, "levels are what keeps things");
         Ok(done)
     }
@@ -369,7 +378,7 @@ impl Relevel {
         }
         inner.letting_go.snapshot_due.store(true, Ordering::Release);
         let leased_bytes = if only_looks { 0 } else { swept.leased };
-        Releveled { blobs: swept.blobs, bytes: swept.bytes, leased_bytes, ..self.so_far }
+        Releveled { blobs: swept.blobs, bytes: swept.bytes, leased_bytes, ..self.so_far.clone() }
     }
 }
 
@@ -402,8 +411,8 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
         if looks_each.is_some_and(|each| looked.is_none_or(|looked| looked + each <= now)) {
             looked = Some(now);
             match inner.end_what_is_over().await {
-                Ok((0, 0)) => {}
-                Ok((lowered, names)) => {
+                Ok(Releveled { lowered_names: 0, ended_names: 0, .. }) => {}
+                Ok(Releveled { lowered_names: lowered, ended_names: names, .. }) => {
                     ended = true;
                     tracing::info!(lowered, names, "let go of names that a rule of [[retention]] ends");
                 }

@@ -22,6 +22,7 @@ use crate::{AssetKind, Pattern, Result};
 
 pub(crate) use met::Met;
 pub(crate) use plan::{Fate, Keeper, Plan};
+pub(crate) use report::{GOING_MAX, shown};
 pub use report::{RetentionReport, RuleReport, Tally};
 
 /// The wall clock counts for ages only while it is less than a day from cache time.

@@ -54,7 +54,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => {
-                to.write_str("this credential is not known here: ask the operator of this cache for one")
+                to.write_str("this credential is not known here: ask the operator of this cache for one (what was issued just now counts within two seconds)")
             }
             Self::NotYetValid => {
                 to.write_str("this credential is not valid yet: look at the clocks of both machines")

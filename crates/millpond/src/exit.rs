@@ -30,7 +30,7 @@ pub(crate) enum Code {
 }
 
 /// Every code with its meaning.
-const MEANINGS: [(u8, &str); 10] = [
+pub(crate) const MEANINGS: [(u8, &str); 10] = [
     (0, "ended as asked"),
     (Code::Failed as u8, "failed, or was ended by a second signal before it was through"),
     (Code::Usage as u8, "the command line or the configuration asks for what is not to be had"),

@@ -230,15 +230,71 @@ fn nothing_names_the_machine_it_was_written_on() {
     none(complaints);
 }
 
+/// What a heading is called behind a `#`, as code browsers and mdBook have it.
+fn anchors(text: &str) -> Vec<String> {
+    let mut in_block = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        in_block ^= line.trim_start().starts_with("```");
+        if let Some(heading) = line.strip_prefix('#').filter(|_| !in_block) {
+            let heading = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+            found.push(heading.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    found
+}
+
 #[test]
 fn links_in_documents_lead_somewhere() {
     let mut complaints = Vec::new();
     for (path, text) in texts(|path| has_ending(path, "md")) {
-        let folder = root().join(&path).parent().unwrap().to_owned();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
-            let elsewhere = target.is_empty() || target.contains("://");
-            if !elsewhere && !folder.join(target).exists() {
+        let page = root().join(&path);
+        let folder = page.parent().unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { page.clone() } else { folder.join(file) };
+            let leads = file.exists()
+                && (anchor.is_empty()
+                    || anchors(&fs::read_to_string(&file).unwrap()).contains(&anchor.to_owned()));
+            if !leads {
                 complaints.push(format!("{path}: {target} is not there"));
+            }
+            // The book has the pages of `docs` alone.
+            if path.starts_with("docs/") && target.starts_with("..") {
+                complaints.push(format!("{path}: {target} is no page of the guide"));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn every_page_of_the_guide_is_in_its_summary() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let pages =
+        texts(|path| has_ending(path, "md") && path.parent().is_some_and(|parent| parent.ends_with("docs")));
+    assert!(pages.len() > 20, "the guide was not found");
+    let names = pages.iter().filter_map(|(path, _)| path.strip_prefix("docs/"));
+    let left_out = names.filter(|name| *name != "SUMMARY.md" && !summary.contains(&format!("]({name})")));
+    none(left_out.map(|name| format!("docs/SUMMARY.md leaves {name} out")).collect());
+}
+
+#[test]
+fn files_named_in_documents_are_there() {
+    let folders = ["crates/", "docs/", "deploy/", "scripts/", "fuzz/", ".ci/", ".config/"];
+    let mut complaints = Vec::new();
+    for (path, text) in texts(|path| has_ending(path, "md")) {
+        for word in text.split(|c: char| c.is_whitespace() || "`()[],;:*#\"'".contains(c)) {
+            let named = word.trim_start_matches("./").trim_end_matches('.');
+            let is_path =
+                folders.iter().any(|folder| named.starts_with(folder) && named.len() > folder.len());
+            // What stands for something is none.
+            if is_path && !named.contains(['<', '{', '$', '…']) && !root().join(named).exists() {
+                complaints.push(format!("{path}: {named} is not there"));
             }
         }
     }

@@ -21,6 +21,7 @@ mod objects;
 mod source;
 mod take_over;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,7 +126,7 @@ type Broken = String;
 type Found<T> = std::result::Result<T, Broken>;
 
 impl ImportKind {
-    fn entries(self, directory: &Path) -> std::io::Result<Vec<Entry>> {
+    fn entries(self, directory: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = match self {
             Self::Bst1 => bst1::entries(directory)?,
             Self::Casd => casd::entries(directory)?,
@@ -162,7 +163,10 @@ impl Inner {
         let objects = Objects::below(&directory).ok_or_else(|| no_directory(kind, &directory))?;
         let list = directory.clone();
         let entries = blocking(move || kind.entries(&list)).await?;
-        let entries = entries.map_err(|error| Error::Invalid(format!("{}: {error}", directory.display())))?;
+        let entries = entries.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => no_directory(kind, &directory),
+            _ => Error::Invalid(format!("{}: {error}", directory.display())),
+        })?;
         let bringing = Bringing::new(Arc::clone(self), Source::Directory(objects.clone()), dry_run);
         let mut told = Instant::now();
         let mut done = Imported { of_names: entries.len() as u64, ..Imported::default() };
@@ -198,10 +202,11 @@ fn heard<T>(told: std::result::Result<(), T>) -> Result<()> {
 
 fn no_directory(kind: ImportKind, directory: &Path) -> Error {
     let parts = match kind {
-        ImportKind::Bst1 => "cas/objects and cas/refs",
-        ImportKind::Casd => "cas/objects and assets",
+        ImportKind::Bst1 => "cas/objects and cas/refs/heads, as bst-artifact-server has them",
+        ImportKind::Casd => "cas/objects and assets/objects, as buildbox-casd has them",
     };
-    Error::Invalid(format!("{} has no {parts}: give the directory that the server had", directory.display()))
+    let shown = directory.display();
+    Error::Invalid(format!("{shown} lacks {parts}: give the directory that the server was given"))
 }
 
 impl Cache {

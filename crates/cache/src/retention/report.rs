@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millpond_store::Digest;
-use millpond_store::catalog::Value;
+use millpond_store::catalog::{Name, Value};
 
 use super::{Fate, Keeper, Met, RetentionRule, clocks_agree};
 use crate::cache::Inner;
@@ -15,7 +15,7 @@ use crate::name::short;
 use crate::{Admin, Cache, Error, Permit, Result};
 
 /// Names that are told of those that would go.
-const GOING_MAX: usize = 100;
+pub(crate) const GOING_MAX: usize = 100;
 
 /// Names, and the contents that they reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,11 @@ pub struct RetentionReport {
 const KEPT: u64 = u64::MAX;
 const PINNED: u64 = KEPT - 1;
 
+/// A name for people, and no more of it than they read.
+pub(crate) fn shown(name: &Name) -> String {
+    short(name).chars().take(300).collect()
+}
+
 impl Inner {
     /// Plans, and tells what that comes to. Blocks.
     fn retention_report(self: &Arc<Self>) -> Result<RetentionReport> {
@@ -80,7 +85,7 @@ impl Inner {
                 }
                 let fate = self.fate(&plan, &value)?;
                 if matches!(fate, Fate::Goes(_)) && report.going.len() < GOING_MAX {
-                    report.going.push(short(&value.name).chars().take(300).collect());
+                    report.going.push(shown(&value.name));
                 }
                 let lists: &[u64] =
                     if matches!(fate, Fate::Kept(..)) { &[list_of(fate), KEPT] } else { &[list_of(fate)] };

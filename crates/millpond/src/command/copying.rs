@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::grant::failure;
 use super::progress::Progress;
-use super::{print, print_json};
+use super::{counted, print, print_json};
 use crate::config::{Instance, Settings};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
@@ -195,15 +195,21 @@ impl Report {
         let BackUpTotals { names, packs, bytes, copied_packs, copied_bytes, removed_packs, .. } = *totals;
         let (shown, all, copied) = (directory.display(), Size(bytes), Size(copied_bytes));
         let there = packs.saturating_sub(copied_packs);
+        let was = |packs| if packs == 1 { "was" } else { "were" };
+        let was_there = was(there);
+        let was_copied = was(copied_packs);
+        let (names, packs) = (counted(names, "name"), counted(packs, "pack"));
+        let copied_packs = counted(copied_packs, "pack");
         if self.dry_run {
+            let is = if there == 1 { "is" } else { "are" };
             return format!(
-                "{shown} would hold {names} names in {packs} packs of {all}: {copied_packs} packs of {copied} would be \
-                 copied, {there} are there already\n"
+                "{shown} would hold {names} in {packs} of {all}: {copied_packs} of {copied} would be copied, {there} {is} there \
+                 already\n"
             );
         }
         let mut text = format!(
-            "{shown} holds {names} names in {packs} packs of {all}: {copied_packs} packs of {copied} were copied, {there} \
-             were there already, {removed_packs} went\n"
+            "{shown} holds {names} in {packs} of {all}: {copied_packs} of {copied} {was_copied} copied, {there} {was_there} there \
+             already, {removed_packs} went\n"
         );
         if totals.broken_off > 0 {
             text += &format!("begun anew {} times, to make room for pushes\n", totals.broken_off);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ask::ServerFlags;
 use super::progress::Progress;
-use super::{print, print_json};
+use super::{counted, print, print_json};
 use crate::config::{Instance, Settings};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
@@ -51,10 +51,7 @@ pub(super) fn run(flags: FsckFlags) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Code::Findings,
-        format!(
-            "{} bad records, {} names not whole, {} other damages",
-            totals.bad, totals.affected, totals.damaged
-        ),
+        found(&totals),
         "push the names again, or let them be built: what is bad is asked for anew once a server has come across it, as it \
          has by a check while it runs or by --repair",
     ))
@@ -177,7 +174,7 @@ impl Report {
 
     fn end(self, totals: &CheckTotals) -> Result<(), Failure> {
         self.progress.show("");
-        let CheckTotals { blobs, bytes, names, bad, affected, damaged } = *totals;
+        let CheckTotals { blobs, bytes, names, .. } = *totals;
         if self.json {
             return print_json(&json!({
                 "blobs": blobs,
@@ -189,11 +186,15 @@ impl Report {
             }));
         }
         let size = Size(bytes);
-        print(&format!(
-            "{blobs} blobs of {size} read, {names} names looked at: {bad} bad records, {affected} names not whole, \
-             {damaged} other damages\n"
-        ))
+        let (blobs, names) = (counted(blobs, "blob"), counted(names, "name"));
+        print(&format!("{blobs} of {size} read, {names} looked at: {}\n", found(totals)))
     }
+}
+
+fn found(totals: &CheckTotals) -> String {
+    let [bad, names] =
+        [(totals.bad, "bad record"), (totals.affected, "name")].map(|(count, of)| counted(count, of));
+    format!("{bad}, {names} not whole, {}", counted(totals.damaged, "other damage"))
 }
 
 fn said(text: &str) -> Option<&str> {

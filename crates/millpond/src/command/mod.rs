@@ -29,6 +29,8 @@ mod ls;
 mod moment;
 mod names;
 mod other;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod restore;
 mod retention;
@@ -158,6 +160,20 @@ impl CommandLine {
     }
 }
 
+/// So many of these, as in 1 name or 2 names.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Words of others, with nothing in them that moves a cursor; quotation marks stay as they are.
+fn printable(text: &str) -> String {
+    let escaped = |character: char| match character {
+        '\'' | '"' => character.to_string(),
+        other => other.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
 fn print(text: &str) -> Result<(), Failure> {
     print_to_reader(text.as_bytes()).map(drop)
 }
@@ -205,6 +221,11 @@ mod tests {
                 assert!(help.contains(part), "{part}: {help}");
             }
         }
+    }
+
+    #[test]
+    fn words_of_others_move_no_cursor_and_keep_their_quotation_marks() {
+        assert_eq!(printable("the remote's \"auth\"\u{1b}[2J\n"), "the remote's \"auth\"\\u{1b}[2J\\n");
     }
 
     #[test]

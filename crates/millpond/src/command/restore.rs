@@ -11,7 +11,7 @@ use super::ask::ServerFlags;
 use super::backup::{absolute, path_text};
 use super::copying::{self, Direction, Report};
 use super::names::wanted;
-use super::print;
+use super::{counted, print};
 use crate::config::{Flags, Settings};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
@@ -86,19 +86,19 @@ fn bring(flags: &RestoreFlags, from: &Path, names: &Pattern) -> Result<(), Failu
         return Err(Failure::new(Code::Findings, sentence, "names are as `millpond names list` prints them"));
     }
     if !flags.json {
-        let names = match (back, flags.dry_run) {
-            (1, false) => "1 name is".to_owned(),
-            (1, true) => "1 name would be".to_owned(),
-            (_, false) => format!("{back} names are"),
-            (_, true) => format!("{back} names would be"),
+        let is = match (back, flags.dry_run) {
+            (_, true) => "would be",
+            (1, false) => "is",
+            (_, false) => "are",
         };
+        let names = format!("{} {is}", counted(back, "name"));
         let bytes = Size(bytes);
         print(&format!(
             "{names} back with {bytes} that were not there, {same} were there, {other} left alone, {refused} refused\n"
         ))?;
     }
     if refused > 0 {
-        let sentence = format!("{refused} names did not come back");
+        let sentence = format!("{} did not come back", counted(refused, "name"));
         return Err(Failure::new(Code::Findings, sentence, "what is printed of each says why"));
     }
     Ok(())

@@ -5,7 +5,7 @@ use millpond_proto::admin::{PlanRetentionRequest, RelevelRequest, Releveled, Ret
 use serde_json::{Value, json};
 
 use super::ask::AskFlags;
-use super::{print, print_json};
+use super::{counted, print, print_json};
 use crate::exit::{self, Failure};
 use crate::greeting::share;
 use crate::size::Size;
@@ -40,7 +40,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 
 fn names(tally: Option<Tally>) -> String {
     let Tally { names, bytes } = tally.unwrap_or_default();
-    format!("{names} {} of {}", if names == 1 { "name" } else { "names" }, Size(bytes))
+    format!("{} of {}", counted(names, "name"), Size(bytes))
 }
 
 fn plan_text(plan: &RetentionPlan) -> String {
@@ -103,12 +103,17 @@ fn tally(tally: Option<Tally>) -> Value {
 fn applied_text(done: &Releveled) -> String {
     let mut text = format!("names: {}, of which {} are kept\n", done.names, done.kept_names);
     if done.ended_names > 0 {
-        text += &format!("let go by a rule: {} names\n", done.ended_names);
+        text += &format!("let go by a rule: {}\n", counted(done.ended_names, "name"));
+        text.extend(done.ended.iter().map(|name| format!("  {}\n", name.escape_debug())));
+        let listed = done.ended.len() as u64;
+        if listed < done.ended_names {
+            text += &format!("  and {} more\n", done.ended_names - listed);
+        }
     }
     if done.lowered_names > 0 {
-        text += &format!("kept no longer, or for less long: {} names\n", done.lowered_names);
+        text += &format!("kept no longer, or for less long: {}\n", counted(done.lowered_names, "name"));
     }
-    text += &format!("given back: {} blobs of {}\n", done.blobs, Size(done.bytes));
+    text += &format!("given back: {} of {}\n", counted(done.blobs, "blob"), Size(done.bytes));
     if done.leased_bytes > 0 {
         text += &format!("no name needs {}, which stay for a lease\n", Size(done.leased_bytes));
     }
@@ -121,6 +126,7 @@ fn applied_to_json(done: &Releveled) -> Value {
         "kept_names": done.kept_names,
         "lowered_names": done.lowered_names,
         "ended_names": done.ended_names,
+        "ended": done.ended,
         "blobs": done.blobs,
         "bytes": done.bytes,
         "leased_bytes": done.leased_bytes,

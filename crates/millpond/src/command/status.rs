@@ -87,7 +87,7 @@ fn text(status: &ServerStatus) -> String {
         text += &format!("the disk has not answered for {seconds} s: what needs it waits, or is a miss\n");
     }
     if volume.full {
-        text += "full: uploads were refused within the last minute for want of room\n";
+        text += "full: uploads were refused within the last minute for want of room; `millpond waterline` says what does not go\n";
     }
     if status.read_only {
         text += "read-only: every push is refused\n";

@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Streaming;
 
 use super::progress::Progress;
-use super::{print, print_json};
+use super::{counted, print, print_json, printable};
 use crate::exit::{Code, Failure};
 use crate::size::Size;
 
@@ -33,7 +33,7 @@ impl Report {
                 Some(Answer::Broken(name)) if self.json => self.broken.push(name),
                 Some(Answer::Broken(BrokenName { name, why })) => {
                     self.progress.show("");
-                    print(&format!("left out: {}: {}\n", name.escape_debug(), why.escape_debug()))?;
+                    print(&format!("left out: {}: {}\n", printable(&name), printable(&why)))?;
                 }
                 Some(Answer::Totals(totals)) => {
                     self.done = sum(&self.done, &totals);
@@ -55,13 +55,13 @@ impl Report {
         }?;
         let names = match self.done.broken {
             0 => return Ok(()),
-            1 => "1 name is".to_owned(),
-            count => format!("{count} names are"),
+            1 => "1 name is",
+            count => &format!("{count} names are"),
         };
         Err(Failure::new(
             Code::Findings,
             format!("{names} broken there, or not to be had"),
-            "push them again, or let them be built",
+            "what is told of each says why; what is broken there has to be pushed there again, or built",
         ))
     }
 }
@@ -86,10 +86,10 @@ fn so_far(done: &ImportTotals) -> String {
 fn text(done: &ImportTotals, dry_run: bool) -> String {
     let would = if dry_run { "would be taken over" } else { "taken over" };
     let mut text = format!(
-        "{would}: {} of {} names, {} blobs of {}\n",
+        "{would}: {} of {}, {} of {}\n",
         done.names,
-        done.of_names,
-        done.blobs,
+        counted(done.of_names, "name"),
+        counted(done.blobs, "blob"),
         Size(done.bytes)
     );
     if done.present > 0 {

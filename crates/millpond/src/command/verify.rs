@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::ask::{AskFlags, Server};
 use super::other::OtherFlags;
 use super::progress::Progress;
-use super::{print, print_json};
+use super::{counted, print, print_json, printable};
 use crate::exit::{self, Code, Failure};
 
 /// What stands below the flags in `millpond verify --help`.
@@ -112,8 +112,8 @@ impl Report {
             return Ok(());
         }
         self.progress.show("");
-        let what = if what.is_empty() { String::new() } else { format!(": {}", what.escape_debug()) };
-        print(&format!("{}: {words}{what}\n", name.escape_debug()))
+        let what = if what.is_empty() { String::new() } else { format!(": {}", printable(&what)) };
+        print(&format!("{}: {words}{what}\n", printable(&name)))
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -122,7 +122,7 @@ impl Report {
         if self.json {
             print_json(&json!({ "same": same, "differ": differ, "differences": self.differences }))?;
         } else {
-            print(&format!("the same here and there: {same} names\n"))?;
+            print(&format!("the same here and there: {}\n", counted(same, "name")))?;
         }
         let names = match differ {
             0 => return Ok(()),

@@ -4,7 +4,7 @@ use millpond_proto::admin::{CameIn, GetWaterlineRequest, Waterline};
 use serde_json::{Value, json};
 
 use super::ask::AskFlags;
-use super::{moment, print, print_json};
+use super::{counted, moment, print, print_json};
 use crate::exit::Failure;
 use crate::greeting::share;
 use crate::size::Size;
@@ -42,7 +42,8 @@ fn text(waterline: &Waterline) -> String {
         ),
     };
     text += &format!(
-        "in use: {used} of {limit} ({}), blobs {} of the {} at which letting go begins\n",
+        "in use: {used} of {limit} ({}), blobs {} of the {} at which letting go begins; the rest of the limit is for names, \
+         logs and rewriting packs\n",
         share(used, limit),
         Size(volume.live_bytes),
         Size(waterline.room_bytes),
@@ -50,10 +51,18 @@ fn text(waterline: &Waterline) -> String {
     if waterline.kept_bytes > 0 || waterline.kept_names > 0 {
         let kept = Size(waterline.kept_bytes);
         text += &format!(
-            "kept by rules and pins: {kept} in {} names ({} of those {}), which do not go\n",
-            waterline.kept_names,
+            "kept by rules and pins: {kept} in {} ({} of those {}), which do not go\n",
+            counted(waterline.kept_names, "name"),
             share(kept, Size(waterline.room_bytes)),
             Size(waterline.room_bytes),
+        );
+    }
+    if volume.full {
+        // What nothing keeps goes once its lease is over, however much is pushed.
+        let lease = about(volume.lease_seconds);
+        let kept = if waterline.kept_bytes > 0 { ", nor what rules and pins keep" } else { "" };
+        text += &format!(
+            "full: uploads were refused within the last minute; what was used in the last {lease}, the lease, does not go{kept}\n"
         );
     }
     for (name, came_in) in [("hour", waterline.hour), ("day", waterline.day)] {

@@ -132,3 +132,39 @@ fn show_names_the_layer_of_every_setting_and_others_variables_are_ignored() {
     assert_eq!(warnings.lines().count(), 1, "{warnings}");
     assert!(warnings.contains("MILLPOND__STORE__LEESE") && warnings.contains("LEASE?"), "{warnings}");
 }
+
+/// What a configuration of the guide names lies in a folder of the test's, but for lists of revoked certificates, which keys of ours
+/// have none of.
+#[test]
+fn every_configuration_in_the_guide_is_in_order() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    assert_eq!(said(folder, &[], &["keys", "init", "localhost"]).0, 0);
+    let [certificate, key, authority] =
+        ["server.crt", "server.key", "ca.crt"].map(|name| folder.join("millpond-keys").join(name));
+    for (from, to) in [
+        (&certificate, "fullchain.pem"),
+        (&key, "privkey.pem"),
+        (&certificate, "authorized.crt"),
+        (&authority, "corp.crt"),
+        (&authority, "gitlab-ca.crt"),
+    ] {
+        fs::copy(from, folder.join(to)).unwrap();
+    }
+    let mut count = 0;
+    for page in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).unwrap() {
+        let page = page.unwrap().path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for block in fs::read_to_string(&page).unwrap().split("\n```toml\n").skip(1) {
+            let block = block.split("\n```").next().unwrap().replace("/etc/millpond/", "");
+            let lines = block.lines().filter(|line| !line.starts_with("revoked = "));
+            fs::write(folder.join("of-the-guide.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+            let (code, _, complaint) = said(folder, &[], &["config", "check", "of-the-guide.toml"]);
+            assert_eq!(code, 0, "{}:\n{block}\n\n{complaint}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "{count} configurations were found");
+}

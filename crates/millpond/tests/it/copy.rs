@@ -347,6 +347,17 @@ fn wait_until(is_so: impl Fn() -> bool) {
 }
 
 #[test]
+fn wrong_directory_and_malformed_name_are_told_with_what_is_wanted() {
+    let (pond, folder) = (Pond::new(&[]), TempDir::new().unwrap());
+    fs::create_dir_all(folder.path().join("cas/objects")).unwrap();
+    let (code, _, complaint) = ask(&pond.server, &format!("import bst1 {}", folder.path().display()));
+    assert!(code != 0 && complaint.contains("cas/refs/heads"), "{complaint}");
+    let (code, printed, complaint) = ask(&pond.server, &format!("copy {} nonsense", pond.server.url()));
+    assert!(code == 3 && printed.contains("write PROJECT/ELEMENT/KEY"), "{printed}");
+    assert!(complaint.contains("1 name is") && complaint.contains("says why"), "{complaint}");
+}
+
+#[test]
 fn what_is_no_other_server_is_told() {
     let to = Server::start();
     let nobody = "http://127.0.0.1:1";

@@ -129,7 +129,7 @@ fn fsck_of_what_nobody_serves_finds_and_changes_nothing_until_it_repairs() {
     for part in ["bad: ", "not whole: urn:one lacks ", " 3 names looked at"] {
         assert!(text.contains(part), "{text}");
     }
-    assert!(complaint.contains("1 bad records, 2 names not whole"), "{complaint}");
+    assert!(complaint.contains("1 bad record, 2 names not whole"), "{complaint}");
 
     assert_eq!(fsck(&server, " --repair").1.len(), 1);
     let (code, bad, names) = fsck(&server, "");

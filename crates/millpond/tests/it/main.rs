@@ -17,6 +17,8 @@ mod bazel;
 mod bench;
 mod bench_tls;
 #[cfg(feature = "real-clients")]
+mod book;
+#[cfg(feature = "real-clients")]
 mod bst;
 #[cfg(feature = "real-clients")]
 mod bst1;

@@ -27,11 +27,12 @@ pub(super) fn releveled(releveled: millpond_cache::Releveled) -> Releveled {
         kept_names,
         lowered_names,
         ended_names,
+        ended,
         blobs,
         bytes,
         leased_bytes,
     } = releveled;
-    Releveled { names, kept_names, lowered_names, ended_names, blobs, bytes, leased_bytes }
+    Releveled { names, kept_names, lowered_names, ended_names, ended, blobs, bytes, leased_bytes }
 }
 
 pub(super) fn tally(tally: millpond_cache::Tally) -> Tally {

@@ -77,8 +77,16 @@ impl Refusal {
             source = error.source();
         }
         let words = deepest.unwrap_or_else(|| status.message().to_owned());
-        let words: String = words.escape_debug().take(WORDS_MAX).collect();
-        format!("{words} ({:?})", status.code())
+        let plain = |character: char| if character.is_control() { ' ' } else { character };
+        let words: String = words.chars().take(WORDS_MAX).map(plain).collect();
+        let remedy = match status.code() {
+            // Its own advice is for BuildStream.
+            Code::PermissionDenied | Code::Unauthenticated => {
+                "; it is shown what --client-cert and --client-key, or --token-file, name"
+            }
+            _ => "",
+        };
+        format!("{words} ({:?}){remedy}", status.code())
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{pins, wanted};
 use crate::command::ask::AskFlags;
 use crate::command::moment::Moment;
-use crate::command::{print, print_json};
+use crate::command::{counted, print, print_json};
 use crate::config::KeptFor;
 use crate::exit::{Code, Failure};
 use crate::size::Size;
@@ -115,7 +115,7 @@ fn text(answer: &PinNamesAnswer, dry_run: bool) -> String {
             format!("by {}", if pins.len() == 1 { "1 pin".into() } else { format!("{} pins", pins.len()) })
         }
     };
-    let names = if kept.names == 1 { "1 name".into() } else { format!("{} names", kept.names) };
+    let names = counted(kept.names, "name");
     let is = if dry_run { "would be pinned" } else { "pinned" };
     let (bytes, more) = (Size(kept.bytes), Size(answer.more_bytes));
     text + &format!("{is}: {names} of {bytes}, {pins}; {more} of the volume that nothing kept before\n")

@@ -8,7 +8,7 @@ use millpond_proto::admin::remove_names_request::Removal;
 use super::show::none_such;
 use super::wanted::{self, WantedFlags};
 use crate::command::ask::AskFlags;
-use crate::command::print;
+use crate::command::{counted, print};
 use crate::exit::Failure;
 use crate::span::Span;
 
@@ -60,7 +60,7 @@ pub(super) fn run(flags: &RemoveFlags) -> Result<(), Failure> {
     if flags.ask.json {
         return Ok(());
     }
-    let names = if count == 1 { "1 name".to_owned() } else { format!("{count} names") };
+    let names = counted(count, "name");
     print(&match (flags.dry_run, flags.for_good) {
         (true, _) => format!("would be removed: {names}\n"),
         (false, true) => format!("removed for good: {names}\n"),

@@ -33,7 +33,7 @@ data = {}
 [identity]
 keys = {}
 
-# Everybody may pull here, and nobody push.
+# Everybody may pull here, and nobody push. ([::] is every address of the machine, IPv4 as well.)
 [[listener]]
 address = \"{}\"
 tls = true
