@@ -14,6 +14,7 @@ use super::header::Header;
 use super::instance::Keeps;
 use super::limit::Limit;
 use super::lists::{Networks, Patterns};
+use super::log_filter::LogFilter;
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
@@ -104,6 +105,8 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     /// Where the server is administered.
     pub(crate) admin: Admin,
+    /// What is logged.
+    pub(crate) log: Log,
     /// What is kept of who did what.
     pub(crate) audit: Audit,
     /// What clients may take up.
@@ -264,6 +267,16 @@ pub(crate) struct Metrics {
 pub(crate) struct Admin {
     /// The socket, or `"off"`.
     pub(crate) socket: Option<Spanned<Socket>>,
+    /// The file is read anew when it has changed.
+    pub(crate) watch: Option<Spanned<bool>>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// A level, or a list: `"info,millpond_store=debug"`.
+    pub(crate) filter: Option<Spanned<LogFilter>>,
 }
 
 /// `[audit]`

@@ -55,6 +55,7 @@ mod copy;
 mod copy_hostile;
 #[cfg(feature = "real-clients")]
 mod docker;
+mod doctor;
 mod du;
 mod fsck;
 #[cfg(feature = "real-clients")]
@@ -78,6 +79,7 @@ mod pins;
 mod power_cut;
 #[cfg(feature = "real-clients")]
 mod project;
+mod reload;
 mod retention;
 #[cfg(feature = "real-clients")]
 mod roundtrip;
