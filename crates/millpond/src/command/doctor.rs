@@ -66,7 +66,7 @@ pub(crate) fn after_help() -> String {
 type Check = (&'static str, fn(&Patient) -> Vec<Finding>);
 
 /// Those that measure nothing, which wait for nobody else.
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 11] = [
     ("configuration", machine::configuration),
     ("clock", clock::check),
     ("memory", machine::memory),
@@ -75,7 +75,9 @@ const CHECKS: [Check; 9] = [
     ("file system", file_system::check),
     ("space", space::check),
     ("keys", keys::check),
-    ("network", network::check),
+    ("ports", network::ports),
+    ("names", network::of_names),
+    ("clients", network::clients),
 ];
 
 /// Those that measure, one after the other.

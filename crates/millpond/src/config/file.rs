@@ -486,6 +486,7 @@ mod tests {
             ("retention", toml::from_str::<Retention>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
+            ("log", toml::from_str::<Log>(bogus).unwrap_err()),
             ("audit", toml::from_str::<Audit>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
             ("quota", toml::from_str::<Quota>(bogus).unwrap_err()),
@@ -518,7 +519,7 @@ mod tests {
         let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
         let File { store, listener, instance, identity, issuer, authority, replacement, limits, .. } = &file;
         assert!(store.data.is_some() && file.metrics.insecure.is_some() && limits.request_memory.is_some());
-        assert!(file.admin.socket.is_some() && file.audit.keep.is_some());
+        assert!(file.admin.socket.is_some() && file.log.filter.is_some() && file.audit.keep.is_some());
         assert!(identity.keys.is_some() && identity.authorized.is_some());
         assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
         assert_eq!((issuer.len(), authority.len()), (1, 2));

@@ -22,26 +22,34 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// So many names of a certificate are looked up.
 const NAMES_MAX: usize = 4;
 
-pub(super) fn check(patient: &Patient) -> Vec<Finding> {
-    let names = names(&patient.settings);
-    let mut findings = match &patient.status {
-        Some(status) => answering(status, &patient.settings, names.first()),
+/// Whether the addresses can be listened on, or are answered at if a server listens.
+pub(super) fn ports(patient: &Patient) -> Vec<Finding> {
+    match &patient.status {
+        Some(status) => answering(status, &patient.settings, names(&patient.settings).first()),
         None => bindable(&patient.settings),
-    };
-    let given = !patient.urls.is_empty();
-    let urls = if given { patient.urls.clone() } else { at_names(patient, &names) };
-    let asked: Vec<_> = urls
-        .into_iter()
-        .map(|url| {
-            let credentials = trusting(&patient.settings);
-            thread::spawn(move || from_elsewhere(&url, &credentials, given))
-        })
-        .collect();
-    let of_names: Vec<_> = names.into_iter().map(|name| thread::spawn(move || resolved(&name))).collect();
-    for thread in of_names.into_iter().chain(asked) {
-        findings.extend(thread.join().unwrap_or_default());
     }
-    findings
+}
+
+/// Where the names of the certificate lead to.
+pub(super) fn of_names(patient: &Patient) -> Vec<Finding> {
+    let names = names(&patient.settings).into_iter();
+    together(names.map(|name| thread::spawn(move || resolved(&name))))
+}
+
+/// Whether clients are answered.
+pub(super) fn clients(patient: &Patient) -> Vec<Finding> {
+    let given = !patient.urls.is_empty();
+    let names = names(&patient.settings);
+    let urls = if given { patient.urls.clone() } else { at_names(patient, &names) };
+    together(urls.into_iter().map(|url| {
+        let credentials = trusting(&patient.settings);
+        thread::spawn(move || from_elsewhere(&url, &credentials, given))
+    }))
+}
+
+fn together(begun: impl Iterator<Item = thread::JoinHandle<Vec<Finding>>>) -> Vec<Finding> {
+    let begun: Vec<_> = begun.collect();
+    begun.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
 }
 
 /// The host names in the certificate of a server that speaks TLS.

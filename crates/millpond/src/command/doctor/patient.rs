@@ -1,6 +1,9 @@
 //! What is looked at: the settings, the server if one runs, and what that says of itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use millpond_bench::Target;
@@ -15,29 +18,43 @@ use crate::options;
 
 /// How long a server may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);
+/// And how long all of it may take: the directory in which its socket is may hang.
+const ASKING: Duration = Duration::from_secs(8);
 
 /// What is looked at.
 pub(super) struct Patient {
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     /// What the server says of itself, if one runs and answers.
     pub(super) status: Option<ServerStatus>,
     /// Where clients find it.
     pub(super) urls: Vec<Target>,
+    /// Why it says nothing, if there may be one.
+    silent: Option<Silence>,
+}
+
+/// Why nothing is said.
+#[derive(Clone, Copy)]
+enum Silence {
     /// A server is there and does not answer.
-    silent: bool,
+    OfServer,
+    /// Nobody knows whether there is one.
+    OfDirectory,
 }
 
 impl Patient {
     /// Reads the configuration, and asks the server how it is.
     pub(super) fn look_at(flags: Flags, urls: Vec<Target>) -> Result<Self, Failure> {
-        let settings = Settings::load(flags)?;
-        let asked = ask::ask_server_of(&settings, async |mut server| {
-            Ok(timeout(ANSWER, server.get_status(GetStatusRequest {})).await)
+        let settings = Arc::new(Settings::load(flags)?);
+        let (tell, told) = channel();
+        let asked = Arc::clone(&settings);
+        thread::spawn(move || {
+            // Nobody waits any more if it comes too late.
+            let _ = tell.send(ask_how_it_is(&asked));
         });
-        let (status, silent) = match asked {
-            Ok(Ok(Ok(status))) => (Some(status.into_inner()), false),
-            Ok(Ok(Err(_)) | Err(_)) => (None, true),
-            Err(_) => (None, false),
+        let (status, silent) = match told.recv_timeout(ASKING) {
+            Ok(Ok(status)) => (status, None),
+            Ok(Err(silence)) => (None, Some(silence)),
+            Err(_) => (None, Some(Silence::OfDirectory)),
         };
         Ok(Self { settings, status, urls, silent })
     }
@@ -67,9 +84,19 @@ impl Patient {
     /// Whether a server runs, in a line of its own.
     pub(super) fn server_is_there(&self) -> Option<Finding> {
         const CHECK: &str = "server";
-        if self.silent {
-            let says = format!("one runs, and has not said within {} s how it is", ANSWER.as_secs());
-            return Some(Finding::bad(CHECK, says, "its log may say why; if it hangs, restart it"));
+        match self.silent {
+            Some(Silence::OfServer) => {
+                let says = format!("one runs, and has not said within {} s how it is", ANSWER.as_secs());
+                return Some(Finding::bad(CHECK, says, "its log may say why; if it hangs, restart it"));
+            }
+            Some(Silence::OfDirectory) => {
+                let says = format!(
+                    "whether one runs could not be found out within {} s: the data directory does not answer",
+                    ASKING.as_secs()
+                );
+                return Some(Finding::bad(CHECK, says, "see what the system's log says of its disk"));
+            }
+            None => {}
         }
         Some(match &self.status {
             None => Finding::good(CHECK, "none runs there: what a start needs is looked at"),
@@ -83,5 +110,17 @@ impl Patient {
                 format!("millpond {} runs in process {}", status.version, status.process_id),
             ),
         })
+    }
+}
+
+/// What a server says of itself, if one runs; that it says nothing.
+fn ask_how_it_is(settings: &Settings) -> Result<Option<ServerStatus>, Silence> {
+    let asked = ask::ask_server_of(settings, async |mut server| {
+        Ok(timeout(ANSWER, server.get_status(GetStatusRequest {})).await)
+    });
+    match asked {
+        Ok(Ok(Ok(status))) => Ok(Some(status.into_inner())),
+        Ok(Ok(Err(_)) | Err(_)) => Err(Silence::OfServer),
+        Err(_) => Ok(None),
     }
 }
