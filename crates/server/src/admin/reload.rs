@@ -70,12 +70,12 @@ impl ReloadControl {
         let (answer, answered) = oneshot::channel();
         let question = ReloadAsked { by: by.clone(), dry_run: asked.dry_run, answer };
         self.0.as_ref().ok_or_else(none)?.send(question).await.map_err(|_| none())?;
-        answered.await.map_err(|_| none())?.map(Reloaded::to_wire).map_err(Error::Invalid)
+        answered.await.map_err(|_| none())?.map(Reloaded::into_wire).map_err(Error::Invalid)
     }
 }
 
 impl Reloaded {
-    fn to_wire(self) -> wire::ReloadedConfiguration {
+    fn into_wire(self) -> wire::ReloadedConfiguration {
         let setting = |setting: ChangedSetting| {
             let ChangedSetting { section, key, before, after } = setting;
             wire::ChangedSetting { section, key, before, after }

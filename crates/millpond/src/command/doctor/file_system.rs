@@ -20,8 +20,6 @@ const LAYERED: [&str; 3] = ["overlay", "aufs", "unionfs"];
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
     place: PathBuf,
-    /// Major and minor number of its device.
-    device: String,
     kind: String,
     options: Vec<String>,
 }
@@ -30,7 +28,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let place = patient.data_or_above();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     match mount_of(&mounts, &place) {
-        Some(mount) => vec![judge(&mount, turns(&mount.device))],
+        Some(mount) => vec![judge(&mount)],
         None => {
             vec![Finding::look(CHECK, "which one it is cannot be seen: /proc is not there", "mount /proc")]
         }
@@ -50,12 +48,11 @@ fn mount_of(mounts: &str, path: &Path) -> Option<Mount> {
 fn parse(line: &str) -> Option<Mount> {
     let (own, rest) = line.split_once(" - ")?;
     let mut own = own.split(' ');
-    let device = own.nth(2)?.to_owned();
-    let (place, options) = (own.nth(1)?, own.next()?);
+    let (place, options) = (own.nth(4)?, own.next()?);
     let mut rest = rest.split(' ');
     let (kind, of_file_system) = (rest.next()?.to_owned(), rest.nth(1).unwrap_or_default());
     let options = options.split(',').chain(of_file_system.split(',')).map(str::to_owned).collect();
-    Some(Mount { place: PathBuf::from(unescaped(place)), device, kind, options })
+    Some(Mount { place: PathBuf::from(unescaped(place)), kind, options })
 }
 
 /// Spaces and the like are written as a backslash and three octal digits.
@@ -78,16 +75,7 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// Whether its disk has platters, where that is known.
-fn turns(device: &str) -> bool {
-    let folder = Path::new("/sys/dev/block").join(device);
-    let folder = folder.canonicalize().unwrap_or(folder);
-    let of = |folder: &Path| fs::read_to_string(folder.join("queue/rotational")).ok();
-    let said = of(&folder).or_else(|| of(folder.parent()?));
-    said.is_some_and(|said| said.trim() == "1")
-}
-
-fn judge(mount: &Mount, turns: bool) -> Finding {
+fn judge(mount: &Mount) -> Finding {
     let Mount { place, kind, options, .. } = mount;
     let has = |wanted: &[&str]| {
         options
@@ -146,12 +134,6 @@ fn judge(mount: &Mount, turns: bool) -> Finding {
         )
     } else if !is(&TESTED) {
         Finding::look(CHECK, format!("{shown}, is none that this is tested on"), "take ext4 or xfs")
-    } else if turns {
-        Finding::look(
-            CHECK,
-            format!("{shown}, on a disk that turns: syncs and reads of many small blobs are slow"),
-            "an SSD carries many times as much",
-        )
     } else {
         Finding::good(CHECK, shown)
     };
@@ -184,10 +166,8 @@ mod tests {
             ("/old/pond", "ext4", Verdict::Bad),
         ] {
             let mount = mount_of(MOUNTS, Path::new(path)).unwrap();
-            assert_eq!((mount.kind.as_str(), judge(&mount, false).verdict), (kind, verdict), "{path}");
+            assert_eq!((mount.kind.as_str(), judge(&mount).verdict), (kind, verdict), "{path}");
         }
-        let disk = mount_of(MOUNTS, Path::new("/srv/pond")).unwrap();
-        assert_eq!(judge(&disk, true).verdict, Verdict::Look);
         assert_eq!(mount_of("nothing of the kind", Path::new("/")), None);
     }
 }

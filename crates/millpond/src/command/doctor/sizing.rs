@@ -12,6 +12,9 @@ const BLOBS_LEAST: u64 = 1000;
 /// A name takes about so many syncs of its own; those of many clients share them.
 const SYNCS_OF_A_NAME: f64 = 3.0;
 
+/// Seconds of a core that a byte of a large blob takes beside its hash: receiving, checking, writing.
+const BESIDE_HASHING: f64 = 1.5 / (1_u64 << 30) as f64;
+
 /// Two or three sentences.
 pub(super) fn advice(patient: &Patient, findings: &[Finding]) -> Vec<String> {
     let figure = |key: &str| findings.iter().find_map(|finding| finding.figure(key));
@@ -22,8 +25,7 @@ pub(super) fn advice(patient: &Patient, findings: &[Finding]) -> Vec<String> {
     if let (Some(hash), Some(cores), Some(write)) =
         (figure("sha256_bytes_per_second"), figure("cores"), figure("write_bytes_per_second"))
     {
-        // Hashing is two fifths of what an upload takes.
-        let by_processor = hash * cores * 0.4;
+        let by_processor = cores / (1.0 / hash + BESIDE_HASHING);
         let (least, by) =
             if write < by_processor { (write, "the disk") } else { (by_processor, "the processor") };
         let sync = figure("sync_ms_p50").unwrap_or_default();

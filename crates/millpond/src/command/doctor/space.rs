@@ -27,7 +27,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let set = patient.settings.max_size.as_ref().map(|limit| limit.value.max_size().bytes(room.total));
     let limit = patient.volume().map_or(set.unwrap_or(room.total / 100 * 90), |volume| volume.limit_bytes);
     let mut found = vec![judge(patient, room, used, limit)];
-    found.extend(patient.volume().and_then(|volume| how_full(volume)));
+    found.extend(patient.volume().and_then(how_full));
     found.extend(files(&place, limit.saturating_sub(used)));
     found
 }
@@ -77,6 +77,13 @@ fn how_full(volume: &millpond_proto::admin::Volume) -> Option<Finding> {
             CHECK,
             says,
             "give a larger max_size in [store], on a larger disk if need be",
+        ));
+    }
+    if volume.ballast_bytes == 0 {
+        return Some(Finding::look(
+            CHECK,
+            "the ballast is not there, a reserve without which nothing could be let go on a full file system",
+            "make room on it: the server makes the ballast again by itself, within seconds of a start too",
         ));
     }
     let went = volume.waterline > 0 && volume.bytes_let_go > 0;
