@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use millpond_proto::asset::PushBlobRequest;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin::{answer, ask};
+use crate::battery::{Client, seeded};
+use crate::full_volume::{blobs, figure, is_there, name, upload};
 use crate::issued::Keys;
 use crate::server::Server;
 
@@ -162,4 +165,41 @@ fn identities_of_another_file_are_known_at_once() {
     let blob = crate::battery::Blob::new(&b"anything"[..]);
     let client = crate::tls::Client::connect(&runtime, &address, &other.ca(), None);
     assert!(!client.finds(&runtime, &blob).unwrap());
+}
+
+#[test]
+fn a_smaller_store_lets_go_and_a_limit_counts_on_connections_that_are_there() {
+    let (server, path, _folder) = configured("[store]\nmax_size = '200MB'\nlease = '0s'\n");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut client = runtime.block_on(Client::connect(server.url())).unwrap();
+    let mut random = seeded("reload");
+    let artifacts: Vec<_> = (0..8).map(|_| blobs(10_000_000, &mut random)).collect();
+    runtime.block_on(async {
+        for (number, artifact) in artifacts.iter().enumerate() {
+            upload(&mut client, artifact).await.unwrap();
+            name(&mut client, &format!("reload-{number}"), artifact).await;
+            // Levels are whole seconds.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+    });
+    assert!(figure(&server, "used_bytes") > 80_000_000);
+    write(&path, "[store]\nmax_size = '60MB'\nlease = '0s'\n[limits]\nnames_per_push = 8\n");
+    let taken = answer(&server, "config reload --json");
+    assert_eq!(named(&taken, "taken_up"), ["[limits] names_per_push", "[store] max_size"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while figure(&server, "used_bytes") > 60_000_000 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        thread::sleep(Duration::from_millis(100));
+    }
+    // What was used last is there, and what was used first is not.
+    let there =
+        |client: &mut Client, number: usize| runtime.block_on(is_there(client, &format!("reload-{number}")));
+    assert_eq!((there(&mut client, 0), there(&mut client, 7)), (false, true));
+    let push = PushBlobRequest {
+        uris: (0..9).map(|number| format!("many-{number}")).collect(),
+        blob_digest: artifacts[7].first().map(|blob| blob.digest.clone()),
+        ..Default::default()
+    };
+    let refused = runtime.block_on(client.push.push_blob(push)).unwrap_err();
+    assert!(refused.code() == tonic::Code::InvalidArgument && refused.message().contains('8'), "{refused}");
 }
