@@ -100,7 +100,7 @@ pub fn reference_key(uri: &str) -> Option<&str> {
 impl Cache {
     /// Publishes an asset: durable once it answers `Whole`.
     pub async fn push_asset(&self, permit: &Permit<Push>, push: AssetPush) -> Result<Published> {
-        name::check_uris(&push.uris, self.inner.walker.limits.names_per_push)?;
+        name::check_uris(&push.uris, self.inner.walker.limits().names_per_push)?;
         permit.instance().takes_names()?;
         let qualifiers = name::canonical_qualifiers(&push.qualifiers)?;
         let AssetPush { kind, uris, digest, references_blobs, references_directories, .. } = push;
@@ -147,7 +147,7 @@ impl Cache {
 
     /// Looks an asset up: whole, and for the lease; else `NotFound`.
     pub async fn fetch_asset(&self, permit: &Permit<Pull>, query: AssetQuery) -> Result<FoundAsset> {
-        name::check_uris(&query.uris, self.inner.walker.limits.names_per_push)?;
+        name::check_uris(&query.uris, self.inner.walker.limits().names_per_push)?;
         let qualifiers = name::canonical_qualifiers(&query.qualifiers)?;
         for uri in query.uris {
             let name = permit.looks_up(name::asset(permit.instance(), query.kind, &uri, &qualifiers));

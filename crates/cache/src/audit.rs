@@ -238,6 +238,18 @@ impl Inner {
 }
 
 impl Cache {
+    /// Writes down that somebody changed how the server is set, or the server itself if there is nobody to name.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub async fn note_setting(&self, what: Deed, by: Option<&Client>, text: String) -> Result<()> {
+        let by = by.map(|client| By {
+            who: client.identity.as_str().into(),
+            address: client.address.map(|address| address.to_string()).unwrap_or_default().into(),
+        });
+        self.inner.write_down(Entry { name: cut(text), ..by_whom(by.as_ref(), entry(what)) }).await
+    }
+
     /// Writes down that somebody who is known was refused `deed` in `instance`, for want of a right. Needs a tokio runtime.
     pub fn note_denied(&self, client: &Client, instance: &str, deed: &str) {
         self.inner.note_denied(client, instance, deed.to_owned());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 use millpond_store::disk::{Disk, DiskDeed, DiskWatch};
-use millpond_store::{Clock, Level, Took};
+use millpond_store::{Changing, Clock, Level, Took};
 
 use crate::audit::{AuditKeep, Auditor};
 use crate::background::Task;
@@ -245,8 +245,8 @@ pub(crate) struct Inner {
     pub clock: Arc<Clock>,
     pub gate: Arc<Gate>,
     pub walker: Walker,
-    pub instances: Instances,
-    pub replacement: ReplacementRules,
+    pub instances: Changing<Instances>,
+    pub replacement: Changing<ReplacementRules>,
     pub counters: Arc<Counters>,
     pub verifier: Arc<Verifier>,
     pub bad_records: Arc<BadRecords>,
@@ -263,7 +263,7 @@ pub(crate) struct Inner {
     pub by_project: ByProject,
     pub pins: Arc<PinsInForce>,
     pub inflow: Inflow,
-    pub look_up_time: Duration,
+    pub look_up_time: Changing<Duration>,
     pub disk_watch: Arc<DiskWatch>,
     pub disk: Arc<dyn Disk>,
     /// The data directory.
@@ -271,11 +271,11 @@ pub(crate) struct Inner {
     pub walks: Walks,
     pub auditor: Option<Arc<Auditor>>,
     /// The most that the data directory may take.
-    pub limit_bytes: u64,
+    pub limit_bytes: AtomicU64,
     /// About what catalog and journal take.
     pub names_bytes: AtomicU64,
     /// What keeps what for how long.
-    pub retention: Retention,
+    pub retention: Changing<Retention>,
     /// Held while levels fall, while a pin is made, and while a snapshot of levels is written.
     pub levels_fall: Arc<tokio::sync::Mutex<()>>,
     pub relevels: Relevels,
@@ -314,7 +314,7 @@ impl Inner {
 impl Cache {
     /// The instance of that name; `Invalid` if there is none.
     pub fn instance(&self, name: &str) -> Result<InstanceName> {
-        self.inner.instances.find(name)
+        self.inner.instances.now().find(name)
     }
 
     /// How things stand. Asks the file system for sizes.
@@ -376,17 +376,17 @@ impl Cache {
     /// For how long the disk has not answered, where that is longer than a look-up may take: what needs it is a miss then. No
     /// I/O.
     pub fn disk_hangs_for(&self) -> Option<Duration> {
-        Some(self.inner.disk_watch.silent_for()).filter(|silent| *silent >= self.inner.look_up_time)
+        Some(self.inner.disk_watch.silent_for()).filter(|silent| *silent >= self.look_up_time())
     }
 
     /// For how long whoever looks something up should wait for it.
     pub fn look_up_time(&self) -> Duration {
-        self.inner.look_up_time
+        *self.inner.look_up_time.now()
     }
 
     /// How much one request may name or reach.
     pub fn limits(&self) -> Limits {
-        self.inner.walker.limits
+        self.inner.walker.limits()
     }
 
     /// A look-up that somebody gave up, because it took too long.

@@ -184,6 +184,13 @@ impl Gate {
         state.lease.durations()
     }
 
+    /// Sets another lease. What was promised with a longer one is kept.
+    pub(crate) fn set_lease(&self, lease: Duration) {
+        let mut state = self.lock();
+        state.lease.set(lease);
+        self.fresh_seconds.store(state.lease.seconds() / 8, Ordering::Relaxed);
+    }
+
     /// Whether the lease is as short as it may get, and nothing else keeps the waterline down.
     pub(crate) fn is_lease_at_its_floor(&self) -> bool {
         let state = self.lock();

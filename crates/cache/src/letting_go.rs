@@ -188,7 +188,8 @@ impl Inner {
                 match self.letting_go.kept_bytes.load(Ordering::Relaxed) {
                     0 => crate::Error::NoSpace { held, used, limit },
                     kept => {
-                        let rules = self.retention.that_keep(self.pins.now().count_at(self.time_of_pins()));
+                        let rules =
+                            self.retention.now().that_keep(self.pins.now().count_at(self.time_of_pins()));
                         crate::Error::FullOfKept { used, limit, kept, rules }
                     }
                 }
@@ -251,7 +252,7 @@ impl Inner {
 
     /// The level below which names have to go, if they take too much.
     async fn level_of_names(self: &Arc<Self>, progress: &mut Progress) -> Option<Level> {
-        let percent = self.limit_bytes / 100;
+        let percent = self.limit_bytes.load(Ordering::Relaxed) / 100;
         let used = self.names_bytes.load(Ordering::Relaxed);
         if used <= percent * NAMES_HIGH_PERCENT || progress.weigh_after > Instant::now() {
             return None;

@@ -14,6 +14,7 @@ mod bad_records;
 mod blobs;
 mod by_project;
 mod cache;
+mod change;
 mod check;
 mod closure;
 mod compressing;
@@ -79,8 +80,8 @@ pub use millpond_store::blobs::BadRecord;
 pub use millpond_store::catalog::{Pin, PinTerms};
 pub use millpond_store::disk::DiskDeed;
 pub use millpond_store::{
-    Clock, DURATION_BOUNDS, Digest, DigestError, DigestFunction, Durations, Held, Level, Slots, Throttle,
-    Took, now_and_then,
+    Changing, Clock, DURATION_BOUNDS, Digest, DigestError, DigestFunction, Durations, Held, Level, Slots,
+    Throttle, Took, now_and_then,
 };
 pub use overwrite::{Otherwise, Replacement, ReplacementRule};
 pub use pattern::Pattern;

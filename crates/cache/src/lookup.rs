@@ -219,7 +219,7 @@ impl Inner {
 impl Inner {
     /// What the closure of a stored value is.
     pub(crate) fn subject(&self, value: &Value) -> Result<Subject> {
-        if self.instances.kind(&value.name.instance) == InstanceKind::IndexOnly {
+        if self.instances.now().kind(&value.name.instance) == InstanceKind::IndexOnly {
             let blob = match (value.name.kind, &value.target) {
                 (NameKind::ActionResult, Target::Blob(digest)) => Some(*digest),
                 _ => None,

@@ -117,7 +117,7 @@ impl ReplacementRules {
 impl Inner {
     /// Puts values in force as far as the rules allow.
     pub(crate) async fn put_in_force(self: &Arc<Self>, mut values: Vec<NewValue>) -> Result<Decided> {
-        let mut replaces = self.replacement.at_first(&values);
+        let mut replaces = self.replacement.now().at_first(&values);
         let mut kept = 0;
         for _ in 0..ATTEMPTS {
             if let Some(published) = self.catalog.publish_over(values.clone(), replaces).await? {
@@ -145,7 +145,7 @@ impl Inner {
 
     /// The same for one that has waited for its blobs under this number. Where another value stays, it has waited in vain.
     pub(crate) async fn promote_in_force(self: &Arc<Self>, pending: u64, value: NewValue) -> Result<Decided> {
-        let mut replaces = self.replacement.at_first(std::slice::from_ref(&value));
+        let mut replaces = self.replacement.now().at_first(std::slice::from_ref(&value));
         for _ in 0..ATTEMPTS {
             match self.catalog.promote(pending, value.clone(), replaces).await? {
                 Promoted::Whole(value) => return Ok(Decided { published: vec![value], kept: 0 }),
@@ -194,7 +194,8 @@ impl Inner {
 
     async fn verdict(self: &Arc<Self>, old: &Arc<Value>, new: &NewValue) -> Result<Verdict> {
         let name = short(&new.name);
-        let rule = self.replacement.of(&name);
+        let rules = self.replacement.now();
+        let rule = rules.of(&name);
         let replacement = rule.map_or(Replacement::SameIdentity, |rule| rule.replacement);
         let own = old.pusher.is_empty() || *old.pusher == *new.pusher;
         if replacement == Replacement::Anyone || replacement == Replacement::SameIdentity && own {

@@ -162,7 +162,7 @@ impl Inner {
         let content = if let Target::Inline(content) = target { content.len() } else { 0 };
         let row = content + references.len() + ROW_BYTES;
         let bytes = (row * names * 3) as u64;
-        let limit = self.limit_bytes / 100 * NAMES_PERCENT_MAX;
+        let limit = self.limit_bytes.load(Ordering::Relaxed) / 100 * NAMES_PERCENT_MAX;
         let used = self.names_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used > limit {
             return Err(Error::NoSpace { held: Held::Names, used, limit });

@@ -121,9 +121,10 @@ impl Inner {
         let (mut done, mut from) = (Releveled::default(), Some(0));
         while let Some(begin) = from {
             self.go_on()?;
-            let (inner, plan) = (Arc::clone(self), Arc::clone(plan));
-            let look = move || inner.too_high(&plan, begin);
+            let (inner, by) = (Arc::clone(self), Arc::clone(plan));
+            let look = move || inner.too_high(&by, begin);
             let too_high = spawn_blocking(look).await.map_err(Error::internal)??;
+            self.check_rules_stand(plan)?;
             done.lowered_names += too_high.levels.len() as u64;
             if !too_high.levels.is_empty() {
                 self.catalog.change_levels(too_high.levels).await?;
@@ -139,6 +140,15 @@ impl Inner {
             from = too_high.next;
         }
         Ok(done)
+    }
+
+    /// What rules end that are not in force any more stays.
+    fn check_rules_stand(&self, plan: &Plan) -> Result<()> {
+        if Arc::ptr_eq(plan.retention(), &self.retention.now()) {
+            return Ok(());
+        }
+        self.relevels.ask();
+        Err(Error::Busy("other rules are in force by now: the pass begins anew".into()))
     }
 
     async fn let_go_early(&self, ended: Vec<(Name, u64)>) -> Result<u64> {
@@ -157,7 +167,7 @@ impl Inner {
             let (level, touched) = (value.level(), value.touched());
             // What cannot be read now stays as it is until the next time.
             let Ok(fate) = self.fate(plan, &value) else { continue };
-            if plan.may_be_newest(&self.retention, &value) {
+            if plan.may_be_newest(&value) {
                 continue;
             }
             let to = touched.max(fate.kept_until());
@@ -173,19 +183,22 @@ impl Inner {
 
     /// What rules and pins make of a value now.
     pub(crate) fn fate(&self, plan: &Plan, value: &Value) -> Result<Fate> {
-        let (outcome, used) = (self.outcome_of_value(value)?, self.last_use(value));
-        Ok(plan.fate(&self.retention, value, outcome, used, self.clock.wall()))
+        let (outcome, used) = (self.outcome_of_value(plan.retention(), value)?, self.last_use(value));
+        Ok(plan.fate(value, outcome, used, self.clock.wall()))
     }
 
     /// Reads what has to be known of all values before the fate of one is, but for [shares](Self::plan_with_shares). Blocks.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let mut plan = Plan::begin(self.pins.now(), self.gate.snapshot_time());
-        let mut from = Some(0).filter(|_| self.retention.counts_any());
+        let retention = self.retention.now();
+        let counts_any = retention.counts_any();
+        let mut plan = Plan::begin(retention, self.pins.now(), self.gate.snapshot_time());
+        let mut from = Some(0).filter(|_| counts_any);
         while let Some(begin) = from {
             self.go_on()?;
             let (values, next) = self.catalog.portion_touched_after(begin, Level::ZERO)?;
             for value in values.into_iter().filter(Value::is_whole) {
-                plan.note(&self.retention, &value, self.outcome_of_value(&value)?);
+                let outcome = self.outcome_of_value(plan.retention(), &value)?;
+                plan.note(&value, outcome);
             }
             from = next;
         }
@@ -370,7 +383,7 @@ impl Relevel {
     pub(crate) fn end(self) -> Releveled {
         let inner = &self.inner;
         // Blobs that are named on another server have no names here.
-        let only_looks = inner.instances.keep_unnamed();
+        let only_looks = inner.instances.now().keep_unnamed();
         let swept = inner.blobs.sweep(self.fall.leased_from, only_looks);
         if swept.blobs > 0 {
             inner.raise_waterline(SWEPT);
@@ -392,9 +405,13 @@ impl Drop for Relevel {
 
 /// Makes passes when they are due.
 pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
-    let looks_each = inner.retention.looks_each();
-    let mut ticks = tokio::time::interval(looks_each.map_or(PERIOD, |each| each.min(PERIOD)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ticks_for = |looks_each: Option<Duration>| {
+        let mut ticks = tokio::time::interval(looks_each.map_or(PERIOD, |each| each.min(PERIOD)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut looks_each = inner.retention.now().looks_each();
+    let mut ticks = ticks_for(looks_each);
     let mut looked: Option<Instant> = None;
     // At the start rules may be others than before it.
     let mut last = None;
@@ -406,6 +423,10 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             () = inner.relevels.wake.notified() => {}
             _ = stopped.changed() => return,
+        }
+        let by_rules = inner.retention.now().looks_each();
+        if by_rules != looks_each {
+            (looks_each, ticks) = (by_rules, ticks_for(by_rules));
         }
         let now = Instant::now();
         if looks_each.is_some_and(|each| looked.is_none_or(|looked| looked + each <= now)) {
@@ -458,7 +479,7 @@ impl Inner {
         let inner = Arc::clone(self);
         // What is raised while it is looked is no later than that.
         let any = move || inner.blobs.bytes_above(inner.clock.now().plus(LOOK_SECONDS_MAX)) > 0;
-        let by_name = !self.retention.is_empty() || self.pins.now().count_at(self.time_of_pins()) > 0;
+        let by_name = !self.retention.now().is_empty() || self.pins.now().count_at(self.time_of_pins()) > 0;
         by_name || spawn_blocking(any).await.unwrap_or(true)
     }
 }

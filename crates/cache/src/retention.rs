@@ -196,7 +196,7 @@ impl RetentionRule {
 }
 
 /// The rules.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
     rules: Vec<RetentionRule>,
 }
@@ -291,7 +291,7 @@ impl Inner {
     /// Until when each name of a publication is kept, by rules and pins. To be asked with a ticket at hand: whoever makes a
     /// pin waits for those who could not know of it.
     pub(crate) async fn kept_until(&self, publication: &Publication) -> Vec<Level> {
-        if self.retention.is_empty() && self.pins.now().is_empty() {
+        if self.retention.now().is_empty() && self.pins.now().is_empty() {
             return vec![Level::ZERO; publication.names.len()];
         }
         // With a wall clock that has gone wrong, time is what the cache says: kept too long is no harm.
@@ -306,9 +306,10 @@ impl Inner {
 
     /// Until when a name that was pushed then, in Unix seconds, is kept; with a ticket at hand, too.
     pub(crate) async fn kept_from_its_push(&self, name: &Name, target: &Target, pushed: u64) -> Level {
-        let asks = self.retention.asks_for_outcome(&Described::of(name));
+        let retention = self.retention.now();
+        let asks = retention.asks_for_outcome(&Described::of(name));
         let outcome = if asks { self.outcome(name, target).await } else { None };
-        let by_rule = self.retention.kept_from_its_push(name, outcome, pushed);
+        let by_rule = retention.kept_from_its_push(name, outcome, pushed);
         by_rule.max(self.pins.now().keep_until(name, self.time_of_pins()))
     }
 
@@ -320,9 +321,13 @@ impl Inner {
         }
     }
 
-    /// How the build of an artifact ended, where a rule asks for that; an error if it cannot be read now. Blocks.
-    pub(crate) fn outcome_of_value(&self, value: &Value) -> Result<Option<BuildOutcome>> {
-        if !self.retention.asks_for_outcome(&Described::of(&value.name)) {
+    /// How the build of an artifact ended, where one of these rules asks for that; an error if it cannot be read now. Blocks.
+    pub(crate) fn outcome_of_value(
+        &self,
+        retention: &Retention,
+        value: &Value,
+    ) -> Result<Option<BuildOutcome>> {
+        if !retention.asks_for_outcome(&Described::of(&value.name)) {
             return Ok(None);
         }
         match artifact_message(&value.name, &value.target) {

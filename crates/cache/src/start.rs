@@ -8,7 +8,7 @@ use millpond_store::audit::Audit;
 use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started, become_volume};
 use millpond_store::catalog::{Catalog, CatalogOptions, Revisions, Witness};
 use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
-use millpond_store::{Clock, Error as StoreError, Level};
+use millpond_store::{Changing, Clock, Error as StoreError, Level};
 
 use crate::audit::Auditor;
 use crate::background::Task;
@@ -155,14 +155,7 @@ fn open_blocking(
     let damaged = damaged.into_iter().map(|(pack, offset)| Damage { pack, offset }).collect();
     let (blobs, started) = Blobs::open(
         disk,
-        &BlobsOptions {
-            limit: Some(limit),
-            keep_free: options.keep_free,
-            blob_max: options.max_blob_size,
-            room_wait: options.room_wait,
-            compress: options.compression == Compression::AtOnce,
-            ..BlobsOptions::default()
-        },
+        &of_blobs(options, limit),
         Arc::clone(&clock),
         catalog_started.waterline,
         damaged,
@@ -188,22 +181,22 @@ fn open_blocking(
         walker: Walker::new(blobs.clone(), options.limits),
         verifier: Verifier::new(blobs.clone()),
         bad_records,
-        limit_bytes: blobs.figures().limit,
+        limit_bytes: AtomicU64::new(blobs.figures().limit),
         blobs,
         catalog,
         clock,
         gate,
-        instances,
+        instances: Changing::new(instances),
         counters,
         background: Mutex::default(),
-        look_up_time: options.look_up_time,
+        look_up_time: Changing::new(options.look_up_time),
         disk_watch,
         disk: backed_up,
         data: options.data.clone(),
         auditor,
         walks: Walks::new(options.look_ups_waiting),
-        replacement: ReplacementRules(options.replacement.clone()),
-        retention: Retention::new(options.retention.clone()),
+        replacement: Changing::new(ReplacementRules(options.replacement.clone())),
+        retention: Changing::new(Retention::new(options.retention.clone())),
         levels_fall: Arc::default(),
         relevels: Relevels::default(),
         levels_are_true: AtomicBool::new(clean),
@@ -222,8 +215,20 @@ fn open_blocking(
     Ok(Begun { inner: Arc::new(inner), opened, blobs: started })
 }
 
+/// What the blobs are told of the options.
+pub(crate) fn of_blobs(options: &CacheOptions, limit: u64) -> BlobsOptions {
+    BlobsOptions {
+        limit: Some(limit),
+        keep_free: options.keep_free,
+        blob_max: options.max_blob_size,
+        room_wait: options.room_wait,
+        compress: options.compression == Compression::AtOnce,
+        ..BlobsOptions::default()
+    }
+}
+
 /// The most that the data directory may take, in bytes.
-fn limit(options: &CacheOptions, disk: &Arc<dyn Disk>) -> millpond_store::Result<u64> {
+pub(crate) fn limit(options: &CacheOptions, disk: &Arc<dyn Disk>) -> millpond_store::Result<u64> {
     let max_size = options.max_size.unwrap_or(MaxSize::Percent(MAX_SIZE_PERCENT));
     if let MaxSize::Bytes(bytes) = max_size {
         return Ok(bytes);

@@ -18,7 +18,7 @@ pub(crate) const WALKS_MAX: usize = 32;
 pub(crate) struct Walks {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    waiting_max: usize,
+    waiting_max: AtomicUsize,
 }
 
 /// Held while one walks.
@@ -39,7 +39,17 @@ impl Drop for Waiting<'_> {
 impl Walks {
     /// With so many that may wait before look-ups do not.
     pub(crate) fn new(waiting_max: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(WALKS_MAX)), waiting: AtomicUsize::new(0), waiting_max }
+        let (turns, waiting) = (Arc::new(Semaphore::new(WALKS_MAX)), AtomicUsize::new(0));
+        Self { turns, waiting, waiting_max: AtomicUsize::new(waiting_max) }
+    }
+
+    /// From now on so many may wait.
+    pub(crate) fn change(&self, waiting_max: usize) {
+        self.waiting_max.store(waiting_max, Ordering::Relaxed);
+    }
+
+    fn waiting_max(&self) -> usize {
+        self.waiting_max.load(Ordering::Relaxed)
     }
 
     /// A turn, whoever is before.
@@ -55,7 +65,7 @@ impl Walks {
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(self);
-        if before >= self.waiting_max {
+        if before >= self.waiting_max() {
             return Ok(None);
         }
         self.wait(waiting).await.map(Some)
@@ -68,7 +78,7 @@ impl Walks {
 
     /// Whether a look-up would be turned away.
     pub(crate) fn is_full(&self) -> bool {
-        self.turns.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.waiting_max
+        self.turns.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.waiting_max()
     }
 
     /// How many wait.

@@ -46,6 +46,36 @@ pub fn last_second(chain_pem: &[u8]) -> Result<u64, Error> {
     Ok(own.not_after)
 }
 
+/// What the certificates say that a server presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// The host names and addresses that its own is for.
+    pub names: Vec<String>,
+    /// The first second in which its own is valid, in Unix seconds.
+    pub not_before: u64,
+    /// The last one.
+    pub not_after: u64,
+    /// How many certificates there are.
+    pub count: usize,
+    /// The last second in which all of them are valid, in Unix seconds.
+    pub all_until: u64,
+}
+
+impl Presented {
+    /// Of a chain in PEM, the server's own first.
+    ///
+    /// # Errors
+    /// What is no certificate, or that there is none.
+    pub fn read(chain_pem: &[u8]) -> Result<Self, Error> {
+        let chain = certificate::read_all(chain_pem)?;
+        let (count, all_until) = (chain.len(), chain.iter().map(|one| one.not_after).min());
+        let own = chain.into_iter().next();
+        let own = own.ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;
+        let all_until = all_until.unwrap_or(own.not_after);
+        Ok(Self { names: own.hosts, not_before: own.not_before, not_after: own.not_after, count, all_until })
+    }
+}
+
 /// Without the key.
 impl fmt::Debug for ServerKeys {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

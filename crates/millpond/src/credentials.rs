@@ -8,10 +8,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use millpond_cache::{Clock, Grant, now_and_then};
+use millpond_cache::{Changing, Clock, Grant, now_and_then};
 use millpond_identity::{AuthorityTerms, Credential, Expiring, Identities};
 use millpond_server::{Credentials, Tls, TrustedIssuer};
 use tokio::time::{Instant, sleep};
@@ -32,8 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Whom the server knows.
     pub(crate) credentials: Arc<Credentials>,
-    sources: Sources,
-    seen: Seen,
+    sources: Changing<Sources>,
+    seen: Mutex<Seen>,
 }
 
 /// The files as they were before they were read.
@@ -44,6 +44,7 @@ struct Seen {
 }
 
 /// The files.
+#[derive(Clone, PartialEq, Eq)]
 struct Sources {
     keys: PathBuf,
     certificate: PathBuf,
@@ -54,7 +55,7 @@ struct Sources {
 }
 
 /// What tells one content of a file from another, without reading it; `None` if it is not there.
-type Stamp = Option<(u64, i64, i64, u64)>;
+pub(crate) type Stamp = Option<(u64, i64, i64, u64)>;
 
 impl Loaded {
     /// Reads what the settings name. The certificate must be there if a listener speaks TLS.
@@ -82,38 +83,64 @@ impl Loaded {
             Failure::new(Code::Usage, error, "give certificates in PEM as ca, or leave it out")
         })?;
         let credentials = Arc::new(credentials);
-        Ok(Self { tls, credentials, sources, seen })
+        Ok(Self { tls, credentials, sources: Changing::new(sources), seen: Mutex::new(seen) })
     }
 
     /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing, and is tried again.
     pub(crate) async fn follow(&self) -> Infallible {
-        let Seen { mut served, mut known } = self.seen.clone();
         let mut warned: Option<Instant> = None;
         loop {
             if warned.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
                 self.look_at_expiry();
                 warned = Some(Instant::now());
             }
-            let now = self.sources.of_the_server().map(stamp);
-            if let Some(tls) = self.tls.as_ref().filter(|_| now != served)
-                && self.renew(tls)
-            {
-                served = now;
-                warned = None;
-            }
-            let now = self.sources.of_clients();
-            if now != known && self.replace() {
-                known = now;
+            if self.look() {
                 warned = None;
             }
             sleep(LOOK).await;
         }
     }
 
+    /// Goes over to what `other` was read from, and takes up what that has, as far as a running server can.
+    pub(crate) fn go_over(&self, other: Self) {
+        let sources = other.sources.now();
+        if *sources == *self.sources.now() {
+            return;
+        }
+        self.sources.change(Sources::clone(&sources));
+        // Whatever it is, it is read anew.
+        *self.seen() = Seen { served: [None; 2], known: Vec::new() };
+        self.look();
+    }
+
+    /// Takes up what has changed; whether anything was.
+    fn look(&self) -> bool {
+        let sources = self.sources.now();
+        let mut seen = self.seen();
+        let mut any = false;
+        let now = sources.of_the_server().map(stamp);
+        if let Some(tls) = self.tls.as_ref().filter(|_| now != seen.served)
+            && self.renew(&sources, tls)
+        {
+            seen.served = now;
+            any = true;
+        }
+        let now = sources.of_clients();
+        if now != seen.known && self.replace(&sources) {
+            seen.known = now;
+            any = true;
+        }
+        any
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Warns of what expires soon, and tells the metrics.
     fn look_at_expiry(&self) {
         let now = Clock::unix_seconds();
-        let served = self.tls.as_ref().and_then(|_| self.sources.last_second());
+        let served = self.tls.as_ref().and_then(|_| self.sources.now().last_second());
         if let Some(not_after) = served.filter(|not_after| *not_after <= now + AHEAD_SECONDS) {
             let expires = if not_after < now { "expired" } else { "expires" };
             let remedy = "`millpond keys renew` makes another, if it is of Millpond's own making";
@@ -134,9 +161,9 @@ impl Loaded {
         self.credentials.say_expiry(served, others.len());
     }
 
-    fn renew(&self, tls: &Tls) -> bool {
-        let renewed = self.sources.pems().and_then(|(chain, key)| {
-            tls.renew(&chain, &key).map_err(|error| self.sources.unusable(&error.to_string()))
+    fn renew(&self, sources: &Sources, tls: &Tls) -> bool {
+        let renewed = sources.pems().and_then(|(chain, key)| {
+            tls.renew(&chain, &key).map_err(|error| sources.unusable(&error.to_string()))
         });
         match &renewed {
             Ok(()) => tracing::info!("the server's certificate was read anew"),
@@ -146,16 +173,16 @@ impl Loaded {
     }
 
     /// Each of the sources for itself: that one cannot be read must not keep alive what was revoked in the other.
-    fn replace(&self) -> bool {
-        let mut identities = match self.sources.issued() {
+    fn replace(&self, sources: &Sources) -> bool {
+        let mut identities = match sources.issued() {
             Ok(identities) => identities,
             Err(failure) => {
                 now_and_then!(error, "the former identities go on: {}", failure.sentence());
                 return false;
             }
         };
-        let authorized = self.sources.add_authorized(&mut identities);
-        let added = self.sources.add_authorities(&mut identities).and(authorized);
+        let authorized = sources.add_authorized(&mut identities);
+        let added = sources.add_authorities(&mut identities).and(authorized);
         self.credentials.replace(identities);
         match &added {
             Ok(()) => tracing::info!("identities were read anew"),
@@ -298,7 +325,8 @@ fn terms(authority: &Authority) -> AuthorityTerms {
     }
 }
 
-fn stamp(path: impl AsRef<Path>) -> Stamp {
+/// That of a file as it is now.
+pub(crate) fn stamp(path: impl AsRef<Path>) -> Stamp {
     let found = fs::metadata(path).ok()?;
     Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }

@@ -68,6 +68,17 @@ impl Failure {
         &self.sentence
     }
 
+    /// Sentence and remedy, for who is told elsewhere than on a terminal.
+    pub(crate) fn in_one(&self) -> String {
+        let Self { sentence, hint, .. } = self;
+        if hint.is_empty() { sentence.clone() } else { format!("{sentence}; {hint}") }
+    }
+
+    /// The remedy, empty where there is none.
+    pub(crate) fn remedy(&self) -> &str {
+        &self.hint
+    }
+
     /// Whether it ends with this code.
     pub(crate) fn is(&self, code: Code) -> bool {
         self.code == code

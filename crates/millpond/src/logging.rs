@@ -8,6 +8,7 @@ use millpond_server::LogControl;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::config::Settings;
 use crate::exit::{Code, Failure};
 
 /// The variable that says what is logged: `warn`, `debug`, or `info,millpond_store=debug`.
@@ -22,6 +23,9 @@ Environment:
   MILLPOND_LOG_FORMAT  how: text, or json, a line an object [default: text on a terminal, else json]
   NO_COLOR      if it is set to anything, no colours";
 
+/// What is logged where nobody says.
+const DEFAULT: &str = "info";
+
 /// What a filter may be.
 const FILTERS: &str =
     "write a level (error, warn, info, debug, trace), or a list such as info,millpond_store=debug";
@@ -29,6 +33,23 @@ const FILTERS: &str =
 /// Refuses what the environment says of logging where it cannot be followed.
 pub(crate) fn check() -> Result<(), Failure> {
     wanted().map(drop)
+}
+
+/// Whether this could be what is logged; if not, a sentence with the remedy.
+pub(crate) fn is_filter(directives: &str) -> Result<(), String> {
+    filter(directives)
+        .map(drop)
+        .map_err(|error| format!("{directives:?} is no log filter: {error}; {FILTERS}"))
+}
+
+/// Has that logged which the settings say, unless the environment says what is.
+pub(crate) fn follow(log: &LogControl, settings: &Settings) -> Result<(), Failure> {
+    if variable(VARIABLE).is_some() {
+        return Ok(());
+    }
+    let wanted = settings.log_filter.as_ref().map_or(DEFAULT, |filter| filter.value.0.as_str());
+    let failed = |sentence| Failure::new(Code::Usage, sentence, FILTERS);
+    log.change(wanted).map(drop).map_err(failed)
 }
 
 /// Starts logging for the process, and says how what is logged is changed.
@@ -83,7 +104,7 @@ struct Wanted {
 }
 
 fn wanted() -> Result<Wanted, Failure> {
-    let directives = variable(VARIABLE).unwrap_or_else(|| "info".into());
+    let directives = variable(VARIABLE).unwrap_or_else(|| DEFAULT.into());
     let filter = filter(&directives).map_err(|error| {
         Failure::new(Code::Usage, format!("{VARIABLE}=\"{directives}\" is no log filter: {error}"), FILTERS)
     })?;

@@ -7,10 +7,25 @@ use rustix::system::sysinfo;
 
 /// About how much memory requests may hold where nothing is set: an eighth of what there is, in bytes.
 pub(crate) fn for_requests() -> u64 {
+    let Available { machine, group } = available();
+    group.map_or(machine, |limit| machine.min(limit)) / 8
+}
+
+/// How much memory there is, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Available {
+    /// Of the machine.
+    pub(crate) machine: u64,
+    /// What the control group of this process may have, if that is limited.
+    pub(crate) group: Option<u64>,
+}
+
+/// How much memory there is for this process.
+pub(crate) fn available() -> Available {
     let info = sysinfo();
     let machine = info.totalram.saturating_mul(info.mem_unit.into());
     let group = of_group(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
-    group.map_or(machine, |limit| machine.min(limit)) / 8
+    Available { machine, group }
 }
 
 /// What the control group of this process may have, if that is limited: the least of it and those around it. `own` says

@@ -27,8 +27,8 @@ pub(crate) fn connections_max(wanted: usize) -> usize {
     connections.min(wanted)
 }
 
-/// Where the limit is very low, a quarter of it.
-fn beside_the_store(limit: u64) -> usize {
+/// How many connections so many files allow. Where the limit is very low, a quarter of it.
+pub(crate) fn beside_the_store(limit: u64) -> usize {
     usize::try_from(limit.saturating_sub(STORE).max(limit / 4)).unwrap_or(usize::MAX)
 }
 

@@ -8,41 +8,48 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_cache::{AuditKeep, Bounds, Cache, CacheOptions, OpenError, ReplacementRule, Rights};
+use millpond_cache::{Bounds, Cache, OpenError, Rights};
 use millpond_identity::ServerKeys;
-use millpond_server::{Listener, LogControl, Options, Proxies, Quota, Server};
+use millpond_server::{Listener, LogControl, Options, Proxies, ReloadControl, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::admin_socket::{self, AdminSocket};
 use crate::bind::{self, Bound};
-use crate::config::{self, Compression, Given, Instance, Keep, Retention, Scrub, Settings};
+use crate::config::{self, Flags, Given, Settings};
 use crate::credentials::Loaded;
 use crate::directory::{self, Room};
 use crate::exit::{Code, Failure};
 use crate::greeting::{Greeting, Served};
-use crate::memory;
 use crate::notify;
 use crate::open_files;
+use crate::options;
 use crate::passed::Passed;
+use crate::reload::{Reload, Serving};
 use crate::size::Size;
-use crate::span::Span;
 use crate::stop::StopSignals;
 
 // Service managers kill what has not ended soon after SIGTERM; container engines wait 10 s by default, but can be told.
 // With 10 s for calls under way, which is the default, these stay below 20 s.
 /// What drained connections may take on top, before they are dropped.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How many may wait for the configuration to be read anew.
+const RELOADS_WAITING: usize = 16;
 /// For how long the volume may take to write down what makes the next start quick.
 const CLOSE: Duration = Duration::from_secs(7);
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(settings: Settings, mut passed: Passed, log: LogControl) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    flags: Flags,
+    settings: Settings,
+    mut passed: Passed,
+    log: LogControl,
+) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
+    let reload = Reload::begin(flags, &settings)?;
     open_files::allow_all_that_may_be_had();
     let loaded = Loaded::read(&settings)?;
     let sockets = Sockets::bind(&settings, &mut passed)?;
@@ -57,7 +64,7 @@ pub(crate) async fn serve(settings: Settings, mut passed: Passed, log: LogContro
             return Ok(());
         }
     };
-    let ended = serve_from(&settings, &cache, &loaded, sockets, log, signals).await;
+    let ended = serve_from(&settings, &cache, &loaded, sockets, (log, reload), signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
 }
@@ -85,35 +92,12 @@ async fn serve_from(
     cache: &Arc<Cache>,
     loaded: &Loaded,
     sockets: Sockets,
-    log: LogControl,
+    (log, mut reload): (LogControl, Reload),
     mut signals: StopSignals,
 ) -> Result<(), Failure> {
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
-    let request_memory =
-        settings.request_memory.as_ref().map_or_else(memory::for_requests, |size| size.value.0);
-    let data = absolute(&settings.data.value).display().to_string();
-    let wanted = usize::try_from(settings.connections.value).unwrap_or(usize::MAX);
-    let connections_max = open_files::connections_max(wanted);
-    let streams_max = settings.streams.value;
-    let drain = seconds(settings.drain.value);
-    let (unread, idle) = (seconds(settings.unread.value), seconds(settings.idle.value));
-    let per_address = settings.connections_per_address.as_ref();
-    let connections_per_address =
-        per_address.map_or(usize::MAX, |count| usize::try_from(count.value).unwrap_or(usize::MAX));
-    let options = Options {
-        connections_max,
-        connections_per_address,
-        streams_max,
-        unread,
-        idle,
-        drain,
-        request_memory,
-        data,
-        read_only: settings.read_only.value,
-        quotas: settings.quotas.iter().map(quota).collect(),
-        log,
-        ..settings.requests.options()
-    };
+    let (control, asked) = ReloadControl::new(RELOADS_WAITING);
+    let options = Options { log: log.clone(), reload: control, ..options::of_server(settings) };
     let listeners = listen(sockets.clients, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
     let metrics = bind::listen_for_metrics(sockets.metrics)?;
@@ -132,7 +116,15 @@ async fn serve_from(
     notify::ready(&serving(&served));
     tokio::spawn(notify::alive());
 
-    let Err(name) = signals.unless(loaded.follow()).await;
+    let serving = Serving { cache, server: &server, loaded, log: &log };
+    let follow = async {
+        tokio::select! {
+            never = loaded.follow() => never,
+            never = reload.run(asked, &serving) => never,
+        }
+    };
+    let Err(name) = signals.unless(follow).await;
+    let drain = reload.drain();
     tracing::info!(
         "{name}: ending, with {} s for what is under way; once more ends at once",
         drain.as_secs()
@@ -153,41 +145,7 @@ fn serving(served: &[Served]) -> String {
 }
 
 async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
-    let options = CacheOptions {
-        data: settings.data.value.clone(),
-        max_size: settings.max_size.as_ref().map(|limit| limit.value.max_size()),
-        keep_free: settings.keep_free.as_ref().map(|size| size.value.0),
-        max_blob_size: settings.max_cas_blob_size.as_ref().map(|size| size.value.0),
-        lease: seconds(settings.lease.value),
-        look_up_time: seconds(settings.look_up_time.value),
-        look_ups_waiting: usize::try_from(settings.look_ups_waiting.value).unwrap_or(usize::MAX),
-        limits: settings.requests.limits(),
-        upgrade: settings.upgrade.value,
-        compression: match settings.compression.value {
-            Compression::Off => millpond_cache::Compression::Off,
-            Compression::AtOnce => millpond_cache::Compression::AtOnce,
-            Compression::Cold => millpond_cache::Compression::Cold(seconds(settings.compress_after.value)),
-        },
-        audit: match &settings.audit {
-            None => AuditKeep::Share,
-            Some(Given { value: Keep::Off, .. }) => AuditKeep::Off,
-            Some(Given { value: Keep::Size(size), .. }) => AuditKeep::Bytes(size.0),
-        },
-        replacement: (settings.replacement.iter())
-            .map(|rule| ReplacementRule {
-                names: rule.names.value.0.clone(),
-                replacement: rule.by.value.0,
-                otherwise: rule.otherwise.value.0,
-            })
-            .collect(),
-        retention: settings.retention.iter().map(Retention::rule).collect(),
-        instances: settings.instances.iter().map(Instance::options).collect(),
-        scrub: match settings.scrub.value {
-            Scrub::Off => None,
-            Scrub::Each(span) => Some(seconds(span)),
-        },
-        ..CacheOptions::default()
-    };
+    let options = options::of_cache(settings);
     let (cache, opened) = Cache::open(options).await.map_err(|error| not_opened(settings, &error))?;
     if let Some((found, known)) = opened.upgraded {
         tracing::warn!(
@@ -205,10 +163,6 @@ async fn open(settings: &Settings) -> Result<Arc<Cache>, Failure> {
     Ok(Arc::new(cache))
 }
 
-fn seconds(span: Span) -> Duration {
-    Duration::from_secs(span.seconds.into())
-}
-
 fn listen(bound: Vec<Bound>, read_only: bool, loaded: &Loaded) -> Result<Vec<Listener>, Failure> {
     let open = |bound: Bound| {
         let Bounds { most, anonymous } = bound.asked().bounds();
@@ -222,14 +176,6 @@ fn listen(bound: Vec<Bound>, read_only: bool, loaded: &Loaded) -> Result<Vec<Lis
     bound.into_iter().map(open).collect()
 }
 
-fn quota(quota: &config::Quota) -> Quota {
-    Quota {
-        identities: quota.identities.value.0.clone(),
-        requests: quota.requests_per_minute.as_ref().map(|count| count.value),
-        upload_bytes: quota.upload_per_day.as_ref().map(|size| size.value.0),
-    }
-}
-
 fn proxies(asked: &config::Listener) -> Proxies {
     Proxies {
         networks: asked.proxies.as_ref().map_or_else(Vec::new, |proxies| proxies.value.0.clone()),
@@ -239,14 +185,9 @@ fn proxies(asked: &config::Listener) -> Proxies {
     }
 }
 
-/// The data directory wherever this was started.
-fn absolute(data: &Path) -> PathBuf {
-    data.canonicalize().unwrap_or_else(|_| data.to_owned())
-}
-
 fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<SocketAddr>) {
     let figures = cache.figures();
-    let data = absolute(&settings.data.value);
+    let data = options::absolute(&settings.data.value);
     let (used, limit) = (Size(figures.used_bytes), Size(figures.limit_bytes));
     let room = Room::of(&data);
     let keep_free = settings.keep_free.as_ref().map(|size| size.value);
@@ -256,7 +197,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
     let system = rustix::system::uname();
     let own = settings.certificate.is_none() && served.iter().any(|served| served.tls);
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
-    let authority = absolute(&settings.keys.value.join("ca.crt"));
+    let authority = options::absolute(&settings.keys.value.join("ca.crt"));
     let name = keys.as_ref().and_then(|keys| keys.names.first());
     let issuers = settings.issuers.iter().map(|issuer| format!("issuer {}", issuer.name.value.0));
     let authorities =

@@ -12,6 +12,7 @@ pub(crate) mod log;
 mod look;
 mod names;
 mod pins;
+pub(crate) mod reload;
 mod remove;
 mod retention;
 mod steps;
@@ -22,16 +23,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_core::Stream;
-use millpond_cache::{Cache, Error, Permit};
+use millpond_cache::{Cache, Deed, Error, Permit};
 use millpond_proto::admin::admin_server;
 use millpond_proto::admin::{
     BackUpAnswer, BackUpRequest, BlobPart, BringFromBackupRequest, BroughtPage, CheckAnswer, CheckRequest,
     CompareAnswer, CompareRequest, CopyRequest, DirectoryPage, GetStatusRequest, GetUsageRequest,
     GetWaterlineRequest, ImportAnswer, ImportRequest, ListDirectoryRequest, ListNamesRequest,
     ListPinsRequest, LogFilter, NameDetailsPage, NamesPage, PinNamesAnswer, PinNamesRequest, Pins,
-    PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled, RemoveNamesRequest,
-    RestoreNamesRequest, RestoredPage, RetentionPlan, ServerStatus, SetLogFilterRequest, ShowNamesRequest,
-    UnpinNamesRequest, UsageAnswer, Waterline,
+    PlanRetentionRequest, ReadBlobRequest, RelevelRequest, Releveled, ReloadConfigurationRequest,
+    ReloadedConfiguration, RemoveNamesRequest, RestoreNamesRequest, RestoredPage, RetentionPlan,
+    ServerStatus, SetLogFilterRequest, ShowNamesRequest, UnpinNamesRequest, UsageAnswer, Waterline,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -243,9 +244,24 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<SetLogFilterRequest>,
     ) -> Result<Response<LogFilter>, Status> {
-        let (_, caller) = self.permit(&request)?;
-        let set = self.about.log.set(&caller, request.get_ref());
-        set.map(Response::new).map_err(|error| status::failed(error, caller.request))
+        let (permit, caller) = self.permit(&request)?;
+        let failed = |error| status::failed(error, caller.request);
+        let set = self.about.log.set(&caller, request.get_ref()).map_err(failed)?;
+        if !request.get_ref().filter.is_empty() {
+            let text = format!("{}, before: {}", set.filter, set.before);
+            let noted = self.cache.note_setting(Deed::LogChanged, Some(permit.client()), text).await;
+            noted.map_err(failed)?;
+        }
+        Ok(Response::new(set))
+    }
+
+    async fn reload_configuration(
+        &self,
+        request: Request<ReloadConfigurationRequest>,
+    ) -> Result<Response<ReloadedConfiguration>, Status> {
+        let (permit, caller) = self.permit(&request)?;
+        let answer = self.about.reload.ask(permit.client(), request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status::failed(error, caller.request))
     }
 
     async fn show_names(

@@ -6,6 +6,7 @@
 
 mod admin;
 mod caller;
+mod changes;
 mod deadline;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -39,18 +40,17 @@ use tokio::task::JoinSet;
 pub use crate::admin::backup::{told as backup_steps, totals as backup_totals};
 pub use crate::admin::check::{told as check_findings, totals as check_totals};
 pub use crate::admin::log::LogControl;
+pub use crate::admin::reload::{ChangedSetting, ReloadAsked, ReloadControl, Reloaded};
 use crate::admin::{About, Admin, Listening};
+use crate::changes::Changes;
 pub use crate::identity::{Credentials, Location, TrustedIssuer};
 use crate::layers::Calls;
-use crate::layers::pace::Slowest;
 use crate::listener::addresses::Addresses;
-use crate::listener::connection::{Door, Settings};
+use crate::listener::connection::Door;
 pub use crate::listener::proxy::Proxies;
 pub use crate::listener::tls::{Tls, TlsError};
-use crate::memory::{MESSAGE_BYTES_MAX, Memory, RequestLimits};
 use crate::metrics::Metrics;
 pub use crate::quota::Quota;
-use crate::quota::Quotas;
 
 /// A bound socket, and what may be done there at most.
 #[derive(Debug)]
@@ -109,6 +109,8 @@ pub struct Options {
     pub quotas: Vec<Quota>,
     /// How what is logged is changed while the server runs.
     pub log: LogControl,
+    /// Who takes up what has changed in the configuration.
+    pub reload: ReloadControl,
 }
 
 impl Default for Options {
@@ -130,6 +132,7 @@ impl Default for Options {
             upload_rate: 16 << 10,
             quotas: Vec::new(),
             log: LogControl::default(),
+            reload: ReloadControl::default(),
         }
     }
 }
@@ -140,6 +143,7 @@ pub struct Server {
     tasks: JoinSet<()>,
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
+    changes: Changes,
 }
 
 impl Server {
@@ -159,16 +163,9 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let counts = Arc::new(Metrics::new(&options.data, credentials.metrics()));
         let (router, health) = grpc::router(&cache, options.idle);
-        let settings = Settings::new(options, stopped);
-        let limits = RequestLimits {
-            look_up_time: cache.look_up_time(),
-            message: options.message_size.min(MESSAGE_BYTES_MAX),
-            slowest: Slowest { quiet: options.upload_quiet, rate: options.upload_rate },
-        };
-        let memory = Arc::new(Memory::new(options.request_memory, limits));
-        let quotas = Arc::new(Quotas::new(options.quotas.clone()));
-        let permits = Arc::new(Semaphore::new(options.connections_max));
-        let addresses_connected = Addresses::new(options.connections_per_address);
+        let changes = Changes::new(options, cache.look_up_time(), stopped);
+        let Changes { settings, memory, quotas, permits, addresses: addresses_connected, stopped, .. } =
+            &changes;
         let mut tasks = JoinSet::new();
         let listening = listeners.iter().map(Listener::listening).collect::<io::Result<Vec<_>>>()?;
         let addresses = listening.iter().map(|listening| listening.address).collect();
@@ -181,6 +178,7 @@ impl Server {
             metrics_address,
             metrics: Arc::clone(&counts),
             log: options.log.clone(),
+            reload: options.reload.clone(),
         };
         let administration = Arc::new(Admin::new(Arc::clone(&cache), about));
         for Listener { socket, bounds, tls, proxies, drops_writes } in listeners {
@@ -189,32 +187,36 @@ impl Server {
             if bounds.most == Rights::Admin {
                 services = services.merge(grpc::admin_routes(&administration));
             }
-            let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(&memory));
+            let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(memory));
             let dropping = drops_writes.then(grpc::dropping_router);
-            let calls = calls.dropping(dropping).within(Arc::clone(&quotas)).audited_by(Arc::clone(&cache));
+            let calls = calls.dropping(dropping).within(Arc::clone(quotas)).audited_by(Arc::clone(&cache));
             let socket = listener::accept::socket(socket)?;
-            let (settings, addresses) = (settings.clone(), Arc::clone(&addresses_connected));
+            let (settings, addresses) = (Arc::clone(settings), Arc::clone(addresses_connected));
             let door = Arc::new(Door { tls, proxies, calls, settings, addresses });
-            tasks.spawn(listener::accept::at_door(socket, door, Arc::clone(&permits)));
+            tasks.spawn(listener::accept::at_door(socket, door, Arc::clone(permits)));
         }
         let apart = |router, bounds| {
-            Calls::new(router, bounds, Arc::default(), Arc::new(Metrics::default()), Arc::clone(&memory))
+            Calls::new(router, bounds, Arc::default(), Arc::new(Metrics::default()), Arc::clone(memory))
         };
         if let Some(socket) = admin {
             let calls = apart(grpc::admin_router(&administration, &health, options.idle), Bounds::ADMIN_ONLY);
-            tasks.spawn(listener::local::run(listener::local::socket(socket)?, calls, settings.clone()));
+            tasks.spawn(listener::local::run(
+                listener::local::socket(socket)?,
+                calls,
+                (*settings.now()).clone(),
+            ));
         }
         if let Some(socket) = metrics {
             let pages = http::metrics::router(Arc::clone(&cache), Arc::clone(&counts));
             let calls = apart(pages, Bounds::PULL_ONLY);
             let permits = Arc::new(Semaphore::new(http::metrics::CONNECTIONS_MAX));
             let socket = listener::accept::socket(socket)?;
-            let (settings, addresses) = (settings.clone(), Addresses::new(usize::MAX));
+            let (settings, addresses) = (Arc::clone(settings), Addresses::new(usize::MAX));
             let door = Door { tls: None, proxies: Proxies::default(), calls, settings, addresses };
             tasks.spawn(listener::accept::at_door(socket, Arc::new(door), permits));
         }
         let told = Arc::clone(&cache);
-        tasks.spawn(follow_issuers(credentials, settings.stopped.clone()));
+        tasks.spawn(follow_issuers(credentials, stopped.clone()));
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown => {}
@@ -223,7 +225,7 @@ impl Server {
             grpc::say_not_serving(&health).await;
             stop.send_replace(true);
         });
-        Ok(Self { tasks, addresses, metrics_address })
+        Ok(Self { tasks, addresses, metrics_address, changes })
     }
 
     /// Where the listeners listen, in the order given.
@@ -234,6 +236,12 @@ impl Server {
     /// Where metrics are served.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Takes up other limits: all but the memory of requests, the data directory, whether pushes are refused, and who is asked to
+    /// change things. Connections that are there keep what is of a connection: its streams, headers and times.
+    pub fn change(&self, options: &Options, cache: &Cache) {
+        self.changes.change(options, cache.look_up_time());
     }
 
     /// Completes when the shutdown is through: no connection is left, and nothing holds the cache any more.

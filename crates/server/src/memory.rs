@@ -31,6 +31,8 @@ mod share;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millpond_cache::Changing;
+
 use crate::layers::pace::Slowest;
 
 use self::pot::Pot;
@@ -73,7 +75,7 @@ pub(crate) struct Memory {
     reading: Arc<Pot>,
     waiting_to_ask: Arc<Pot>,
     waiting_to_write: Arc<Pot>,
-    limits: RequestLimits,
+    limits: Changing<RequestLimits>,
 }
 
 /// What each request is held to.
@@ -111,8 +113,13 @@ impl Memory {
             reading: part(3),
             waiting_to_ask: part(2),
             waiting_to_write: part(3),
-            limits,
+            limits: Changing::new(limits),
         }
+    }
+
+    /// Holds requests to these from now on, those under way included.
+    pub(crate) fn change(&self, limits: RequestLimits) {
+        self.limits.change(limits);
     }
 
     fn pot(&self, purpose: Purpose, bytes: u32) -> &Arc<Pot> {

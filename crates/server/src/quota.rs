@@ -7,10 +7,10 @@
 //! share it, and one could use it up for all; their connections are bounded by address.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use millpond_cache::Pattern;
+use millpond_cache::{Changing, Pattern};
 
 use crate::layers::method::Nature;
 
@@ -35,7 +35,7 @@ pub struct Quota {
 /// All quotas, and what has been taken of them.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
-    quotas: Vec<Quota>,
+    quotas: Changing<Vec<Quota>>,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
 }
 
@@ -67,16 +67,35 @@ pub(crate) enum Over {
 impl Quotas {
     /// The first that matches an identity counts.
     pub(crate) fn new(quotas: Vec<Quota>) -> Self {
-        Self { quotas, accounts: Mutex::default() }
+        Self { quotas: Changing::new(quotas), accounts: Mutex::default() }
+    }
+
+    /// From now on these. What an identity has taken stays taken.
+    pub(crate) fn change(&self, quotas: Vec<Quota>) {
+        let mut accounts = self.accounts();
+        accounts.retain(|identity, account| match of(&quotas, identity) {
+            Some(quota) => {
+                *account = Arc::new(account.within(quota));
+                true
+            }
+            None => false,
+        });
+        self.quotas.change(quotas);
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Arc<Account>>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The account of an identity, if it has a quota.
     pub(crate) fn account(&self, identity: &str) -> Option<Arc<Account>> {
-        if identity.is_empty() {
+        if identity.is_empty() || of(&self.quotas.now(), identity).is_none() {
             return None;
         }
-        let quota = self.quotas.iter().find(|quota| quota.identities.matches(identity))?;
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts();
+        // Under the lock, since they may have become others.
+        let quotas = self.quotas.now();
+        let quota = of(&quotas, identity)?;
         if let Some(account) = accounts.get(identity) {
             return Some(Arc::clone(account));
         }
@@ -93,7 +112,24 @@ impl Quotas {
     }
 }
 
+/// The first that matches an identity.
+fn of<'q>(quotas: &'q [Quota], identity: &str) -> Option<&'q Quota> {
+    quotas.iter().find(|quota| quota.identities.matches(identity))
+}
+
 impl Account {
+    /// One with another quota, from which as much has been taken.
+    fn within(&self, quota: &Quota) -> Self {
+        let after = Self::new(quota);
+        let pairs = [(&self.requests, &after.requests), (&self.bytes, &after.bytes)];
+        for (before, after) in pairs {
+            if let (Some(before), Some(after)) = (before, after) {
+                locked(after).take(locked(before).taken());
+            }
+        }
+        after
+    }
+
     fn new(quota: &Quota) -> Self {
         let bucket = |holds: f64, seconds: f64| Mutex::new(Bucket::new(holds, seconds));
         Self {
@@ -149,6 +185,12 @@ impl Bucket {
         self.at = now;
     }
 
+    /// What has been taken and not filled up again.
+    fn taken(&mut self) -> f64 {
+        self.fill(Instant::now());
+        self.holds - self.left
+    }
+
     /// What it holds, if there is nothing left of it.
     fn is_empty(&mut self) -> Option<u64> {
         self.fill(Instant::now());
@@ -198,6 +240,19 @@ mod tests {
         }
         assert!(quotas.account("").is_none());
         assert!(Quotas::default().account("alice").is_none());
+    }
+
+    #[test]
+    fn other_quotas_count_at_once_and_what_was_taken_stays_taken() {
+        let quotas = Quotas::new(vec![quota("ci-*", Some(2), None), quota("*", Some(1), None)]);
+        let request = |identity: &str| quotas.account(identity).unwrap().take_request(Nature::Pull);
+        assert_eq!([request("ci"), request("ci-1"), request("ci-1")], [Ok(()); 3]);
+        quotas.change(vec![quota("ci-*", Some(3), None)]);
+        assert_eq!([request("ci-1"), request("ci-1")], [Ok(()), Err(Over::Requests(3))]);
+        assert!(quotas.account("ci").is_none());
+        quotas.change(vec![quota("*", Some(2), None)]);
+        assert_eq!(request("ci-1"), Err(Over::Requests(2)));
+        assert_eq!(request("ci"), Ok(()));
     }
 
     #[test]

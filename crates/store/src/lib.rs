@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod blobs;
 pub mod catalog;
+mod changing;
 mod clock;
 mod digest;
 pub mod disk;
@@ -20,6 +21,7 @@ mod random;
 mod slots;
 mod throttle;
 
+pub use changing::Changing;
 pub use clock::Clock;
 pub use digest::{Digest, DigestError, DigestFunction, Hasher};
 pub use durations::{BOUNDS as DURATION_BOUNDS, Durations, Took};

@@ -137,7 +137,10 @@ impl Connection {
 
 async fn connect(server: &Server) -> Result<Opened, Failure> {
     let opened = timeout(CONNECT_MAX, async {
-        let stream = TcpStream::connect(server.target.address()).await?;
+        let stream = match server.at {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect(server.target.address()).await?,
+        };
         stream.set_nodelay(true)?;
         let Some(tls) = &server.tls else {
             return Ok(Opened { sender: start(stream).await?, resumed: false });

@@ -65,7 +65,7 @@ impl DirectoryWalk {
     pub async fn next_page(&mut self) -> Result<Option<Vec<DirectoryEntry>>> {
         let Some((before, depth, digest)) = self.ahead.pop() else { return Ok(None) };
         self.ahead_bytes -= before.len();
-        let most = self.cache.inner.walker.limits.tree_depth;
+        let most = self.cache.inner.walker.limits().tree_depth;
         if depth > most {
             return Err(too_deep(&before, most));
         }

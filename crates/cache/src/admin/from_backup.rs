@@ -120,7 +120,7 @@ impl Bringing {
     }
 
     async fn bring(&self, value: Value) -> Result<Brought> {
-        self.inner.instances.find(&value.name.instance)?;
+        self.inner.instances.now().find(&value.name.instance)?;
         let there = self.inner.catalog.look_up(&value.name).await?;
         let waterline = self.inner.blobs.waterline();
         let there = there.filter(|there| self.inner.gate.level_of(there) >= waterline);

@@ -269,8 +269,9 @@ impl Inner {
     fn details_of(&self, value: &Value, contents: Contents) -> NameDetails {
         let level = self.gate.level_of(value).max(value.touched());
         let Contents { blobs, bytes, missing, missing_count } = contents;
-        let outcome = self.outcome_of_value(value).ok().flatten();
-        let rule = self.retention.rule(&Described::of(&value.name), outcome);
+        let retention = self.retention.now();
+        let outcome = self.outcome_of_value(&retention, value).ok().flatten();
+        let rule = retention.rule(&Described::of(&value.name), outcome);
         let by_lease = self.gate.stays_until(level).map(Level::to_unix);
         // A rule that ends it does so whatever was promised of the name; its blobs stay for the lease.
         let is_kept = level > self.clock.now();

@@ -162,8 +162,8 @@ impl Inspection<'_> {
     fn blob(&mut self, digest: &Digest, required: bool) -> Result<Met> {
         let met = self.look.meet(digest);
         self.met += usize::from(met != Met::Before);
-        if self.met > self.walker.limits.closure_blobs {
-            return Err(too_many(digest, self.walker.limits.closure_blobs));
+        if self.met > self.walker.limits().closure_blobs {
+            return Err(too_many(digest, self.walker.limits().closure_blobs));
         }
         match met {
             Met::There => {
@@ -213,7 +213,7 @@ impl Inspection<'_> {
             return known.iter().try_for_each(|digest| self.blob(digest, required).map(drop));
         }
         let mut level = vec![*root];
-        for _ in 0..=self.walker.limits.tree_depth {
+        for _ in 0..=self.walker.limits().tree_depth {
             if level.is_empty() {
                 return Ok(());
             }
@@ -232,6 +232,6 @@ impl Inspection<'_> {
             }
             level = next;
         }
-        Err(too_deep(root, self.walker.limits.tree_depth))
+        Err(too_deep(root, self.walker.limits().tree_depth))
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millpond_store::blobs::{Blobs, SyncPoints};
-use millpond_store::{Digest, Level};
+use millpond_store::{Changing, Digest, Level};
 
 use super::memo::{Memo, Memos, lock};
 use super::{
@@ -37,7 +37,7 @@ pub(crate) struct Walker {
     pub(super) blobs: Blobs,
     pub(super) memos: Memos,
     /// How far a walk goes.
-    pub(crate) limits: Limits,
+    limits: Changing<Limits>,
 }
 
 /// What a walk found.
@@ -77,7 +77,17 @@ impl Walked {
 
 impl Walker {
     pub(crate) fn new(blobs: Blobs, limits: Limits) -> Self {
-        Self { blobs, memos: Memos::default(), limits }
+        Self { blobs, memos: Memos::default(), limits: Changing::new(limits) }
+    }
+
+    /// How far a walk goes, as it is set now.
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.now()
+    }
+
+    /// From now on walks go so far.
+    pub(crate) fn change(&self, limits: Limits) {
+        self.limits.change(limits);
     }
 
     /// Raises the closure of `subject` to `to`. A tree that was found whole in this epoch and raised to `fresh_from`
@@ -404,7 +414,7 @@ impl Walk<'_> {
         let mut all = vec![*root];
         let mut missing = Vec::new();
         let mut level = vec![*root];
-        let Limits { tree_depth, closure_blobs, .. } = self.walker.limits;
+        let Limits { tree_depth, closure_blobs, .. } = self.walker.limits();
         for _ in 0..=tree_depth {
             if level.is_empty() {
                 return Ok((all.into(), missing));
@@ -436,7 +446,7 @@ impl Walk<'_> {
     /// Counts what was walked of the whole closure, by all its trees.
     fn count(&mut self, blobs: usize, root: &Digest) -> Result<()> {
         self.walked += blobs;
-        let most = self.walker.limits.closure_blobs;
+        let most = self.walker.limits().closure_blobs;
         if self.walked > most { Err(too_many(root, most)) } else { Ok(()) }
     }
 

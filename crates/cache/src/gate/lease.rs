@@ -26,6 +26,8 @@ pub(super) struct Lease {
     set: u32,
     now: u32,
     changed: Option<Instant>,
+    /// Until when what was promised with a longer one is kept: a shorter one that was set counts from then on.
+    longer_until: Option<Instant>,
     /// When it was shortened, and the eighth that counted as fresh until then: what was answered before that moment may lie
     /// so far back.
     before: Vec<(Instant, u32)>,
@@ -33,8 +35,21 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(set: Duration) -> Self {
-        let set = u32::try_from(set.as_secs()).unwrap_or(u32::MAX);
-        Self { set, now: set, changed: None, before: Vec::new() }
+        let set = seconds(set);
+        Self { set, now: set, changed: None, longer_until: None, before: Vec::new() }
+    }
+
+    /// Sets another: a longer one counts at once, a shorter one when all has passed that was promised before.
+    pub(super) fn set(&mut self, set: Duration) {
+        let (before, set) = (self.set, seconds(set));
+        self.set = set;
+        self.longer_until = None;
+        if set < self.now {
+            let promised = self.now.saturating_add(self.unrecorded());
+            self.longer_until = Some(Instant::now() + Duration::from_secs(promised.into()));
+        } else if self.now >= before {
+            self.now = set;
+        }
     }
 
     /// In force, in seconds.
@@ -61,8 +76,9 @@ impl Lease {
 
     /// A step down if writers wait for it, else up, unless the last one was a moment ago.
     pub(super) fn adjust(&mut self, down: bool) {
-        let to =
-            if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(self.set) };
+        self.longer_until = self.longer_until.filter(|until| *until > Instant::now());
+        let most = if self.longer_until.is_some() { self.set.max(self.now) } else { self.set };
+        let to = if down { (self.now / 2).max(self.floor()) } else { self.now.saturating_mul(2).min(most) };
         let wait = self.changed.is_some_and(|changed| changed.elapsed() < STEP);
         if to != self.now && !wait {
             if to < self.now {
@@ -78,9 +94,32 @@ impl Lease {
     }
 }
 
+fn seconds(set: Duration) -> u32 {
+    u32::try_from(set.as_secs()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn longer_lease_counts_at_once_and_a_shorter_one_when_promises_have_passed() {
+        let mut lease = Lease::new(Duration::from_secs(100));
+        lease.set(Duration::from_secs(200));
+        assert_eq!(lease.seconds(), 200);
+        lease.set(Duration::from_secs(100));
+        lease.adjust(false);
+        assert_eq!((lease.seconds(), lease.durations().1.as_secs()), (200, 100));
+        lease.longer_until = lease.longer_until.map(|until| until - Duration::from_secs(226));
+        lease.adjust(false);
+        assert_eq!(lease.seconds(), 100);
+        lease.adjust(true);
+        lease.changed = None;
+        lease.adjust(true);
+        assert_eq!(lease.seconds(), 60, "shortened for the load");
+        lease.set(Duration::from_secs(200));
+        assert_eq!(lease.seconds(), 60, "the load is what it was");
+    }
 
     #[test]
     fn lease_is_halved_to_its_floor_and_given_back_a_step_at_a_time() {

@@ -125,7 +125,7 @@ impl Bringing {
     async fn tree(&self, root: &Digest, lacking: &mut Lacking) -> Result<Found<()>> {
         let (mut level, mut seen, before) = (vec![*root], Vec::new(), lacking.met());
         let mut of_files = 0;
-        let Limits { tree_depth, closure_blobs, .. } = self.inner.walker.limits;
+        let Limits { tree_depth, closure_blobs, .. } = self.inner.walker.limits();
         for _ in 0..=tree_depth {
             {
                 let known = &self.state().trees;

@@ -44,6 +44,8 @@ impl Fate {
 /// What is to be known of all values before the fate of one is.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
+    /// The rules in force when it was made.
+    retention: Arc<Retention>,
     /// The pins in force when it was made.
     pins: Arc<Pins>,
     hasher: RandomState,
@@ -60,9 +62,14 @@ pub(crate) struct Plan {
 pub(crate) type UsedAt = (Level, u64);
 
 impl Plan {
-    /// With these pins, of what was touched at this time or earlier, and of what else is found.
-    pub(crate) fn begin(pins: Arc<Pins>, since: Level) -> Self {
-        Self { pins, since, ..Self::default() }
+    /// With these rules and pins, of what was touched at this time or earlier, and of what else is found.
+    pub(crate) fn begin(retention: Arc<Retention>, pins: Arc<Pins>, since: Level) -> Self {
+        Self { retention, pins, since, ..Self::default() }
+    }
+
+    /// The rules that it is by.
+    pub(crate) fn retention(&self) -> &Arc<Retention> {
+        &self.retention
     }
 
     /// Of what the rule at this place matches, everything goes that nothing keeps and that was used before this.
@@ -71,8 +78,8 @@ impl Plan {
     }
 
     /// Takes a value in, which [`Plan::fate`] may be asked about once all were.
-    pub(crate) fn note(&mut self, retention: &Retention, value: &Value, outcome: Option<BuildOutcome>) {
-        let described = Described::of(&value.name);
+    pub(crate) fn note(&mut self, value: &Value, outcome: Option<BuildOutcome>) {
+        let (described, retention) = (Described::of(&value.name), Arc::clone(&self.retention));
         let Some((place, rule)) = retention.rule(&described, outcome) else { return };
         let Some((element, artifact)) = self.counted(rule, &described, value) else { return };
         let newest = self.newest.entry((place, element)).or_default();
@@ -88,29 +95,15 @@ impl Plan {
     }
 
     /// What becomes of a value that was last used at `used`, at `now`, in Unix seconds.
-    pub(crate) fn fate(
-        &self,
-        retention: &Retention,
-        value: &Value,
-        outcome: Option<BuildOutcome>,
-        used: Level,
-        now: u64,
-    ) -> Fate {
-        let by_rule = self.fate_by_rule(retention, value, outcome, used, now);
+    pub(crate) fn fate(&self, value: &Value, outcome: Option<BuildOutcome>, used: Level, now: u64) -> Fate {
+        let by_rule = self.fate_by_rule(value, outcome, used, now);
         let pinned = self.pins.keep_until(&value.name, now);
         if pinned > by_rule.kept_until() { Fate::Kept(Keeper::Pin, pinned) } else { by_rule }
     }
 
-    fn fate_by_rule(
-        &self,
-        retention: &Retention,
-        value: &Value,
-        outcome: Option<BuildOutcome>,
-        used: Level,
-        now: u64,
-    ) -> Fate {
+    fn fate_by_rule(&self, value: &Value, outcome: Option<BuildOutcome>, used: Level, now: u64) -> Fate {
         let described = Described::of(&value.name);
-        let Some((place, rule)) = retention.rule(&described, outcome) else { return Fate::Free(None) };
+        let Some((place, rule)) = self.retention.rule(&described, outcome) else { return Fate::Free(None) };
         let is_newest = self.counted(rule, &described, value).is_some_and(|(element, artifact)| {
             let newest = self.newest.get(&(place, element));
             newest.is_some_and(|newest| newest.iter().any(|(_, known)| *known == artifact))
@@ -125,9 +118,9 @@ impl Plan {
     }
 
     /// Whether a value may be among the newest, though it came too late to be found.
-    pub(crate) fn may_be_newest(&self, retention: &Retention, value: &Value) -> bool {
+    pub(crate) fn may_be_newest(&self, value: &Value) -> bool {
         let described = Described::of(&value.name);
-        value.touched() > self.since && retention.rules.iter().any(|rule| rule.counts_newest(&described))
+        value.touched() > self.since && self.retention.rules.iter().any(|rule| rule.counts_newest(&described))
     }
 
     /// Element, hashed, and artifact, by the beginning of its hash, of what a rule counts.

@@ -107,7 +107,7 @@ impl Inner {
             from = next;
         }
         let sum = |list| sums.get(&list).copied().unwrap_or_default();
-        report.rules = (self.retention.rules.iter().enumerate())
+        report.rules = (plan.retention().rules.iter().enumerate())
             .map(|(place, rule)| RuleReport {
                 rule: rule.clone(),
                 keeps: sum(list_of(Fate::Kept(Keeper::Rule(place), millpond_store::Level::PINNED))),

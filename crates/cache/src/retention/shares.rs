@@ -3,6 +3,8 @@
 //! What was used last fits first. What is kept counts as well, before all others, and stays. Bytes are those of the contents that
 //! the values reach, each blob counted once for a rule.
 
+use std::sync::Arc;
+
 use millpond_store::Level;
 use millpond_store::catalog::Value;
 
@@ -22,7 +24,8 @@ impl Inner {
     /// The plan, with what takes more than its share. Walks all values that have to share. Blocks.
     pub(crate) fn plan_with_shares(&self) -> Result<Plan> {
         let mut plan = self.plan()?;
-        let rules = self.retention.rules.iter().enumerate();
+        let retention = Arc::clone(plan.retention());
+        let rules = retention.rules.iter().enumerate();
         for (place, bytes) in rules.filter_map(|(place, rule)| Some((place, rule.at_most?))) {
             let mut sharers = self.sharers(&plan, place)?;
             sharers.sort_unstable_by(|one, other| other.cmp(one));
@@ -40,8 +43,8 @@ impl Inner {
             self.go_on()?;
             let (values, next) = self.catalog.portion_touched_after(begin, Level::ZERO)?;
             for value in values.iter().filter(|value| value.is_whole()) {
-                let outcome = self.outcome_of_value(value)?;
-                let rule = self.retention.rule(&Described::of(&value.name), outcome);
+                let outcome = self.outcome_of_value(plan.retention(), value)?;
+                let rule = plan.retention().rule(&Described::of(&value.name), outcome);
                 if rule.is_none_or(|(matched, _)| matched != place)
                     || self.gate.level_of(value) < self.blobs.waterline()
                 {

@@ -84,10 +84,7 @@ impl ServerFlags {
         &self,
         question: impl AsyncFnOnce(Channel) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let stream = self.connect()?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start::no_runtime)?;
-        runtime.block_on(async { question(channel(stream).await?).await })
+        ask_over(self.connect()?, question)
     }
 
     /// The data directory, where it was given.
@@ -104,17 +101,38 @@ impl ServerFlags {
 
     /// The connection to it.
     pub(super) fn connect(&self) -> Result<std::os::unix::net::UnixStream, Failure> {
-        let settings = self.settings()?;
-        let Some(path) = admin_socket::path(&settings) else {
-            let sentence = "the server has no administration socket: it is set to off";
-            return Err(Failure::new(Code::Usage, sentence, "give its path as --admin-socket"));
-        };
-        if settings.admin_socket.is_none() && !settings.data.value.is_dir() {
-            let sentence = format!("there is no data directory {}", settings.data.value.display());
-            return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
-        }
-        admin_socket::connect(&path).map_err(|error| not_connected(&path, &error))
+        connect(&self.settings()?)
     }
+}
+
+/// Lets `question` ask the server of these settings.
+pub(super) fn ask_server_of<T>(
+    settings: &Settings,
+    question: impl AsyncFnOnce(Server) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let client = |channel| AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    ask_over(connect(settings)?, async |channel| question(client(channel)).await)
+}
+
+fn ask_over<T>(
+    stream: std::os::unix::net::UnixStream,
+    question: impl AsyncFnOnce(Channel) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start::no_runtime)?;
+    runtime.block_on(async { question(channel(stream).await?).await })
+}
+
+fn connect(settings: &Settings) -> Result<std::os::unix::net::UnixStream, Failure> {
+    let Some(path) = admin_socket::path(settings) else {
+        let sentence = "the server has no administration socket: it is set to off";
+        return Err(Failure::new(Code::Usage, sentence, "give its path as --admin-socket"));
+    };
+    if settings.admin_socket.is_none() && !settings.data.value.is_dir() {
+        let sentence = format!("there is no data directory {}", settings.data.value.display());
+        return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
+    }
+    admin_socket::connect(&path).map_err(|error| not_connected(&path, &error))
 }
 
 async fn channel(stream: std::os::unix::net::UnixStream) -> Result<Channel, Failure> {

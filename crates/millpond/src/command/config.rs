@@ -12,6 +12,8 @@ use crate::credentials::Loaded;
 use crate::exit::{self, Code, Failure};
 use crate::logging;
 
+mod reload;
+
 /// What is done with the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -31,6 +33,9 @@ pub(crate) enum Command {
         /// The file; without it, the environment alone
         file: Option<PathBuf>,
     },
+    /// Have a server that runs read its configuration anew, and say what it has taken up of it
+    #[command(after_help = exit::help())]
+    Reload(reload::ReloadFlags),
     /// Print every setting that `serve` would run with, and which layer it comes from
     #[command(after_help = exit::help())]
     Show(Box<Flags>),
@@ -42,6 +47,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Init { file: Some(file), force } => write(&file, force),
         Command::Init { file: None, .. } => print(&commented_file()),
         Command::Check { file } => check(file),
+        Command::Reload(flags) => reload::run(&flags),
         Command::Show(flags) => {
             let settings = load(*flags)?;
             print(&settings.to_string())

@@ -15,6 +15,7 @@ mod config;
 mod copy;
 mod copying;
 mod digest;
+mod doctor;
 mod du;
 mod fsck;
 mod grant;
@@ -71,6 +72,9 @@ enum Command {
     /// Say whether a server that runs serves, by the exit code as well
     #[command(after_help = health::AFTER_HELP)]
     Health(health::HealthFlags),
+    /// Look at machine, disk, keys and network as a server needs them, and say what to do about what is not well
+    #[command(after_help = doctor::after_help())]
+    Doctor(Box<doctor::DoctorFlags>),
     /// Say what a server that runs logs, or have it log something else until its next start
     #[command(after_help = exit::help())]
     LogLevel(log_level::LogLevelFlags),
@@ -137,6 +141,7 @@ impl CommandLine {
             Command::Serve(flags) => serve::run(flags),
             Command::Status(flags) => status::run(flags),
             Command::Health(flags) => health::run(&flags),
+            Command::Doctor(flags) => doctor::run(*flags),
             Command::LogLevel(flags) => log_level::run(flags),
             Command::Retention(command) => retention::run(command),
             Command::Waterline(flags) => waterline::run(flags),

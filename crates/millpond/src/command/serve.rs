@@ -38,16 +38,17 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
 
 fn serve(flags: ServeFlags) -> Result<(), Failure> {
     let log = logging::start()?;
-    let settings =
+    let flags =
         if flags.setup { setup::before_serving(&flags.set_up, flags.settings)? } else { flags.settings };
-    let settings = Settings::load(settings)?;
+    let settings = Settings::load(flags.clone())?;
+    logging::follow(&log, &settings)?;
     let passed = Passed::take(&settings)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start::no_runtime)?;
-    let ended = runtime.block_on(start::serve(settings, passed, log));
+    let ended = runtime.block_on(start::serve(flags, settings, passed, log));
     // What is still at work on the volume after its time must not keep the process.
     runtime.shutdown_background();
     ended

@@ -112,8 +112,8 @@ impl Report {
             return Ok(());
         }
         self.progress.show("");
-        let what = if what.is_empty() { String::new() } else { format!(": {}", printable(&what)) };
-        print(&format!("{}: {words}{what}\n", printable(&name)))
+        let what = if what.is_empty() { String::new() } else { format!(": {}", printable(what)) };
+        print(&format!("{}: {words}{what}\n", printable(name)))
     }
 
     fn end(self) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use super::header::Header;
 use super::instance::Keeps;
 use super::limit::Limit;
 use super::lists::{Networks, Patterns};
+use super::log_filter::LogFilter;
 use super::place::{Given, Place, line_of};
 use super::replacement::{By, Else, Names};
 use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
@@ -105,6 +106,8 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     /// Where the server is administered.
     pub(crate) admin: Admin,
+    /// What is logged.
+    pub(crate) log: Log,
     /// What is kept of who did what.
     pub(crate) audit: Audit,
     /// What clients may take up.
@@ -271,6 +274,16 @@ pub(crate) struct Metrics {
 pub(crate) struct Admin {
     /// The socket, or `"off"`.
     pub(crate) socket: Option<Spanned<Socket>>,
+    /// The file is read anew when it has changed.
+    pub(crate) watch: Option<Spanned<bool>>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// A level, or a list: `"info,millpond_store=debug"`.
+    pub(crate) filter: Option<Spanned<LogFilter>>,
 }
 
 /// `[audit]`
@@ -480,6 +493,7 @@ mod tests {
             ("retention", toml::from_str::<Retention>(bogus).unwrap_err()),
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
+            ("log", toml::from_str::<Log>(bogus).unwrap_err()),
             ("audit", toml::from_str::<Audit>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
             ("quota", toml::from_str::<Quota>(bogus).unwrap_err()),
@@ -512,7 +526,7 @@ mod tests {
         let file = parse(Path::new("init.toml"), taken_in).unwrap().file;
         let File { store, listener, instance, identity, issuer, authority, replacement, limits, .. } = &file;
         assert!(store.data.is_some() && file.metrics.insecure.is_some() && limits.request_memory.is_some());
-        assert!(file.admin.socket.is_some() && file.audit.keep.is_some());
+        assert!(file.admin.socket.is_some() && file.log.filter.is_some() && file.audit.keep.is_some());
         assert!(identity.keys.is_some() && identity.authorized.is_some());
         assert_eq!((listener.len(), instance.len(), replacement.len()), (2, 2, 2));
         assert_eq!((issuer.len(), authority.len()), (1, 2));

@@ -16,7 +16,7 @@ use crate::size::Size;
 use crate::span::Span;
 
 /// The flags of `serve`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Flags {
     /// Read settings from this TOML file; flags win over what it says
     #[arg(long, value_name = "FILE")]

@@ -103,6 +103,9 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("--data", PathBuf::from("millpond-data"))),
         admin_socket: (flags.admin_socket.map(|socket| Given::by_flag("--admin-socket", socket)))
             .or_else(|| layers.admin_socket()),
+        watch: (layers.find("watch", |file| file.admin.watch.as_ref()))
+            .unwrap_or_else(|| Given::default("watch", false)),
+        log_filter: layers.find("filter", |file| file.log.filter.as_ref()),
         audit: layers.find("keep", |file| file.audit.keep.as_ref()),
         keys: (flags.keys.map(|keys| Given::by_flag("--keys", keys)))
             .or_else(|| layers.path("keys", |file| file.identity.keys.as_ref()))

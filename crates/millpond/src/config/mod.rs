@@ -32,8 +32,10 @@ mod issuer;
 mod keys;
 mod limit;
 mod lists;
+mod log_filter;
 mod merge;
 mod place;
+mod printed;
 mod quota;
 mod reference;
 mod replacement;
@@ -58,8 +60,10 @@ pub(crate) use instance::{Instance, Keeps};
 pub(crate) use issuer::Issuer;
 pub(crate) use limit::Limit;
 pub(crate) use lists::{Networks, Patterns};
+pub(crate) use log_filter::LogFilter;
 pub(crate) use merge::{PORT, PUSH_PORT};
 pub(crate) use place::{Given, Place};
+pub(crate) use printed::{Difference, Printed};
 pub(crate) use quota::Quota;
 pub(crate) use reference::file as commented_file;
 pub(crate) use replacement::{By, Else, Rule};
@@ -143,6 +147,10 @@ pub(crate) struct Settings {
     pub(crate) metrics: Metrics,
     /// Where the server is administered; without it, by a socket in the data directory.
     pub(crate) admin_socket: Option<Given<Socket>>,
+    /// The configuration file is read anew when it has changed.
+    pub(crate) watch: Given<bool>,
+    /// What is logged, where the environment does not say so.
+    pub(crate) log_filter: Option<Given<LogFilter>>,
     /// How much of the audit log is kept; without it, a share of the volume.
     pub(crate) audit: Option<Given<Keep>>,
     /// Sentences about what was said and means nothing.

@@ -6,6 +6,7 @@ mod authority;
 mod issuer;
 mod limits;
 mod listener;
+mod log;
 mod quota;
 mod retention;
 
@@ -20,6 +21,8 @@ pub(super) struct Section {
     pub(super) text: &'static str,
     /// Its settings, in the order in which they are explained.
     pub(super) keys: &'static [Key],
+    /// All of it counts from a start on, and not when the configuration is read anew.
+    pub(super) at_start: bool,
     /// Of several: another one, to show how.
     pub(super) another: &'static [&'static str],
 }
@@ -43,6 +46,8 @@ pub(super) struct Key {
     pub(super) listed: bool,
     /// Its section means nothing without it.
     pub(super) required: bool,
+    /// It counts from a start on, and not when the configuration is read anew.
+    pub(super) at_start: bool,
 }
 
 /// What most keys have.
@@ -55,6 +60,7 @@ const KEY: Key = Key {
     variable: "",
     listed: false,
     required: false,
+    at_start: false,
 };
 
 /// All of them.
@@ -70,6 +76,7 @@ pub(super) const SECTIONS: &[Section] = &[
     retention::RETENTION,
     METRICS,
     ADMIN,
+    log::LOG,
     AUDIT,
     limits::LIMITS,
     quota::QUOTA,
@@ -78,6 +85,7 @@ pub(super) const SECTIONS: &[Section] = &[
 const STORE: Section = Section {
     name: "store",
     many: false,
+    at_start: false,
     text: "What is kept, and where.",
     another: &[],
     keys: &[
@@ -89,6 +97,7 @@ const STORE: Section = Section {
                    lies beside that file.",
             flag: Some("--data DIR"),
             variable: "MILLPOND__STORE__DATA",
+            at_start: true,
             ..KEY
         },
         Key {
@@ -136,6 +145,7 @@ const STORE: Section = Section {
             text: "Pulls are served, and every push is refused.",
             flag: Some("--read-only"),
             variable: "MILLPOND__STORE__READ_ONLY",
+            at_start: true,
             ..KEY
         },
         Key {
@@ -147,6 +157,7 @@ const STORE: Section = Section {
                    What is compressed stays so.",
             flag: Some("--compression WHEN"),
             variable: "MILLPOND__STORE__COMPRESSION",
+            at_start: true,
             ..KEY
         },
         Key {
@@ -155,6 +166,7 @@ const STORE: Section = Section {
             text: "With compression = \"cold\": how long ago it was written what is compressed. With 0s it is as soon as its pack is full.",
             flag: Some("--compress-after TIME"),
             variable: "MILLPOND__STORE__COMPRESS_AFTER",
+            at_start: true,
             ..KEY
         },
         Key {
@@ -164,6 +176,7 @@ const STORE: Section = Section {
                    cannot open it. With false, or by the flag, such a volume is refused as it is.",
             flag: Some("--no-upgrade"),
             variable: "MILLPOND__STORE__UPGRADE",
+            at_start: true,
             ..KEY
         },
         Key {
@@ -173,6 +186,7 @@ const STORE: Section = Section {
                    after a start; never with \"off\". What is bad is missing from then on, and the next push heals it. At \
                    least a minute; it reads 256 KiB/s at least.",
             variable: "MILLPOND__STORE__SCRUB",
+            at_start: true,
             ..KEY
         },
     ],
@@ -181,6 +195,7 @@ const STORE: Section = Section {
 const IDENTITY: Section = Section {
     name: "identity",
     many: false,
+    at_start: false,
     text: "What this server shows, and whom it knows.",
     another: &[],
     keys: &[
@@ -233,6 +248,7 @@ const IDENTITY: Section = Section {
 const INSTANCE: Section = Section {
     name: "instance",
     many: true,
+    at_start: false,
     text: "Instance names that clients may send beside the empty one, which always exists: one [[instance]] each. Names \
            of one instance are not seen in another; blobs are stored once. Flags replace variables, and these the file.",
     another: &["name = \"team/a\""],
@@ -247,6 +263,7 @@ const INSTANCE: Section = Section {
             variable: "MILLPOND__INSTANCE",
             listed: true,
             required: true,
+            ..KEY
         },
         Key {
             name: "keeps",
@@ -262,6 +279,7 @@ const INSTANCE: Section = Section {
 const REPLACEMENT: Section = Section {
     name: "replacement",
     many: true,
+    at_start: false,
     text: "Who may give a name another value: one [[replacement]] for each rule, of which the first that matches counts. \
            Where none does, strong keys of artifacts are replaced by the same identity, and everything else by anyone. A \
            failed build may always be replaced by one that succeeded.",
@@ -295,6 +313,7 @@ const REPLACEMENT: Section = Section {
 const METRICS: Section = Section {
     name: "metrics",
     many: false,
+    at_start: true,
     text: "For Prometheus.",
     another: &[],
     keys: &[
@@ -320,23 +339,36 @@ const METRICS: Section = Section {
 const ADMIN: Section = Section {
     name: "admin",
     many: false,
+    at_start: false,
     text: "Where `millpond status` and other commands find the server.",
     another: &[],
-    keys: &[Key {
-        name: "socket",
-        value: "\"/run/millpond/admin.sock\"",
-        default: Some("admin.sock in the data directory"),
-        text: "Root and the user that the server runs as administer it through this socket, or nobody with \"off\". A \
-               relative path in a file is meant from where that file lies.",
-        flag: Some("--admin-socket PATH"),
-        variable: "MILLPOND__ADMIN__SOCKET",
-        ..KEY
-    }],
+    keys: &[
+        Key {
+            name: "socket",
+            value: "\"/run/millpond/admin.sock\"",
+            default: Some("admin.sock in the data directory"),
+            text: "Root and the user that the server runs as administer it through this socket, or nobody with \"off\". A \
+                   relative path in a file is meant from where that file lies.",
+            flag: Some("--admin-socket PATH"),
+            variable: "MILLPOND__ADMIN__SOCKET",
+            at_start: true,
+            ..KEY
+        },
+        Key {
+            name: "watch",
+            value: "false",
+            text: "The configuration file is looked at each second, and read anew when it has changed, as by `millpond config \
+                   reload`. Without it only that and SIGHUP have it read anew, so that no half of a change counts.",
+            variable: "MILLPOND__ADMIN__WATCH",
+            ..KEY
+        },
+    ],
 };
 
 const AUDIT: Section = Section {
     name: "audit",
     many: false,
+    at_start: false,
     text: "Who did what, for `millpond audit`.",
     another: &[],
     keys: &[Key {
@@ -346,6 +378,7 @@ const AUDIT: Section = Section {
         text: "About how much of the audit log is kept in the data directory, as a part of what that may take: the oldest \
                entries go. At most a tenth of that. Nothing is written down with \"off\".",
         variable: "MILLPOND__AUDIT__KEEP",
+        at_start: true,
         ..KEY
     }],
 };
@@ -386,6 +419,16 @@ impl Key {
     }
 }
 
+/// Whether what has this key in the section of this header counts from a start on; of a section that there may be several of the
+/// key is empty.
+pub(super) fn counts_at_start(header: &str, key: &str) -> bool {
+    let section = SECTIONS.iter().find(|section| section.header() == header);
+    let at_start = |section: &Section| {
+        section.at_start || section.keys.iter().any(|known| known.name == key && known.at_start)
+    };
+    section.is_none_or(at_start)
+}
+
 /// The default of a key in words; of the keys of this name that whose section stands once.
 pub(super) fn default_of(key: &str) -> &'static str {
     let named = || all().filter(|(_, known)| known.name == key);
@@ -405,6 +448,9 @@ pub(super) fn help(flag: &str) -> String {
     format!("{sentence}{several} [default: {}]", key.default_words())
 }
 
+/// Said of what is not taken up when the configuration is read anew.
+const AT_START: &str = " A change counts from the next start on.";
+
 /// No line of the file is wider.
 const WIDTH: usize = 110;
 
@@ -412,7 +458,8 @@ const TOP: &str = "\
 # Every setting of millpond, commented out. Each value is the default, or an example where the default is in words.
 # Take the # away in front of a line and change it; a line in [[double brackets]] needs it too. Then `millpond config
 # check FILE` says whether the file is in order, and `millpond serve --config FILE` runs with it.
-# Flags win over the environment, and that wins over this file.
+# Flags win over the environment, and that wins over this file. A server that runs takes up what is changed here by `millpond
+# config reload`, but for what is said to count from the next start on.
 ";
 
 /// The file that `config init` writes: every setting, commented out.
@@ -420,7 +467,8 @@ pub(crate) fn file() -> String {
     let mut text = TOP.to_owned();
     for section in SECTIONS {
         text.push('\n');
-        prose(&mut text, section.text);
+        let at_start = if section.at_start { AT_START } else { "" };
+        prose(&mut text, &format!("{}{at_start}", section.text));
         let mark = if section.many { "#" } else { "" };
         text.push_str(&format!("{mark}{}\n", section.header()));
         for key in section.keys {
@@ -442,7 +490,8 @@ fn explanation(key: &Key) -> String {
     let list = if key.listed { ", with commas between several" } else { "" };
     let variable = format!(" Variable: {}{list}.", key.variable);
     let variable = if key.variable.is_empty() { "" } else { &variable };
-    format!("{}{default}{flag}{variable}", key.text)
+    let at_start = if key.at_start { AT_START } else { "" };
+    format!("{}{at_start}{default}{flag}{variable}", key.text)
 }
 
 /// Sentences as comment, broken into lines.

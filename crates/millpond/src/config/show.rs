@@ -102,6 +102,12 @@ impl Display for Settings {
             Some(socket) => given(to, "socket", socket)?,
             None => unsaid(to, "socket")?,
         }
+        number(to, "watch", &self.watch)?;
+        to.write_str("\n[log]\n")?;
+        match &self.log_filter {
+            Some(filter) => given(to, "filter", filter)?,
+            None => unsaid(to, "filter")?,
+        }
         to.write_str("\n[audit]\n")?;
         match &self.audit {
             Some(keep) => number(to, "keep", keep)?,

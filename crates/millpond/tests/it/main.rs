@@ -57,6 +57,7 @@ mod copy;
 mod copy_hostile;
 #[cfg(feature = "real-clients")]
 mod docker;
+mod doctor;
 mod du;
 mod fsck;
 #[cfg(feature = "real-clients")]
@@ -80,6 +81,7 @@ mod pins;
 mod power_cut;
 #[cfg(feature = "real-clients")]
 mod project;
+mod reload;
 mod retention;
 #[cfg(feature = "real-clients")]
 mod reverse_proxies;

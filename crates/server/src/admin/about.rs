@@ -8,6 +8,7 @@ use millpond_cache::{Bounds, Figures};
 use millpond_proto::admin::{Listener, ServerStatus, Volume};
 
 use super::log::LogControl;
+use super::reload::ReloadControl;
 use crate::metrics::Metrics;
 
 /// What does not change while a server runs, and where to look for what does.
@@ -23,6 +24,7 @@ pub(crate) struct About {
     /// Of all listeners.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: LogControl,
+    pub(crate) reload: ReloadControl,
 }
 
 /// An address where clients are served.

@@ -23,6 +23,14 @@ impl LogControl {
         Self(Some(Arc::new(change)))
     }
 
+    /// Sets another, and says which was there before.
+    ///
+    /// # Errors
+    /// A sentence about what is no filter.
+    pub fn change(&self, filter: &str) -> std::result::Result<String, String> {
+        self.0.as_ref().map_or_else(|| Ok(String::new()), |change| change(Some(filter)))
+    }
+
     /// Sets what is asked for, if anything is.
     pub(super) fn set(&self, caller: &Caller, asked: &wire::SetLogFilterRequest) -> Result<wire::LogFilter> {
         let Some(change) = &self.0 else {

@@ -111,6 +111,7 @@ impl Method {
             Some("UnpinNames") => "UnpinNames",
             Some("ListPins") => "ListPins",
             Some("SetLogFilter") => "SetLogFilter",
+            Some("ReloadConfiguration") => "ReloadConfiguration",
             _ => return Self { service: "other", name: "other" },
         };
         Self { service: "Admin", name }
@@ -139,7 +140,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 38);
+        assert_eq!(count, 39);
         assert_eq!(Method::of("/made/up").name, "other");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn socket(socket: std::net::TcpListener) -> io::Result<TcpListener> {
 
 /// Serves whoever the door lets in, until told to stop; then waits for the connections to end, which has a deadline.
 pub(crate) async fn at_door(socket: TcpListener, door: Arc<Door>, permits: Arc<Semaphore>) {
-    let stopped = door.settings.stopped.clone();
+    let stopped = door.settings.now().stopped.clone();
     let serve = |stream| Some(connection::serve(door.admit(stream)?, Arc::clone(&door)));
     run(socket, permits, stopped, serve).await;
 }

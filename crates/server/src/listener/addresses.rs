@@ -4,20 +4,26 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The addresses that are connected.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     /// What each may have.
-    most: usize,
+    most: AtomicUsize,
     connected: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Addresses {
     /// None yet, of which each may have so many connections.
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, connected: Mutex::default() })
+        Arc::new(Self { most: AtomicUsize::new(most), connected: Mutex::default() })
+    }
+
+    /// From now on each may have so many. Those that have more keep them.
+    pub(crate) fn change(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     fn connected(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -28,7 +34,7 @@ impl Addresses {
     pub(crate) fn place(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         let mut connected = self.connected();
         let count = connected.get(&ip).copied().unwrap_or_default();
-        if count >= self.most {
+        if count >= self.most.load(Ordering::Relaxed) {
             return None;
         }
         connected.insert(ip, count + 1);
@@ -65,6 +71,12 @@ mod tests {
         assert!(addresses.place(one).is_none());
         let elsewhere = addresses.place(other).unwrap();
         drop(places);
+        assert!(addresses.place(one).is_some());
+        addresses.change(3);
+        let more =
+            [addresses.place(one).unwrap(), addresses.place(one).unwrap(), addresses.place(one).unwrap()];
+        addresses.change(1);
+        drop(more);
         assert!(addresses.place(one).is_some());
         drop(elsewhere);
         assert!(addresses.connected().is_empty());

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use millpond_cache::{Limit, now_and_then};
+use millpond_cache::{Changing, Limit, now_and_then};
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -93,7 +93,8 @@ pub(crate) struct Door {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) proxies: Proxies,
     pub(crate) calls: Calls,
-    pub(crate) settings: Settings,
+    /// Of connections that come from now on.
+    pub(crate) settings: Arc<Changing<Settings>>,
     pub(crate) addresses: Arc<Addresses>,
 }
 
@@ -129,7 +130,7 @@ impl Door {
     /// What a proxy that has connected says of its client, if it says something.
     async fn announced(&self, arrival: Arrival) -> Option<Arrival> {
         let Arrival { mut stream, peer, .. } = arrival;
-        let client = match self.proxies.client(&mut stream, peer, self.settings.handshake).await {
+        let client = match self.proxies.client(&mut stream, peer, self.settings.now().handshake).await {
             Ok(client) => client,
             Err(error) => {
                 self.calls.count_refused_connection();
@@ -144,7 +145,8 @@ impl Door {
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
-    let mut stopped = door.settings.stopped.clone();
+    let settings = door.settings.now();
+    let mut stopped = settings.stopped.clone();
     let is_proxy = arrival.place.is_none();
     let arrival = if is_proxy {
         tokio::select! {
@@ -156,11 +158,11 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
     };
     let Some(Arrival { stream, peer, place: _place }) = arrival else { return };
     let forwarded = if is_proxy { door.proxies.forwarded() } else { Forwarded::default() };
-    let Door { tls, calls, settings, .. } = &*door;
+    let Door { tls, calls, .. } = &*door;
     prepare(&stream, settings.unread);
     let Some(tls) = tls else {
         let calls = calls.on_connection(Some(peer), ConnectionIdentity::default().behind(forwarded));
-        return serve_http(stream, Some(peer), calls, settings.clone()).await;
+        return serve_http(stream, Some(peer), calls, Settings::clone(&settings)).await;
     };
     let shaken = tokio::select! {
         shaken = tls.accept(stream, settings.handshake) => shaken,
@@ -170,7 +172,7 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
         Ok(stream) => {
             let identity = ConnectionIdentity::of_chain(tls::client_chain(&stream)).behind(forwarded);
             let calls = calls.on_connection(Some(peer), identity);
-            serve_http(stream, Some(peer), calls, settings.clone()).await;
+            serve_http(stream, Some(peer), calls, Settings::clone(&settings)).await;
         }
         Err(error) => {
             calls.count_failed_handshake();

@@ -40,7 +40,7 @@ impl Share {
 
     /// What each request is held to.
     pub(crate) fn limits(&self) -> RequestLimits {
-        self.memory.limits
+        *self.memory.limits.now()
     }
 
     /// Room for so many bytes, if it can be had without waiting.

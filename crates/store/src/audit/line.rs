@@ -49,6 +49,10 @@ pub enum Deed {
     TokenIssued,
     /// A client's tokens were taken back.
     TokenRevoked,
+    /// Settings of the server were changed while it ran.
+    Configured,
+    /// What the server logs was changed while it ran.
+    LogChanged,
 }
 
 /// An entry: who did what, when and from where. What does not apply is empty.

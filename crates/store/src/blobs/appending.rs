@@ -55,7 +55,7 @@ impl Shared {
         let now = self.clock.now();
         let compress = |(digest, content): &(Digest, Bytes)| StoredRecord::compressed(digest, content, now);
         let compressed: Vec<_> =
-            if self.compresses { blobs.iter().map(compress).collect() } else { Vec::new() };
+            if self.compresses() { blobs.iter().map(compress).collect() } else { Vec::new() };
         let (mut rest, mut compressed) = (blobs, compressed.as_slice());
         let mut appending = self.lock(&self.appending);
         while !rest.is_empty() {
@@ -216,7 +216,7 @@ impl Shared {
         let id = self.packs.next_id()?;
         let writer = SingleWriter::create(self.disk.clone(), &self.keys, id, self.clock.now());
         let writer = writer.map_err(|error| self.single_failed(error))?;
-        Ok(if self.compresses { writer.compressing() } else { writer })
+        Ok(if self.compresses() { writer.compressing() } else { writer })
     }
 
     /// What a failed write into a single means for the store.

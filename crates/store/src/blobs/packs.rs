@@ -19,7 +19,7 @@ use super::pack_set::Standing;
 use super::reader::BlobReader;
 use super::scan_levels::BytesByAge;
 use super::shared::{Raised, Shared};
-use super::space::{Reservation, SpaceParts, make_room_to_start};
+use super::space::{Reservation, RoomOptions, SpaceParts, make_room_to_start};
 use super::start::{Started, start};
 use super::upload::Upload;
 use crate::disk::Disk;
@@ -43,6 +43,13 @@ pub struct BlobsOptions {
     pub compress: bool,
     /// [`Blobs::sync`] does not wait for the disk: a power cut may then cost what was promised.
     pub durability_off: bool,
+}
+
+impl BlobsOptions {
+    pub(super) fn room(&self) -> RoomOptions {
+        let Self { limit, keep_free, blob_max, room_wait, .. } = *self;
+        RoomOptions { limit, keep_free, blob_max, wait: room_wait }
+    }
 }
 
 /// Figures for metrics and operators.
@@ -301,6 +308,17 @@ impl Blobs {
             poisoned: shared.poison.cause(),
             by_age: shared.lock(&shared.ages).as_ref().map(|(_, ages)| ages.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Takes up other sizes, and whether what comes in is compressed; the rest of the options counts from the next start on,
+    /// and so does the size of the ballast. What is there stays: if it is too much now, it is let go. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for sizes that cannot work, and nothing has changed.
+    pub fn change(&self, options: &BlobsOptions) -> Result<()> {
+        self.shared.space.change(&options.room())?;
+        self.shared.compresses.store(options.compress, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What takes the bytes that are in use.

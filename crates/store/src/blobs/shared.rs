@@ -60,13 +60,18 @@ pub(super) struct Shared {
     pub(super) turns: Turns,
     pub(super) durability_off: bool,
     /// What comes in is compressed where that pays.
-    pub(super) compresses: bool,
+    pub(super) compresses: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) waterline: AtomicU32,
     pub(super) epoch: AtomicU64,
 }
 
 impl Shared {
+    /// Whether what comes in is compressed where that pays, as it is set now.
+    pub(super) fn compresses(&self) -> bool {
+        self.compresses.load(Ordering::Relaxed)
+    }
+
     pub(super) fn waterline(&self) -> Level {
         Level::from_seconds(self.waterline.load(Ordering::SeqCst))
     }

@@ -13,15 +13,17 @@
 //! It knows neither packs nor the index; it is told what they hold.
 
 mod ballast;
+mod limits;
 mod room;
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ballast::Ballast;
 pub(crate) use ballast::make_room_to_start;
+pub(crate) use limits::Limits;
+use limits::LimitsNow;
 use room::Room;
 
 use crate::disk::{Disk, DiskSpace};
@@ -30,8 +32,6 @@ use crate::{Error, Held, Result};
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// The least a store can work with.
-const LIMIT_MIN: u64 = 8_000_000;
 /// 256 folders of packs, the data folder, and the files that say how far reading all blobs again, and compressing what is
 /// cold, have come: a block each.
 const FOLDERS: u64 = 259 * 4 * KIB;
@@ -39,63 +39,6 @@ const FOLDERS: u64 = 259 * 4 * KIB;
 const ASK_EACH_BYTES: u64 = 64 * MIB;
 /// ... or after this time, whichever comes first: somebody else may fill it.
 const ASK_EACH: Duration = Duration::from_secs(1);
-
-/// What follows from the limit alone, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// What the data folder may hold in all.
-    pub(crate) limit: u64,
-    /// An open pack is sealed at this length.
-    pub(crate) pack_max: u64,
-    /// Blobs from this size on have a pack of their own.
-    pub(crate) single_from: u64,
-    /// For compaction alone: a target and a victim that is not yet gone.
-    pub(crate) for_compaction: u64,
-    /// For rows of the catalog, when there is no room for blobs.
-    pub(crate) for_catalog: u64,
-    /// For the ballast.
-    pub(crate) ballast: u64,
-    /// What the volume must have left for others.
-    pub(crate) keep_free: u64,
-}
-
-impl Limits {
-    /// From the limit and the bytes to leave free that were set, or else 90 % of the volume, and the smaller of 2 GB and
-    /// 5 % of it.
-    pub(crate) fn new(given: Option<u64>, keep_free: Option<u64>, volume: DiskSpace) -> Result<Self> {
-        let share = |percent: u64| volume.total / 100 * percent;
-        let limit = given.unwrap_or_else(|| share(90));
-        if limit < LIMIT_MIN {
-            let sentence =
-                format!("a limit of {limit} bytes is too small for a store, which needs {LIMIT_MIN}");
-            return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
-        }
-        if keep_free.is_some_and(|bytes| bytes.saturating_add(LIMIT_MIN) > volume.total) {
-            let sentence = format!(
-                "keep_free leaves nothing: {} bytes of a volume of {}",
-                keep_free.unwrap_or(0),
-                volume.total
-            );
-            return Err(Error::io(sentence, io::ErrorKind::InvalidInput.into()));
-        }
-        let pack_max = (1 << (limit / 64).ilog2()).clamp(256 * KIB, 256 * MIB);
-        Ok(Self {
-            limit,
-            pack_max,
-            single_from: MIB.min(pack_max / 4),
-            for_compaction: 2 * pack_max,
-            for_catalog: (limit / 64).clamp(MIB, 64 * MIB),
-            ballast: (limit / 64).clamp(MIB, 64 * MIB),
-            keep_free: keep_free.unwrap_or_else(|| share(5).min(2_000_000_000)),
-        })
-    }
-
-    /// P: what packs may hold while everything else occupies `other` bytes.
-    pub(crate) fn packs(&self, other: u64) -> u64 {
-        let kept = self.for_compaction + self.for_catalog + self.ballast + FOLDERS;
-        self.limit.saturating_sub(kept).saturating_sub(other)
-    }
-}
 
 /// What takes the bytes of a data folder that are in use, but for the catalog and whatever else the domain has there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,8 +87,7 @@ pub(crate) struct RoomOptions {
 #[derive(Debug)]
 pub(crate) struct Space {
     disk: Arc<dyn Disk>,
-    limits: Limits,
-    blob_max: u64,
+    limits: LimitsNow,
     packs: AtomicU64,
     other: AtomicU64,
     snapshots: AtomicU64,
@@ -162,14 +104,12 @@ pub(crate) struct Space {
 impl Space {
     /// Nothing in use yet.
     pub(crate) fn new(disk: Arc<dyn Disk>, options: &RoomOptions) -> Result<Self> {
-        let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
+        let limits = limits_of(&*disk, options)?;
         let free = Free { asked: None, available: 0, since: 0, taken_since: None, taken: 0, refused: None };
-        let limits = Limits::new(options.limit, options.keep_free, volume)?;
         Ok(Self {
             ballast: Ballast::find(&*disk, limits.ballast),
             disk,
-            limits,
-            blob_max: options.blob_max.unwrap_or(u64::MAX),
+            limits: LimitsNow::new(limits),
             packs: AtomicU64::new(0),
             other: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
@@ -181,24 +121,35 @@ impl Space {
         })
     }
 
-    /// What follows from the limit.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    /// What follows from the limit, as it is now.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.now()
+    }
+
+    /// Other limits from now on, of which the largest blob is one. Says nothing of `wait`, which stays.
+    ///
+    /// # Errors
+    /// As [`Space::new`], and nothing has changed.
+    pub(crate) fn change(&self, options: &RoomOptions) -> Result<()> {
+        self.limits.change(limits_of(&*self.disk, options)?);
+        self.was_full();
+        self.has_room();
+        Ok(())
     }
 
     /// P, as things are now.
     pub(crate) fn packs_max(&self) -> u64 {
-        self.limits.packs(self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed))
+        self.limits().packs(self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed))
     }
 
     /// The size of the largest blob that is taken: half of P, or one client could empty the cache; or less if so set.
     pub(crate) fn blob_max(&self) -> u64 {
-        self.blob_max.min(self.packs_max() / 2)
+        self.limits().blob_max.min(self.packs_max() / 2)
     }
 
     /// The size that was set as the largest of a blob.
     pub(crate) fn blob_max_set(&self) -> u64 {
-        self.blob_max
+        self.limits().blob_max
     }
 
     /// All bytes in use, reservations included.
@@ -247,7 +198,7 @@ impl Space {
     /// What a compaction may still take, in bytes.
     pub(crate) fn for_compaction(&self) -> u64 {
         let taken = self.owed.load(Ordering::Relaxed).saturating_add(self.compacting.load(Ordering::Relaxed));
-        self.limits.for_compaction.saturating_sub(taken)
+        self.limits().for_compaction.saturating_sub(taken)
     }
 
     /// Whether the volume has room for a compaction's target, for which what is kept free for others may be used: it
@@ -301,7 +252,7 @@ impl Space {
             (Held::KeptFree, Ok(DiskSpace { total, available })) => {
                 Error::NoSpace { held, used: total.saturating_sub(available), limit: total }
             }
-            _ => Error::NoSpace { held, used: self.used(), limit: self.limits.limit },
+            _ => Error::NoSpace { held, used: self.used(), limit: self.limits().limit },
         }
     }
 
@@ -314,7 +265,7 @@ impl Space {
         } else if reserved > room / 2 {
             Some(Held::Uploads)
         } else {
-            (!self.volume_has(bytes, self.limits.keep_free)).then_some(Held::KeptFree)
+            (!self.volume_has(bytes, self.limits().keep_free)).then_some(Held::KeptFree)
         };
         if let Some(held) = held {
             self.reserved.fetch_sub(bytes, Ordering::Relaxed);
@@ -356,6 +307,11 @@ impl Space {
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn limits_of(disk: &dyn Disk, options: &RoomOptions) -> Result<Limits> {
+    let volume = disk.space().map_err(|error| Error::io("asking for the size of the volume", error))?;
+    Limits::new(options, volume)
 }
 
 /// A claim on space; given back when it is dropped.
@@ -451,42 +407,5 @@ impl TargetClaim {
 impl Drop for TargetClaim {
     fn drop(&mut self) {
         self.set(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn volume(total: u64) -> DiskSpace {
-        DiskSpace { total, available: total }
-    }
-
-    #[test]
-    fn limits_follow_the_table_of_sizes() {
-        let limits = Limits::new(Some(60_000_000), None, volume(1 << 40)).unwrap();
-        assert_eq!((limits.pack_max, limits.single_from, limits.for_compaction), (512 * KIB, 128 * KIB, MIB));
-        let limits = Limits::new(Some(16 << 30), None, volume(1 << 40)).unwrap();
-        assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
-        let limits = Limits::new(Some(64 << 40), None, volume(1 << 50)).unwrap();
-        assert_eq!((limits.pack_max, limits.single_from, limits.for_catalog), (256 * MIB, MIB, 64 * MIB));
-        assert!(limits.packs(0) > 63 << 40);
-        let limits = Limits::new(Some(8_000_000), None, volume(1 << 40)).unwrap();
-        assert_eq!((limits.pack_max, limits.single_from), (256 * KIB, 64 * KIB));
-        assert!(limits.packs(MIB) > 3_000_000);
-    }
-
-    #[test]
-    fn default_limit_works_on_a_volume_of_64_mb() {
-        let limits = Limits::new(None, None, volume(64_000_000)).unwrap();
-        assert_eq!((limits.limit, limits.keep_free), (57_600_000, 3_200_000));
-        let limits = Limits::new(None, None, volume(100_000_000_000_000)).unwrap();
-        assert_eq!((limits.limit, limits.keep_free), (90_000_000_000_000, 2_000_000_000));
-    }
-
-    #[test]
-    fn limit_below_the_least_is_refused_with_both_figures() {
-        let error = Limits::new(Some(7_999_999), None, volume(1 << 40)).unwrap_err().to_string();
-        assert!(error.contains("7999999") && error.contains("8000000"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ use super::packs::BlobsOptions;
 use super::poison::Poison;
 use super::shared::Shared;
 use super::snapshot::{self, FILES, Summary, Turn};
-use super::space::{RoomOptions, Space};
+use super::space::Space;
 use super::upkeep::take_clean;
 use super::volume::Volume;
 use crate::disk::{Disk, Entry};
@@ -96,13 +96,7 @@ pub(super) fn start(
     on_damage: Box<dyn Fn(Damage) + Send + Sync>,
 ) -> Result<(Arc<Shared>, Started)> {
     let volume = Volume::open(&*disk, clock.now())?;
-    let room = RoomOptions {
-        limit: options.limit,
-        keep_free: options.keep_free,
-        blob_max: options.blob_max,
-        wait: options.room_wait,
-    };
-    let space = Arc::new(Space::new(disk.clone(), &room)?);
+    let space = Arc::new(Space::new(disk.clone(), &options.room())?);
     let clean = take_clean(&*disk)?;
     let damage = KnownDamage::new(damaged);
     let found = list_packs(&*disk)?;
@@ -146,7 +140,7 @@ pub(super) fn start(
         turns: Turns::default(),
         on_damage: OnDamage::new(on_damage),
         durability_off: options.durability_off,
-        compresses: options.compress,
+        compresses: AtomicBool::new(options.compress),
         closed: AtomicBool::new(false),
         waterline: AtomicU32::new(waterline.seconds()),
         epoch: AtomicU64::new(0),

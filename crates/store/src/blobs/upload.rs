@@ -27,6 +27,8 @@ const PIECE_SIZE: u64 = 64 << 10;
 pub struct Upload {
     shared: Arc<Shared>,
     digest: Digest,
+    /// It has a pack of its own, as limits were when it began.
+    is_large: bool,
     received: u64,
     claim: Reservation,
     waiting: Vec<Bytes>,
@@ -55,8 +57,9 @@ impl Upload {
         shared.check_size(&digest)?;
         shared.check_open()?;
         let claim = shared.space.claim();
+        let is_large = digest.size() >= shared.space.limits().single_from;
         let (waiting, stream) = (Vec::new(), Stream::None);
-        Ok(Self { shared, digest, received: 0, claim, waiting, waiting_bytes: 0, stream })
+        Ok(Self { shared, digest, is_large, received: 0, claim, waiting, waiting_bytes: 0, stream })
     }
 
     /// What is being uploaded.
@@ -73,12 +76,8 @@ impl Upload {
     /// pieces; of a large one what is gathered for a frame, and what is being written, each with one piece above it, and what waits to
     /// be compressed.
     pub fn gathers(&self) -> u64 {
-        let uncompressed = if self.shared.compresses { FRAME_SIZE } else { 0 };
-        if self.is_large() { 2 * (FRAME_SIZE + PIECE_SIZE) + uncompressed } else { 2 * self.digest.size() }
-    }
-
-    fn is_large(&self) -> bool {
-        self.digest.size() >= self.shared.space.limits().single_from
+        let uncompressed = if self.shared.compresses() { FRAME_SIZE } else { 0 };
+        if self.is_large { 2 * (FRAME_SIZE + PIECE_SIZE) + uncompressed } else { 2 * self.digest.size() }
     }
 
     /// Takes the next bytes.
@@ -98,7 +97,7 @@ impl Upload {
         if len > 0 {
             self.waiting.push(bytes);
         }
-        if self.is_large() && self.waiting_bytes >= FRAME_SIZE { self.flush().await } else { Ok(()) }
+        if self.is_large && self.waiting_bytes >= FRAME_SIZE { self.flush().await } else { Ok(()) }
     }
 
     /// Takes the blob in. It is not durable yet: see [`super::Blobs::sync`].
@@ -111,7 +110,7 @@ impl Upload {
             return Err(Error::Mismatch(format!("{received} bytes came in, {size} were announced")));
         }
         self.claim.grow_patiently(occupied(size) - size).await?;
-        if self.is_large() {
+        if self.is_large {
             self.flush().await?;
             let mut streamed = self.streamed().await?;
             let shared = self.shared.clone();

@@ -5,6 +5,7 @@ use super::{KEY, Key, Section};
 pub(super) const AUTHORITY: Section = Section {
     name: "authority",
     many: true,
+    at_start: false,
     text: "Who else vouches for clients: one [[authority]] for each certification authority whose client certificates \
            count, a company's say. Where several vouch for one client, the first counts; a certificate that is in the keys or \
            in authorized is asked of none.",

@@ -5,8 +5,9 @@ use super::{KEY, Key, Section};
 pub(super) const ISSUER: Section = Section {
     name: "issuer",
     many: true,
+    at_start: true,
     text: "Issuers of JSON web tokens (OpenID Connect) that are taken as credentials, such as those of jobs at GitLab or \
-           GitHub: one [[issuer]] each, with its grants below. What changes here counts after a restart.",
+           GitHub: one [[issuer]] each, with its grants below.",
     another: &[],
     keys: &[
         Key {
@@ -70,6 +71,7 @@ pub(super) const ISSUER: Section = Section {
 pub(super) const GRANT: Section = Section {
     name: "issuer.grant",
     many: true,
+    at_start: true,
     text: "What holders of tokens of the [[issuer]] above may do. All grants that match a token count together; one that \
            none matches may do what everybody may.",
     another: &["claims = { project_path = \"team/*\" }", "allow = \"pull\""],

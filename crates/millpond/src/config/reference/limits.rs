@@ -5,6 +5,7 @@ use super::{KEY, Key, Section};
 pub(super) const LIMITS: Section = Section {
     name: "limits",
     many: false,
+    at_start: false,
     text: "What clients may take up.",
     another: &[],
     keys: &[
@@ -41,6 +42,7 @@ pub(super) const LIMITS: Section = Section {
                    wait, and beyond that are refused.",
             flag: Some("--request-memory SIZE"),
             variable: "MILLPOND__LIMITS__REQUEST_MEMORY",
+            at_start: true,
             ..KEY
         },
         Key {

@@ -5,6 +5,7 @@ use super::{KEY, Key, Section};
 pub(super) const LISTENER: Section = Section {
     name: "listener",
     many: true,
+    at_start: true,
     text: "Where clients are served: one [[listener]] for each address. Listeners given by flags replace those of the \
            environment, and these replace all of the file.",
     another: &["address = \"192.0.2.10:11001\"", "insecure = true"],
@@ -19,6 +20,7 @@ pub(super) const LISTENER: Section = Section {
             variable: "MILLPOND__LISTEN",
             listed: true,
             required: true,
+            ..KEY
         },
         Key {
             name: "fd_name",

@@ -5,6 +5,7 @@ use super::{KEY, Key, Section};
 pub(super) const QUOTA: Section = Section {
     name: "quota",
     many: true,
+    at_start: false,
     text: "What single identities may take up: one [[quota]] for each rule, of which the first that matches counts. Each \
            identity has all of it for itself. Who is over it is told: look-ups are misses, uploads are refused, and \
            builds go on, but for those of BuildStream 2 that push sources. Anonymous clients have none; their connections are bounded by address.",

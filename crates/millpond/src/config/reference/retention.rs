@@ -5,6 +5,7 @@ use super::{KEY, Key, Section};
 pub(super) const RETENTION: Section = Section {
     name: "retention",
     many: true,
+    at_start: false,
     text: "What is kept however little it is used, and what goes early: one [[retention]] for each rule, of which the first \
            that matches a name counts. What is left out of a rule leaves nothing out. Where no rule matches, what was \
            used least recently goes first. `millpond retention plan` says what rules come to.",

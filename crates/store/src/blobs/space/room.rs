@@ -187,14 +187,14 @@ impl Space {
         let ballast = self.ballast.wanted();
         let left = match self.wanted() {
             0 => ballast,
-            wanted => self.limits.keep_free.max(ballast).saturating_add(wanted),
+            wanted => self.limits().keep_free.max(ballast).saturating_add(wanted),
         };
         if left == 0 { 0 } else { left.saturating_sub(self.available()) }
     }
 
     /// How many bytes of blobs may be there before letting go begins, `live` being there now.
     pub(crate) fn room(&self, live: u64) -> u64 {
-        let volume = live.saturating_add(self.available()).saturating_sub(self.limits.keep_free);
+        let volume = live.saturating_add(self.available()).saturating_sub(self.limits().keep_free);
         (self.packs_max() / 100 * HIGH_PERCENT).min(volume)
     }
 
