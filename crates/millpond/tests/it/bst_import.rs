@@ -161,6 +161,6 @@ fn import_of_what_is_no_such_directory_says_so() {
     for kind in ["bst1", "casd"] {
         let (code, _, complaint) =
             ask(&server, &format!("import {kind} {}", folder.path().to_str().unwrap()));
-        assert!(code == 1 && complaint.contains("has no cas/objects and "), "{code} {complaint}");
+        assert!(code == 1 && complaint.contains(" lacks cas/objects and "), "{code} {complaint}");
     }
 }

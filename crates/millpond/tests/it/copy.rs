@@ -146,7 +146,7 @@ fn differences_are_told_and_other_values_are_kept() {
         "left out: a:none: it is not there\n",
         "left out: a:here: it is not there\n",
         "left out: no-name: it is no name: write ",
-        "taken over: 1 of 6 names, 1 blobs of 1 B\n",
+        "taken over: 1 of 6 names, 1 blob of 1 B\n",
         "here already: 1\n",
         "keep the other value that they have here: 1\n",
         "left out: 3\n",
