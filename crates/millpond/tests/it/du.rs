@@ -191,7 +191,7 @@ fn waterline_says_what_is_kept_and_reaches_back_less_by_it() {
     assert_eq!(waterline["kept_names"], 1);
     assert!(number(&waterline["kept_bytes"]).abs_diff(3_000_000) < 5000, "{waterline}");
     let (code, text, _) = ask(&pond.server, "waterline");
-    assert!(code == 0 && text.contains("kept by rules and pins: 3.0 MB in 1 names"), "{text}");
+    assert!(code == 0 && text.contains("kept by rules and pins: 3.0 MB in 1 name"), "{text}");
     let usage = answer(&pond.server, "du --json");
     assert_eq!(groups(&usage)["sdk"]["kept_names"], 1);
     assert_eq!(groups(&usage)["app"]["kept_names"], 0);
