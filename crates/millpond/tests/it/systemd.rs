@@ -139,7 +139,9 @@ fn who_connects_while_the_server_is_started_again_is_served_by_the_next_one() {
     let blob = Blob::new(&b"kept"[..]);
     let mut server = pass();
     manager.hears("READY=1");
-    runtime.block_on(async { Client::connect(&url).await.unwrap().update(&[blob.clone()]).await.unwrap() });
+    runtime.block_on(async {
+        Client::connect(&url).await.unwrap().update(std::slice::from_ref(&blob)).await.unwrap()
+    });
 
     for signal in [Signal::TERM, Signal::KILL] {
         assert_eq!(end(server, signal).success(), signal == Signal::TERM);
@@ -200,7 +202,7 @@ fn sockets_are_served_by_their_names_and_by_their_addresses() {
     let blob = Blob::new(&b"by name"[..]);
     let push = |to: SocketAddr| {
         runtime.block_on(async {
-            Client::connect(&format!("http://{to}")).await.unwrap().update(&[blob.clone()]).await
+            Client::connect(&format!("http://{to}")).await.unwrap().update(std::slice::from_ref(&blob)).await
         })
     };
     // Each has what its listener says of rights.
