@@ -26,8 +26,10 @@ struct Figures {
 
 fn new_volume(random: &mut Random) -> Volume {
     let size = random.choose(&SIZES);
-    let compression = random.choose(&["off", "at-once"]);
-    Volume::new(Server::start_with(&["--max-size", size, "--compression", compression]), random)
+    // What lay there at a start is compressed while clients push and until the next kill.
+    let compression = random.choose(&["off", "at-once", "cold"]);
+    let flags = ["--max-size", size, "--compression", compression, "--compress-after", "0s"];
+    Volume::new(Server::start_with(&flags), random)
 }
 
 /// Pushes for a while, then kills the server in the middle of it.

@@ -27,6 +27,8 @@ mod bst2;
 #[cfg(feature = "real-clients")]
 mod bst2_sandbox;
 #[cfg(feature = "real-clients")]
+mod bst_cold;
+#[cfg(feature = "real-clients")]
 mod bst_copy;
 #[cfg(feature = "real-clients")]
 mod bst_crowd;

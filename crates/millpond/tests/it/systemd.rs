@@ -285,9 +285,9 @@ fn units_are_verified_and_leave_little_to_an_intruder() {
     let [service, socket] = ["service", "socket"].map(|kind| {
         let name = format!("millpond.{kind}");
         let unit = deployed(&format!("systemd/{name}"));
-        let own = format!("ExecStart={} ", env!("CARGO_BIN_EXE_millpond"));
+        let own = format!("={} ", env!("CARGO_BIN_EXE_millpond"));
         let path = folder.path().join(name);
-        fs::write(&path, unit.replace("ExecStart=millpond ", &own)).unwrap();
+        fs::write(&path, unit.replace("=millpond ", &own)).unwrap();
         path
     });
     let Some((verified, said)) = analyze(&["verify", "--man=no"], &[&service, &socket]) else {

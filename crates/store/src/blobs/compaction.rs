@@ -54,6 +54,15 @@ pub struct GivenBack {
     pub more: bool,
 }
 
+impl GivenBack {
+    /// Counts what another step did as well.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.packs += other.packs;
+        self.moved += other.moved;
+        self.freed += other.freed;
+    }
+}
+
 /// Packs whose records were copied, as far as they are needed.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
@@ -88,7 +97,7 @@ impl Shared {
         let mut given = std::mem::take(&mut *self.lock(&self.untold));
         let done = self.give_back_to(&mut given, urgent);
         if let Err(error) = done {
-            *self.lock(&self.untold) = GivenBack { more: false, ..given };
+            self.lock(&self.untold).add(&given);
             return Err(error);
         }
         Ok(given)

@@ -17,13 +17,12 @@ use super::format::{
     Encoding, FRAME_GROWTH_MAX, FooterEntry, PackId, PackKind, Place, frame_count, record_len,
 };
 use super::index::{Entry, Location, Stored};
-use super::pack::{PackFile, SingleWriter};
+use super::pack::{PackFile, SingleWriter, StoredRecord};
 use super::pack_set::{PackCounters, pack_bytes};
 use super::packs::check_hashed;
 use super::poison::PoisonOnPanic;
 use super::reap::Counted;
 use super::shared::Shared;
-use super::space::TargetClaim;
 use crate::{Error, Hasher, Level, Result, now_and_then};
 
 /// Packs that are looked at in one step.
@@ -79,6 +78,15 @@ enum Found {
     Mixed,
 }
 
+/// What came of trying to compress a blob that has a pack of its own.
+enum Tried {
+    /// There is no room for the copy now.
+    NoRoom,
+    /// It does not pay, there will never be room, or the blob is bad and therefore missing from now on.
+    Stays,
+    Copied(Target),
+}
+
 impl Compressing {
     /// Goes on where the last server was. Blocks.
     pub fn resume(blobs: Blobs, cold_after: u32) -> Self {
@@ -114,11 +122,28 @@ impl Compressing {
         let shared = Arc::clone(&self.blobs.shared);
         let _guard = PoisonOnPanic::during(&shared.poison, "compressing");
         let _copying = shared.lock(&shared.copying);
-        let (mut copied, mut failed) = (Copied::default(), None);
-        let mut end = CompressStep::Did(Compressed::default());
+        let mut copied = Copied::default();
+        let end = self.copy_some(&shared, &mut copied);
+        if copied.targets.is_empty() {
+            return end;
+        }
+        let mut compressed = Compressed { packs: copied.targets.len(), ..Compressed::default() };
+        for (entry, copy) in copied.targets.iter().flat_map(|target| &target.copies) {
+            compressed.before += entry.location.stored.bytes();
+            compressed.after += copy.stored.bytes();
+        }
+        let mut given = GivenBack::default();
+        let switched = shared.switch(copied, &mut given);
+        // The task that gives back tells of it.
+        shared.lock(&shared.untold).add(&given);
+        switched.and(end.map(|_| CompressStep::Did(compressed)))
+    }
+
+    /// Copies one pack of many blobs, or some that have one each, to what nothing points to yet.
+    fn copy_some(&mut self, shared: &Shared, copied: &mut Copied) -> Result<CompressStep> {
         let ahead = self.ahead();
         if ahead.is_empty() {
-            end = CompressStep::Ended;
+            return Ok(CompressStep::Ended);
         }
         let mut bytes = 0;
         for (id, counters) in ahead.into_iter().take(LOOKED_AT_MAX) {
@@ -131,69 +156,30 @@ impl Compressing {
             });
             match found {
                 Found::Nothing => {}
-                Found::Warm => {
-                    end = CompressStep::Ended;
-                    break;
-                }
+                Found::Warm => return Ok(CompressStep::Ended),
                 // What was gathered before goes first.
                 Found::Mixed if !copied.targets.is_empty() => break,
                 Found::Mixed => {
-                    let needed = pack_bytes(counters.records(), counters.live());
-                    if !shared.has_room_to_compress(needed) {
-                        end = CompressStep::NoRoom;
-                        break;
+                    if !shared.has_room_to_compress(pack_bytes(counters.records(), counters.live())) {
+                        return Ok(CompressStep::NoRoom);
                     }
-                    copied = shared.copy(vec![(id, counters)], |record| record.compressed_where_it_pays())?;
+                    *copied = shared.copy(vec![(id, counters)], StoredRecord::compressed_where_it_pays)?;
                     self.done = id;
                     break;
                 }
-                Found::Single(entry, line) => {
-                    let size = line.digest.size();
-                    let growth = frame_count(size).saturating_mul(FRAME_GROWTH_MAX);
-                    let needed = pack_bytes(1, record_len(size).saturating_add(growth));
-                    if needed <= shared.space.limits().for_compaction {
-                        if !shared.has_room_to_compress(needed) {
-                            end = CompressStep::NoRoom;
-                            break;
-                        }
-                        let mut claim = shared.space.target();
-                        claim.set(needed);
-                        match shared.compress_single(&entry, &line, claim) {
-                            Ok(None) => {}
-                            Ok(Some(target)) => {
-                                bytes += size;
-                                copied.targets.push(target);
-                                copied.victims.push((id, counters));
-                            }
-                            Err(error) => {
-                                failed = Some(error);
-                                break;
-                            }
-                        }
+                Found::Single(entry, line) => match shared.compress_single(&entry, &line)? {
+                    Tried::NoRoom => return Ok(CompressStep::NoRoom),
+                    Tried::Stays => {}
+                    Tried::Copied(target) => {
+                        bytes += line.digest.size();
+                        copied.targets.push(target);
+                        copied.victims.push((id, counters));
                     }
-                }
+                },
             }
             self.done = id;
         }
-        if copied.targets.is_empty() {
-            return failed.map_or(Ok(end), Err);
-        }
-        let (mut given, mut compressed) = (GivenBack::default(), Compressed::default());
-        for target in &copied.targets {
-            compressed.packs += 1;
-            for (entry, copy) in &target.copies {
-                compressed.before += entry.location.stored.bytes();
-                compressed.after += copy.stored.bytes();
-            }
-        }
-        let switched = shared.switch(copied, &mut given);
-        // What was given back is told of by the task that gives back.
-        let mut untold = shared.lock(&shared.untold);
-        untold.packs += given.packs;
-        untold.freed += given.freed;
-        drop(untold);
-        switched?;
-        failed.map_or(Ok(CompressStep::Did(compressed)), Err)
+        Ok(CompressStep::Did(Compressed::default()))
     }
 }
 
@@ -242,14 +228,19 @@ impl Shared {
         Ok(before > 0 && (before - after).saturating_mul(WORTH_PART) >= before)
     }
 
-    /// A blob in a pack of its own, compressed into another, which is durable; `None` if that does not pay, or the blob is
-    /// bad, and therefore missing from now on.
-    fn compress_single(
-        &self,
-        entry: &Entry,
-        line: &FooterEntry,
-        mut claim: TargetClaim,
-    ) -> Result<Option<Target>> {
+    /// Compresses a blob that has a pack of its own into another, which is durable.
+    fn compress_single(&self, entry: &Entry, line: &FooterEntry) -> Result<Tried> {
+        let size = line.digest.size();
+        let growth = frame_count(size).saturating_mul(FRAME_GROWTH_MAX);
+        let needed = pack_bytes(1, record_len(size).saturating_add(growth));
+        if needed > self.space.limits().for_compaction {
+            return Ok(Tried::Stays);
+        }
+        if !self.has_room_to_compress(needed) {
+            return Ok(Tried::NoRoom);
+        }
+        let mut claim = self.space.target();
+        claim.set(needed);
         let copied = self.packs.reader(&*self.disk, &self.keys, entry.location.place.pack).and_then(|pack| {
             let mut writer = None;
             let done = self.fill_single(&pack, entry, line, &mut writer);
@@ -263,10 +254,10 @@ impl Shared {
         });
         let writer = match copied {
             Ok(Some(writer)) => writer,
-            Ok(None) | Err(Error::Missing) => return Ok(None),
+            Ok(None) | Err(Error::Missing) => return Ok(Tried::Stays),
             Err(Error::Damaged(_) | Error::Mismatch(_)) => {
                 self.found_bad(entry.key, &entry.location);
-                return Ok(None);
+                return Ok(Tried::Stays);
             }
             Err(error) => return Err(self.single_failed(error)),
         };
@@ -281,7 +272,7 @@ impl Shared {
                 claim.set(counters.counted());
                 let stored = Stored::of(appended.end.saturating_sub(appended.place.byte_offset()));
                 let copies = vec![(*entry, Location { place: appended.place, stored })];
-                Ok(Some(Target { reader, claim, counters, copies }))
+                Ok(Tried::Copied(Target { reader, claim, counters, copies }))
             }
             Err(error) => {
                 self.abandon(id, claim);

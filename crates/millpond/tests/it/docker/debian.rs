@@ -236,8 +236,21 @@ fn package_is_installed_served_from_started_again_upgraded_removed_and_purged() 
     assert!(machine.shell("journalctl -o cat -u millpond").unwrap().contains("ended: the volume is closed"));
     pulls();
 
+    // A changed configuration is taken up without a start, and a wrong one is not.
+    let process = machine.property("MainPID");
+    machine
+        .shell(&format!(
+            "cp {CONFIGURATION} /tmp/good && printf '\n[log]\nfilter = \"debug\"\n' >>{CONFIGURATION}"
+        ))
+        .unwrap();
+    machine
+        .shell("systemctl reload millpond")
+        .unwrap_or_else(|words| panic!("{words}\n{}", machine.journal()));
+    assert!(machine.journal().contains("taken up: filter in [log]"), "{}", machine.journal());
     // What another try does not change is not tried again, and said.
-    machine.shell(&format!("cp {CONFIGURATION} /tmp/good && echo 'nonsense = 1' >>{CONFIGURATION}")).unwrap();
+    machine.shell(&format!("cp /tmp/good {CONFIGURATION} && echo 'nonsense = 1' >>{CONFIGURATION}")).unwrap();
+    machine.shell("systemctl reload millpond").unwrap_err();
+    assert_eq!((machine.property("ActiveState"), machine.property("MainPID")), ("active".into(), process));
     machine.shell("systemctl stop millpond.socket && systemctl restart millpond").unwrap_err();
     assert_eq!(machine.property("ExecMainStatus"), "2", "{}", machine.journal());
     assert_eq!(machine.property("ActiveState"), "failed");
