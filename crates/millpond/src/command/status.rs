@@ -77,7 +77,7 @@ fn text(status: &ServerStatus) -> String {
     if volume.scrubbed_all > 0 || volume.scrubbed_bytes > 0 {
         let all = match volume.scrubbed_all {
             0 => "not yet all of it since the start".to_owned(),
-            all => format!("all of it by {}", moment::written(all)),
+            all => format!("all that there was then by {}", moment::written(all)),
         };
         let (bytes, bad) = (Size(volume.scrubbed_bytes), volume.scrubbed_bad);
         text += &format!("read again: {bytes}, {all}; bad records: {bad}\n");

@@ -19,8 +19,10 @@ const BESIDE_HASHING: f64 = 1.5 / (1_u64 << 30) as f64;
 pub(super) fn advice(patient: &Patient, findings: &[Finding]) -> Vec<String> {
     let figure = |key: &str| findings.iter().find_map(|finding| finding.figure(key));
     let mut lines = Vec::new();
-    if let (Some(limit), Some(memory)) = (figure("limit_bytes"), figure("memory_bytes")) {
-        lines.push(holds(patient, limit, memory));
+    if let (Some(limit), Some(room), Some(memory)) =
+        (figure("limit_bytes"), figure("room_bytes"), figure("memory_bytes"))
+    {
+        lines.push(holds(patient, limit, room, memory));
     }
     if let (Some(hash), Some(cores), Some(write)) =
         (figure("sha256_bytes_per_second"), figure("cores"), figure("write_bytes_per_second"))
@@ -44,13 +46,17 @@ pub(super) fn advice(patient: &Patient, findings: &[Finding]) -> Vec<String> {
     lines
 }
 
-fn holds(patient: &Patient, limit: f64, memory: f64) -> String {
+fn holds(patient: &Patient, limit: f64, room: f64, memory: f64) -> String {
     let average = patient.volume().filter(|volume| volume.blobs >= BLOBS_LEAST);
     let average = average.map_or(BLOB_BYTES, |volume| (volume.live_bytes / volume.blobs).max(1));
     // Half of what requests leave is for the files themselves.
     let for_index = (memory - for_requests(patient) as f64).max(0.0) / 2.0;
-    let (by_memory, by_disk) = (for_index / INDEX_BYTES as f64, limit * 0.85 / average as f64);
-    let (blobs, by) = if by_memory < by_disk { (by_memory, "memory") } else { (by_disk, "max_size") };
+    let of_blobs = |bytes: f64| bytes * 0.85 / average as f64;
+    let (blobs, by) = least([
+        (of_blobs(limit), "max_size"),
+        (of_blobs(room), "what is free on the file system"),
+        (for_index / INDEX_BYTES as f64, "memory"),
+    ]);
     format!(
         "This machine can hold about {} blobs of {}, {} in all, which {by} bounds.",
         count(blobs),
@@ -59,7 +65,29 @@ fn holds(patient: &Patient, limit: f64, memory: f64) -> String {
     )
 }
 
+/// The first of those than which none is less.
+fn least([first, others @ ..]: [(f64, &'static str); 3]) -> (f64, &'static str) {
+    others.into_iter().fold(first, |least, other| if other.0 < least.0 { other } else { least })
+}
+
 /// As people say it.
 fn count(number: f64) -> String {
     if number >= 1e6 { format!("{:.1} million", number / 1e6) } else { format!("{number:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_least_of_bounds() {
+        for (limit, room, memory, by) in [
+            (1.0, 2.0, 3.0, "limit"),
+            (2.0, 1.0, 3.0, "room"),
+            (2.0, 3.0, 1.0, "memory"),
+            (1.0, 1.0, 1.0, "limit"),
+        ] {
+            assert_eq!(least([(limit, "limit"), (room, "room"), (memory, "memory")]), (1.0, by));
+        }
+    }
 }

@@ -57,6 +57,7 @@ fn judge(patient: &Patient, room: Room, used: u64, limit: u64) -> Finding {
     finding
         .with("used_bytes", used)
         .with("limit_bytes", limit)
+        .with("room_bytes", used.saturating_add(room.free.saturating_sub(left)))
         .with("free_bytes", room.free)
         .with("file_system_bytes", room.total)
 }
