@@ -9,6 +9,7 @@ use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 use millpond_store::disk::{Disk, DiskDeed, DiskWatch};
 use millpond_store::{Changing, Clock, Level, Took};
+use tokio::sync::watch;
 
 use crate::audit::{AuditKeep, Auditor};
 use crate::background::Task;
@@ -253,6 +254,8 @@ pub(crate) struct Inner {
     pub background: Mutex<Option<Background>>,
     pub letting_go: LettingGo,
     pub scrubbing: Scrubbing,
+    /// When blobs are compressed.
+    pub compression: watch::Sender<Compression>,
     pub compressed: CompressedSoFar,
     /// Held by the one who checks everything.
     pub checking: Mutex<()>,
@@ -290,7 +293,7 @@ pub(crate) struct Background {
     pub letting_go: Task,
     pub relevel: Task,
     pub scrubbing: Option<Task>,
-    pub compressing: Option<Task>,
+    pub compressing: Task,
 }
 
 fn millis(span: Duration) -> u64 {
@@ -408,7 +411,7 @@ impl Cache {
         self.inner.letting_go.stopping.store(true, Ordering::Relaxed);
         let background = self.inner.background.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Background { maintenance, letting_go, relevel, scrubbing, compressing }) = background {
-            for task in [scrubbing, compressing].into_iter().flatten() {
+            for task in scrubbing.into_iter().chain([compressing]) {
                 task.stop().await;
             }
             relevel.stop().await;

@@ -29,6 +29,7 @@ impl Cache {
         let take_up = move || -> millpond_store::Result<()> {
             let limit = limit(&options, &inner.disk)?;
             inner.blobs.change(&of_blobs(&options, limit))?;
+            inner.compression.send_replace(options.compression);
             inner.limit_bytes.store(limit, Ordering::Relaxed);
             inner.gate.set_lease(options.lease);
             inner.look_up_time.change(options.look_up_time);

@@ -9,13 +9,13 @@ use millpond_store::now_and_then;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::cache::Inner;
+use crate::cache::{Compression, Inner};
 
 /// It rests for so many times as long as it worked, ...
 const REST: u32 = 3;
 /// ... and at least for so long.
 const REST_LEAST: Duration = Duration::from_millis(50);
-/// When nothing is cold, or there is no room, it looks again after so long.
+/// When nothing is cold, or to be compressed for that, or there is no room, it looks again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// A pack for which there was no room so many times is passed over.
 const NO_ROOM_MAX: u32 = 10;
@@ -29,55 +29,54 @@ pub(crate) struct CompressedSoFar {
     pub after: AtomicU64,
 }
 
-/// Compresses what was written so long ago, until it is stopped.
-pub(crate) async fn run(inner: Arc<Inner>, cold_after: Duration, mut stopped: watch::Receiver<bool>) {
-    let cold_after = u32::try_from(cold_after.as_secs()).unwrap_or(u32::MAX);
-    let blobs = inner.blobs.clone();
-    let resume = tokio::task::spawn_blocking(move || Compressing::resume(blobs, cold_after)).await;
-    let Ok(mut compressing) = resume else { return };
+/// Compresses what is cold, for as long as that is set, until it is stopped.
+pub(crate) async fn run(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+    let (mut at_hand, mut wanted) = (None, inner.compression.subscribe());
     let (mut no_room, mut keep_after) = (0, Instant::now() + LOOK_AGAIN);
     loop {
-        let begun = Instant::now();
-        let keep = keep_after <= begun;
-        if keep {
-            keep_after = begun + LOOK_AGAIN;
-        }
-        let work = move || {
-            let step = compressing.step();
+        let mut rest = LOOK_AGAIN;
+        let when = *wanted.borrow_and_update();
+        if let Compression::Cold(after) = when {
+            let begun = Instant::now();
+            let keep = keep_after <= begun;
             if keep {
-                compressing.keep();
+                keep_after = begun + LOOK_AGAIN;
             }
-            (compressing, step)
-        };
-        let Ok((back, step)) = tokio::task::spawn_blocking(work).await else { return };
-        compressing = back;
-        let mut rest = (begun.elapsed() * REST).max(REST_LEAST);
-        match step {
-            Ok(CompressStep::Did(compressed)) => {
-                no_room = 0;
-                inner.count_compressed(&compressed);
-            }
-            Ok(CompressStep::Ended) => rest = LOOK_AGAIN,
-            Ok(CompressStep::NoRoom) => {
-                no_room += 1;
-                if no_room >= NO_ROOM_MAX {
-                    no_room = 0;
-                    compressing.pass_over();
+            let (blobs, resumed) = (inner.blobs.clone(), at_hand.take());
+            let work = move || {
+                let mut compressing = resumed.unwrap_or_else(|| Compressing::resume(blobs));
+                let step = compressing.step(u32::try_from(after.as_secs()).unwrap_or(u32::MAX));
+                if keep {
+                    compressing.keep();
                 }
-                rest = LOOK_AGAIN;
+                (compressing, step)
+            };
+            let Ok((mut compressing, step)) = tokio::task::spawn_blocking(work).await else { return };
+            no_room = if matches!(step, Ok(CompressStep::NoRoom)) { no_room + 1 } else { 0 };
+            if no_room == NO_ROOM_MAX {
+                no_room = 0;
+                compressing.pass_over();
             }
-            Err(error) => {
-                now_and_then!(warn, %error, "what is cold could not be compressed now");
-                rest = LOOK_AGAIN;
+            at_hand = Some(compressing);
+            match step {
+                Ok(CompressStep::Did(compressed)) => {
+                    inner.count_compressed(&compressed);
+                    rest = (begun.elapsed() * REST).max(REST_LEAST);
+                }
+                Ok(CompressStep::Ended | CompressStep::NoRoom) => {}
+                Err(error) => now_and_then!(warn, %error, "what is cold could not be compressed now"),
             }
         }
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
+            Ok(()) = wanted.changed() => {}
             _ = stopped.changed() => break,
         }
     }
-    // If it is lost, some packs are looked at again.
-    let _ = tokio::task::spawn_blocking(move || compressing.keep()).await;
+    if let Some(compressing) = at_hand {
+        // If it is lost, some packs are looked at again.
+        let _ = tokio::task::spawn_blocking(move || compressing.keep()).await;
+    }
 }
 
 impl Inner {

@@ -9,6 +9,7 @@ use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started, become_volume}
 use millpond_store::catalog::{Catalog, CatalogOptions, Revisions, Witness};
 use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
 use millpond_store::{Changing, Clock, Error as StoreError, Level};
+use tokio::sync::watch;
 
 use crate::audit::Auditor;
 use crate::background::Task;
@@ -60,7 +61,7 @@ impl Cache {
         options: CacheOptions,
         disk: impl FnOnce(&Path) -> millpond_store::Result<Arc<dyn Disk>> + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
-        let (scrub, compression) = (options.scrub, options.compression);
+        let scrub = options.scrub;
         let begun = Begun::open(options, disk, Clock::start).await?;
         let inner = &begun.inner;
         let background = Background {
@@ -74,12 +75,9 @@ impl Cache {
                     scrubbing::run(Arc::clone(inner), pass, stopped)
                 })
             }),
-            compressing: match compression {
-                Compression::Off | Compression::AtOnce => None,
-                Compression::Cold(after) => Some(Task::start("compressing what is cold", |stopped| {
-                    compressing::run(Arc::clone(inner), after, stopped)
-                })),
-            },
+            compressing: Task::start("compressing what is cold", |stopped| {
+                compressing::run(Arc::clone(inner), stopped)
+            }),
         };
         if let Ok(mut place) = inner.background.lock() {
             *place = Some(background);
@@ -202,6 +200,7 @@ fn open_blocking(
         levels_are_true: AtomicBool::new(clean),
         letting_go: LettingGo::new(catalog_started.waterline),
         scrubbing: Scrubbing::default(),
+        compression: watch::Sender::new(options.compression),
         compressed: CompressedSoFar::default(),
         checking: Mutex::default(),
         counting_usage: Arc::default(),

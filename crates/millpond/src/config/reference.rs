@@ -157,7 +157,6 @@ const STORE: Section = Section {
                    What is compressed stays so.",
             flag: Some("--compression WHEN"),
             variable: "MILLPOND__STORE__COMPRESSION",
-            at_start: true,
             ..KEY
         },
         Key {
@@ -166,7 +165,6 @@ const STORE: Section = Section {
             text: "With compression = \"cold\": how long ago it was written what is compressed. With 0s it is as soon as its pack is full.",
             flag: Some("--compress-after TIME"),
             variable: "MILLPOND__STORE__COMPRESS_AFTER",
-            at_start: true,
             ..KEY
         },
         Key {

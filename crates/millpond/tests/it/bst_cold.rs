@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::admin;
 use crate::bst::{Client, Settings, Version};
 use crate::project::Project;
 use crate::server::Server;
@@ -51,8 +52,14 @@ fn what_is_cold_takes_less_room_and_is_pulled_as_it_was_with_2_8_1() {
     let before = pack_bytes(server.data());
     assert!(before > 5_000_000, "{before}");
 
-    // What was there before is compressed as well.
-    server.start_again_with(&["--max-size", SIZE, "--compression", "cold", "--compress-after", "0s"]);
+    // What was there before is compressed as well, from the moment that it is asked for.
+    let configuration = project.path().join("millpond.toml");
+    let set = |compression| fs::write(&configuration, format!("[store]\n{compression}")).unwrap();
+    set("compression = \"off\"");
+    server.start_again_with(&["--max-size", SIZE, "--config", configuration.to_str().unwrap()]);
+    set("compression = \"cold\"\ncompress_after = \"0s\"");
+    let (code, told, complaint) = admin::ask(&server, "config reload");
+    assert!(code == 0 && told.contains("compression in [store]"), "{told} {complaint}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while pack_bytes(server.data()) > before / 3 {
         assert!(Instant::now() < deadline, "{} of {before}", pack_bytes(server.data()));

@@ -62,8 +62,6 @@ pub enum CompressStep {
 #[derive(Debug)]
 pub struct Compressing {
     blobs: Blobs,
-    /// For so many seconds what was written is not cold.
-    cold_after: u32,
     /// The highest pack that was looked at.
     pub(super) done: PackId,
 }
@@ -89,9 +87,9 @@ enum Tried {
 
 impl Compressing {
     /// Goes on where the last server was. Blocks.
-    pub fn resume(blobs: Blobs, cold_after: u32) -> Self {
+    pub fn resume(blobs: Blobs) -> Self {
         let done = position::read(&*blobs.shared.disk).unwrap_or(PackId::NONE);
-        Self { blobs, cold_after, done }
+        Self { blobs, done }
     }
 
     /// Remembers how far it has come; if that cannot be kept, some is looked at again. Blocks.
@@ -114,16 +112,16 @@ impl Compressing {
         packs
     }
 
-    /// Compresses one pack of many blobs, or some that have one each. Blocks.
+    /// Compresses one pack of many blobs, or some that have one each, which were written so many seconds ago. Blocks.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Io`]; a pack that cannot be read is passed over.
-    pub fn step(&mut self) -> Result<CompressStep> {
+    pub fn step(&mut self, cold_after: u32) -> Result<CompressStep> {
         let shared = Arc::clone(&self.blobs.shared);
         let _guard = PoisonOnPanic::during(&shared.poison, "compressing");
         let _copying = shared.lock(&shared.copying);
         let mut copied = Copied::default();
-        let end = self.copy_some(&shared, &mut copied);
+        let end = self.copy_some(&shared, cold_after, &mut copied);
         if copied.targets.is_empty() {
             return end;
         }
@@ -140,7 +138,7 @@ impl Compressing {
     }
 
     /// Copies one pack of many blobs, or some that have one each, to what nothing points to yet.
-    fn copy_some(&mut self, shared: &Shared, copied: &mut Copied) -> Result<CompressStep> {
+    fn copy_some(&mut self, shared: &Shared, cold_after: u32, copied: &mut Copied) -> Result<CompressStep> {
         let ahead = self.ahead();
         if ahead.is_empty() {
             return Ok(CompressStep::Ended);
@@ -150,7 +148,7 @@ impl Compressing {
             if shared.check_open().is_err() || copied.targets.len() >= SINGLES_MAX || bytes >= SINGLES_BYTES {
                 break;
             }
-            let found = shared.look_at(id, self.cold_after).unwrap_or_else(|error| {
+            let found = shared.look_at(id, cold_after).unwrap_or_else(|error| {
                 now_and_then!(warn, pack = %id, %error, "a pack could not be looked at, and stays as it is");
                 Found::Nothing
             });

@@ -97,10 +97,10 @@ fn cold_options() -> BlobsOptions {
 }
 
 /// Compresses until nothing is left that is cold.
-pub(super) fn compress_all(compressing: &mut Compressing) -> Result<Compressed> {
+pub(super) fn compress_all(compressing: &mut Compressing, cold_after: u32) -> Result<Compressed> {
     let mut sum = Compressed::default();
     for _ in 0..1000 {
-        match compressing.step()? {
+        match compressing.step(cold_after)? {
             CompressStep::Did(Compressed { packs, before, after }) => {
                 sum = Compressed {
                     packs: sum.packs + packs,
@@ -137,10 +137,9 @@ async fn what_is_cold_is_compressed_and_read_as_it_was_and_keeps_its_level_and_t
     store.clock.advance(100);
     let (live, used) = (store.blobs.figures().live, store.blobs.figures().used);
 
-    let mut warm = Compressing::resume(store.blobs.clone(), 101);
-    assert_eq!(compress_all(&mut warm).unwrap(), Compressed::default());
-    let mut cold = Compressing::resume(store.blobs.clone(), 100);
-    let did = compress_all(&mut cold).unwrap();
+    let mut cold = Compressing::resume(store.blobs.clone());
+    assert_eq!(compress_all(&mut cold, 101).unwrap(), Compressed::default());
+    let did = compress_all(&mut cold, 100).unwrap();
     assert!(did.packs >= 5 && did.after < did.before * 8 / 10, "{did:?}");
     assert_eq!(live - store.blobs.figures().live, did.before - did.after);
     while store.blobs.give_back(false).unwrap().more {}
@@ -154,10 +153,10 @@ async fn what_is_cold_is_compressed_and_read_as_it_was_and_keeps_its_level_and_t
 
     // Nothing is looked at twice, by whoever goes on either.
     let packs = store.blobs.figures().packs;
-    let did = compress_all(&mut cold).unwrap();
+    let did = compress_all(&mut cold, 100).unwrap();
     assert_eq!((did, store.blobs.figures().packs), (Compressed::default(), packs));
     cold.keep();
-    assert_eq!(cold.done, Compressing::resume(store.blobs.clone(), 100).done);
+    assert_eq!(cold.done, Compressing::resume(store.blobs.clone()).done);
 
     // By footers alone: the copies have the times of writing of what they were made of.
     store.blobs.close(NOW).unwrap();
@@ -180,8 +179,8 @@ async fn what_does_not_get_smaller_stays_where_it_is() {
     let all = fill(&store, blob).await;
     seal(&store);
     let before = (store.blobs.figures().packs, store.blobs.figures().used);
-    let mut cold = Compressing::resume(store.blobs.clone(), 0);
-    assert_eq!(compress_all(&mut cold).unwrap(), Compressed::default());
+    let mut cold = Compressing::resume(store.blobs.clone());
+    assert_eq!(compress_all(&mut cold, 0).unwrap(), Compressed::default());
     assert_eq!((store.blobs.figures().packs, store.blobs.figures().used), before);
     all_is_there(&store, &all).await;
 }
@@ -200,7 +199,7 @@ async fn blob_larger_than_the_room_for_copies_stays_as_it_is_and_those_behind_it
     let digests: Vec<_> = small.iter().chain([&large]).map(|(digest, _)| *digest).collect();
     make_durable(&store.blobs, &digests).await.unwrap();
     seal(&store);
-    let did = compress_all(&mut Compressing::resume(store.blobs.clone(), 0)).unwrap();
+    let did = compress_all(&mut Compressing::resume(store.blobs.clone()), 0).unwrap();
     assert!(did.packs == 1 && did.before >= 400_000 && did.before < 500_000, "{did:?}");
     all_is_there(&store, &small).await;
     all_is_there(&store, &[large]).await;
@@ -222,7 +221,7 @@ async fn bad_record_is_not_given_a_good_checksum() {
         // What is compressible has no such byte.
         file.write_at(&[255], place.byte_offset() + 1000).unwrap();
     }
-    let did = compress_all(&mut Compressing::resume(store.blobs.clone(), 0)).unwrap();
+    let did = compress_all(&mut Compressing::resume(store.blobs.clone()), 0).unwrap();
     assert_eq!(did, Compressed::default());
     assert_eq!(missing(&store.blobs, &[large.0, small.0]), [large.0, small.0]);
     assert_eq!(store.damage().len(), 2);
@@ -245,8 +244,8 @@ async fn prepared() -> (Arc<crate::disk::MemoryDisk>, Vec<(Digest, Bytes)>) {
 
 fn open_and_compress(disk: &Arc<dyn Disk>) -> Option<(Store, Result<Compressed>)> {
     let store = try_open(disk, &cold_options(), Level::ZERO, &[]).ok()?;
-    let mut cold = Compressing::resume(store.blobs.clone(), 0);
-    let done = compress_all(&mut cold);
+    let mut cold = Compressing::resume(store.blobs.clone());
+    let done = compress_all(&mut cold, 0);
     cold.keep();
     Some((store, done))
 }
@@ -296,13 +295,13 @@ async fn full_disk_at_each_call_of_compressing_leaves_everything_as_it_is() {
             if faulty.has_struck() {
                 continue;
             }
-            let mut cold = Compressing::resume(store.blobs.clone(), 0);
-            let done = compress_all(&mut cold);
+            let mut cold = Compressing::resume(store.blobs.clone());
+            let done = compress_all(&mut cold, 0);
             let has_struck = faulty.has_struck();
             assert_eq!(done.is_err(), has_struck, "{call:?} {nth}: {done:?}");
             assert_eq!(store.blobs.figures().poisoned, None, "{call:?} {nth}");
             // What was made and not used is not left on the volume, and the next step goes on.
-            compress_all(&mut cold).unwrap();
+            compress_all(&mut cold, 0).unwrap();
             all_is_there(&store, &all).await;
             while store.blobs.give_back(false).unwrap().more {}
             let on_disk = all_packs(&*disk);

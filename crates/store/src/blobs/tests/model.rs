@@ -203,7 +203,7 @@ impl Model {
             }
             Operation::Compress => {
                 blobs.background_sync();
-                compress_all(&mut Compressing::resume(blobs.clone(), 0)).unwrap();
+                compress_all(&mut Compressing::resume(blobs.clone()), 0).unwrap();
             }
         }
     }
