@@ -54,6 +54,7 @@ impl Cache {
             pushed: None,
             may_wait: false,
             promotes: None,
+            in_place_of: None,
         };
         self.inner.publish_pushed(publication).await.map(|_| ())
     }

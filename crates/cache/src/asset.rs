@@ -141,6 +141,7 @@ impl Cache {
             pushed: None,
             may_wait,
             promotes: None,
+            in_place_of: None,
         };
         self.inner.publish_pushed(publication).await
     }

@@ -9,7 +9,7 @@ use millpond_store::blobs::Blobs;
 use millpond_store::catalog::Catalog;
 use millpond_store::disk::{Disk, DiskDeed, DiskWatch};
 use millpond_store::{Changing, Clock, Level, Took};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::{AuditKeep, Auditor};
 use crate::background::Task;
@@ -272,6 +272,8 @@ pub(crate) struct Inner {
     /// The data directory.
     pub data: PathBuf,
     pub walks: Walks,
+    /// For whoever brings names back from a backup: the catalog of that one is copied for it.
+    pub bringing_back: Arc<Semaphore>,
     pub auditor: Option<Arc<Auditor>>,
     /// The most that the data directory may take.
     pub limit_bytes: AtomicU64,

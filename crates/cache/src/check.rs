@@ -161,8 +161,13 @@ impl Begun {
         mut options: CacheOptions,
     ) -> std::result::Result<(Self, Copy), OpenError> {
         let data = options.data.clone();
-        let disk = RealDisk::open_to_read(&data).map_err(crate::start::open_error)?;
-        let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
+        let copy = move || {
+            let disk = RealDisk::open_to_read(&data).map_err(crate::start::open_error)?;
+            let copied = Copy::of(&data).map_err(|error| OpenError::Other(error.into()))?;
+            Ok::<_, OpenError>((disk, copied))
+        };
+        let copied = tokio::task::spawn_blocking(copy).await;
+        let (disk, copied) = copied.map_err(|error| OpenError::Other(error.into()))??;
         options.data.clone_from(&copied.0);
         let open = |_: &Path| -> millpond_store::Result<Arc<dyn millpond_store::disk::Disk>> {
             Ok(Arc::new(OverlayDisk::new(Arc::new(disk))))

@@ -115,9 +115,18 @@ impl ReplacementRules {
 }
 
 impl Inner {
-    /// Puts values in force as far as the rules allow.
-    pub(crate) async fn put_in_force(self: &Arc<Self>, mut values: Vec<NewValue>) -> Result<Decided> {
-        let mut replaces = self.replacement.now().at_first(&values);
+    /// Puts values in force as far as the rules allow, and `in_place_of` (see [`Publication`](crate::publish::Publication)).
+    pub(crate) async fn put_in_force(
+        self: &Arc<Self>,
+        mut values: Vec<NewValue>,
+        in_place_of: Option<Option<u64>>,
+    ) -> Result<Decided> {
+        let mut replaces = match in_place_of {
+            Some(_) => Replaces::Exactly(vec![None; values.len()]),
+            None => self.replacement.now().at_first(&values),
+        };
+        let may_be_taken =
+            |place: &Option<u64>| place.is_none() || in_place_of.is_none_or(|expected| *place == expected);
         let mut kept = 0;
         for _ in 0..ATTEMPTS {
             if let Some(published) = self.catalog.publish_over(values.clone(), replaces).await? {
@@ -126,8 +135,7 @@ impl Inner {
             let mut taken = Vec::with_capacity(values.len());
             let mut places = Vec::with_capacity(values.len());
             for value in values {
-                let place = self.place_for(&value).await?;
-                match place {
+                match self.place_for(&value).await?.filter(may_be_taken) {
                     Some(place) => {
                         taken.push(value);
                         places.push(place);

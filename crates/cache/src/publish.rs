@@ -40,6 +40,9 @@ pub(crate) struct Publication {
     pub may_wait: bool,
     /// The pending value that this makes whole, if it is one.
     pub promotes: Option<u64>,
+    /// It takes the place of the value with this number only, or of none; where another was put in force since, that stays.
+    /// Without it, the rules alone decide.
+    pub in_place_of: Option<Option<u64>>,
 }
 
 impl Inner {
@@ -136,13 +139,13 @@ impl Inner {
         state: State,
     ) -> Result<Decided> {
         self.claim_room_for_rows(&publication)?;
-        let promotes = publication.promotes;
+        let Publication { promotes, in_place_of, .. } = publication;
         let mut values = values(publication, self.clock.wall(), levels, touched, state);
         match (promotes, values.pop()) {
             (Some(pending), Some(value)) => self.promote_in_force(pending, value).await,
             (_, last) => {
                 values.extend(last);
-                self.put_in_force(values).await
+                self.put_in_force(values, in_place_of).await
             }
         }
     }
@@ -248,5 +251,6 @@ pub(crate) fn promotion(value: &Value, subject: Subject) -> Publication {
         pushed: Some(value.pushed),
         may_wait: true,
         promotes: Some(value.seq),
+        in_place_of: None,
     }
 }

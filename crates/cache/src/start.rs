@@ -9,7 +9,7 @@ use millpond_store::blobs::{Blobs, BlobsOptions, Damage, Started, become_volume}
 use millpond_store::catalog::{Catalog, CatalogOptions, Revisions, Witness};
 use millpond_store::disk::{Disk, DiskWatch, RealDisk, WatchedDisk};
 use millpond_store::{Changing, Clock, Error as StoreError, Level};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Auditor;
 use crate::background::Task;
@@ -193,6 +193,7 @@ fn open_blocking(
         data: options.data.clone(),
         auditor,
         walks: Walks::new(options.look_ups_waiting),
+        bringing_back: Arc::new(Semaphore::new(1)),
         replacement: Changing::new(ReplacementRules(options.replacement.clone())),
         retention: Changing::new(Retention::new(options.retention.clone())),
         levels_fall: Arc::default(),

@@ -35,6 +35,8 @@ use tonic::Status;
 use tower::{BoxError, Service};
 
 use self::activity::Activity;
+pub(crate) use self::fields::Fields;
+pub(crate) use self::framing::Framing;
 use self::hold::Hold;
 use self::method::{Method, Nature};
 use self::received::Received;

@@ -5,6 +5,7 @@
 
 mod address;
 mod blobs;
+mod bounded;
 mod calls;
 mod channel;
 mod names;
@@ -36,6 +37,8 @@ use self::rate::Rate;
 
 /// The largest message that is taken from it, in bytes. Batches of blobs are kept far below.
 const MESSAGE_MAX: usize = 16 << 20;
+/// The largest answer about one name, in bytes: all that it tells is a digest, and whatever stands beside that.
+const NAME_ANSWER_MAX: usize = 256 << 10;
 /// What a batch of blobs may have where the server does not say, and has no capabilities to say it with, in bytes.
 const BATCH_OF_OLD: u64 = 1 << 20;
 /// What it may have at most: other clients' messages have 4 MiB.
@@ -136,7 +139,8 @@ impl Shared {
     async fn batch_max(&self) -> std::result::Result<u64, Trouble> {
         let answer = self.calls.ask(0, || {
             let request = self.calls.request(GetCapabilitiesRequest { instance_name: self.instance.clone() });
-            let mut client = CapabilitiesClient::new(self.channel.clone());
+            let client = CapabilitiesClient::new(self.channel.clone());
+            let mut client = client.max_decoding_message_size(NAME_ANSWER_MAX);
             async move { client.get_capabilities(request).await }
         });
         let ServerCapabilities { cache_capabilities, .. } = match answer.await {
@@ -162,7 +166,8 @@ impl Shared {
             let message =
                 FetchDirectoryRequest { instance_name: self.instance.clone(), ..Default::default() };
             let request = self.calls.request(message);
-            let mut client = FetchClient::new(self.channel.clone());
+            let client = FetchClient::new(self.channel.clone());
+            let mut client = client.max_decoding_message_size(NAME_ANSWER_MAX);
             async move { client.fetch_directory(request).await }
         });
         match answer.await {

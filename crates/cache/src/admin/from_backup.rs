@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millpond_store::blobs::Mark;
 use millpond_store::catalog::{By, NewValue, Replaces, State, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::names::{NameEntry, NamesWalk, NamesWanted};
 use super::remove::by;
@@ -64,6 +65,7 @@ pub struct Bringing {
     replace: bool,
     dry_run: bool,
     by: By,
+    _turn: OwnedSemaphorePermit,
     /// Goes last: the backup's catalog is read in it.
     _copy: Copy,
 }
@@ -72,13 +74,17 @@ impl Cache {
     /// Opens the backup, and looks out what is to come back.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is none, or is not whole; [`Error::Elsewhere`] if it cannot be opened.
+    /// [`Error::Invalid`] if it is none, or is not whole; [`Error::Elsewhere`] if it cannot be opened; [`Error::Busy`] while
+    /// somebody else does it.
     pub async fn bring_from_backup(&self, permit: &Permit<Admin>, from: FromBackup) -> Result<Bringing> {
         let FromBackup { directory, names, replace, dry_run } = from;
         let shown = directory.display();
         if !directory.is_absolute() || !Self::is_volume(&directory) {
             return Err(Error::Invalid(format!("{shown} is no backup")));
         }
+        let turn = Arc::clone(&self.inner.bringing_back).try_acquire_owned().map_err(|_| {
+            Error::Busy("names are being brought back from a backup already: wait until that ends".into())
+        })?;
         let options = CacheOptions::to_check(directory.clone(), None, Vec::new());
         let options = CacheOptions { audit: AuditKeep::Off, ..options };
         let (begun, copy) = Begun::open_to_look(options).await.map_err(|error| match error {
@@ -98,6 +104,7 @@ impl Cache {
             replace,
             dry_run,
             by: by(permit),
+            _turn: turn,
             _copy: copy,
         })
     }

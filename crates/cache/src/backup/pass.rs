@@ -1,6 +1,7 @@
 //! The passes of a backup: each copies the catalog, and what no earlier one has copied of the packs.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -36,6 +37,8 @@ struct Pass<'a> {
     is_broken_off: bool,
     /// Somebody else has let go of what it holds, since it hangs.
     given_up: &'a AtomicBool,
+    /// Bytes that are to be left free where it is copied to.
+    keep_free: u64,
 }
 
 /// Lets go of what a pass holds once writers have waited for that and the pass does not notice: it may hang at a disk elsewhere, or
@@ -100,6 +103,9 @@ impl Inner {
         }
         let Some(target) = target else { return Ok(done) };
         target.begin().map_err(failed)?;
+        // There, what is copied must not cost blobs.
+        let serves = purpose == Purpose::Backup && are_on_one(data, path);
+        let keep_free = if serves { self.blobs.keep_free() } else { 0 };
         for _ in 0..PASSES_MAX {
             let given_up = AtomicBool::new(false);
             let mut pass = Pass {
@@ -109,6 +115,7 @@ impl Inner {
                 looked: Instant::now(),
                 is_broken_off: false,
                 given_up: &given_up,
+                keep_free,
             };
             let copied = std::thread::scope(|scope| {
                 let (ends, ended) = channel();
@@ -144,14 +151,15 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let (path, disk) = (target.path(), target.disk());
         let needed = self.catalog.figures().database_bytes;
-        check_room(disk, needed)?;
+        let spare = SPARE_BYTES + pass.keep_free;
+        check_room(disk, needed, spare)?;
         let mut copies = self.blobs.hold_packs()?;
         let taken = Clock::unix_seconds();
         let catalog = self.catalog.copy_to(path, disk, &mut || pass.go_on(copies.held_bytes()));
         let catalog = catalog.inspect_err(|error| self.look_at_catalog(error))?;
         copies.look_out();
         let of_bytes = self.look_at_all(pass, &mut copies, target, done)?;
-        check_room(disk, of_bytes)?;
+        check_room(disk, of_bytes, spare)?;
         self.copy_packs(pass, &mut copies, target, (of_bytes, done), hear)?;
         // What was given up in the meantime may have gone before it was copied.
         pass.go_on(0)?;
@@ -270,14 +278,26 @@ fn go_on(goes_on: bool) -> Result<(), StoreError> {
     if goes_on { Ok(()) } else { Err(StoreError::Busy("the backup was broken off".into())) }
 }
 
-fn check_room(disk: &dyn millpond_store::disk::Disk, needed: u64) -> Result<(), StoreError> {
+/// Whether so many bytes fit, with some to spare.
+fn check_room(disk: &dyn millpond_store::disk::Disk, needed: u64, spare: u64) -> Result<(), StoreError> {
     let space = disk.space().map_err(|error| StoreError::io("asking for the room there", error))?;
-    if space.available >= needed.saturating_add(SPARE_BYTES) {
+    if space.available >= needed.saturating_add(spare) {
         return Ok(());
     }
+    let kept = if spare > SPARE_BYTES {
+        format!(", of which {spare} are to be left (keep_free)")
+    } else {
+        String::new()
+    };
     Err(StoreError::Refused(format!(
-        "{needed} bytes more are to be copied, and {} are free there: make room, or give another directory; what lies there \
+        "{needed} bytes more are to be copied, and {} are free there{kept}: make room, or give another directory; what lies there \
          is as it was",
         space.available
     )))
+}
+
+/// Whether two directories lie on one file system.
+fn are_on_one(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
+    matches!((device(one), device(other)), (Ok(one), Ok(other)) if one == other)
 }

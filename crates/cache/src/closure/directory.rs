@@ -1,10 +1,12 @@
 //! What a `Directory` message reaches: the blobs of its files, and its subdirectories.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use millpond_proto::reapi;
 use millpond_store::Digest;
-use prost::Message;
 
+use super::pieces::{self, InPieces};
 use super::wire_digest;
 use crate::{Error, Result};
 
@@ -15,22 +17,27 @@ pub(crate) struct Children {
     pub directories: Vec<Digest>,
 }
 
-/// Parses a serialised `Directory`.
-pub(crate) fn children(digest: &Digest, content: Bytes) -> Result<Children> {
-    let directory = reapi::Directory::decode(content)
-        .map_err(|error| Error::Invalid(format!("{digest} is not a Directory: {error}")))?;
-    of_message(&directory, digest)
-}
+impl InPieces for reapi::Directory {}
 
-/// The children of a directory already parsed; `holder` is the blob that it stands in, for messages.
-pub(super) fn of_message(directory: &reapi::Directory, holder: &Digest) -> Result<Children> {
+/// Parses a serialised `Directory`, which stands in the blob `holder`.
+pub(crate) fn children(holder: &Digest, content: Bytes) -> Result<Children> {
     let read = |digest: Option<&reapi::Digest>| {
         wire_digest(digest).and_then(|found| found.ok_or("it has none")).map_err(|reason| {
             Error::Invalid(format!("directory {holder} holds a node with a bad digest: {reason}"))
         })
     };
-    let files = directory.files.iter().map(|node| read(node.digest.as_ref())).collect::<Result<_>>()?;
-    let directories =
-        directory.directories.iter().map(|node| read(node.digest.as_ref())).collect::<Result<_>>()?;
-    Ok(Children { files, directories })
+    let mut children = Children::default();
+    let take = |piece: &mut reapi::Directory| {
+        let reapi::Directory { files, directories, symlinks: _, node_properties: _ } = std::mem::take(piece);
+        for node in &files {
+            children.files.push(read(node.digest.as_ref())?);
+        }
+        for node in &directories {
+            children.directories.push(read(node.digest.as_ref())?);
+        }
+        Ok(())
+    };
+    let bad = |why: &dyn Display| Error::Invalid(format!("{holder} is not a Directory: {why}"));
+    pieces::read(content, take, bad)?;
+    Ok(children)
 }

@@ -48,6 +48,10 @@ pub(crate) trait Look {
     fn meet(&mut self, digest: &Digest) -> Met;
     /// Whether a message that was met is to be read: only the first time.
     fn reads(&mut self, digest: &Digest) -> bool;
+    /// Whether it looks at nothing more.
+    fn ends(&self) -> bool {
+        false
+    }
 }
 
 /// Looks at one closure by itself.
@@ -57,12 +61,23 @@ pub(crate) struct AtOne<'w> {
     pub met: HashSet<Digest>,
     /// Apart, since the content of a file may well be a Directory of the same tree.
     read: HashSet<Digest>,
+    most: usize,
 }
 
 impl<'w> AtOne<'w> {
     /// Has met nothing yet; what is there is there in `blobs`.
     pub(crate) fn new(blobs: &'w Blobs) -> Self {
-        Self { blobs, met: HashSet::new(), read: HashSet::new() }
+        Self::up_to(usize::MAX, blobs)
+    }
+
+    /// The same, which ends the look once it met more than so many blobs.
+    pub(crate) fn up_to(most: usize, blobs: &'w Blobs) -> Self {
+        Self { blobs, met: HashSet::new(), read: HashSet::new(), most }
+    }
+
+    /// Whether it met more than it looks at.
+    pub(crate) fn is_full(&self) -> bool {
+        self.met.len() > self.most
     }
 }
 
@@ -77,6 +92,10 @@ impl Look for AtOne<'_> {
 
     fn reads(&mut self, digest: &Digest) -> bool {
         self.read.insert(*digest)
+    }
+
+    fn ends(&self) -> bool {
+        self.is_full()
     }
 }
 
@@ -162,8 +181,12 @@ impl Inspection<'_> {
     fn blob(&mut self, digest: &Digest, required: bool) -> Result<Met> {
         let met = self.look.meet(digest);
         self.met += usize::from(met != Met::Before);
-        if self.met > self.walker.limits().closure_blobs {
-            return Err(too_many(digest, self.walker.limits().closure_blobs));
+        let most = self.walker.limits().closure_blobs;
+        if self.met > most {
+            return Err(too_many(digest, most));
+        }
+        if self.look.ends() {
+            return Err(Error::Invalid("it has more blobs than are looked at".into()));
         }
         match met {
             Met::There => {

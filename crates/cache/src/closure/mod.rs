@@ -10,6 +10,7 @@ mod artifact;
 mod directory;
 mod inspect;
 mod memo;
+pub(crate) mod pieces;
 mod walk;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::name::UriForm;
 use crate::{AssetKind, Error, Limit, Result};
 
 pub(crate) use action_result::{files_of_tree_message, outputs};
-pub(crate) use directory::children;
+pub(crate) use directory::{Children, children};
 pub(crate) use inspect::{AtOne, Contents, Look, Met};
 pub(crate) use walk::{Walked, Walker};
 

@@ -9,19 +9,21 @@ use bytes::Bytes;
 use millpond_proto::buildstream;
 use millpond_store::catalog::{Name, NameKind};
 use millpond_store::{Digest, Error as StoreError};
-use prost::Message as _;
 
+use super::source::Had;
 use super::{Found, blocking};
 use crate::cache::Inner;
-use crate::closure::MESSAGE_BYTES_MAX;
+use crate::closure::{MESSAGE_BYTES_MAX, pieces};
 use crate::name::{self, BUILDSTREAM, UriForm};
 use crate::upstream::{Upstream, UpstreamName, UpstreamValue};
-use crate::{AssetKind, Result, reference_uri};
+use crate::{AssetKind, Error, Result, reference_uri};
 
 /// The most names at once, ...
 const NAMES_MAX: usize = 100_000;
 /// ... and bytes of them.
 const BYTES_MAX: usize = 32 << 20;
+/// So much of a name is told, in characters.
+const SHOWN_MAX: usize = 200;
 
 const NO_NAME: &str = "it is no name: write PROJECT/ELEMENT/KEY, source:KEY, action:HASH/SIZE or a URI";
 
@@ -71,6 +73,22 @@ impl Ahead {
         self.seen.extend(names.iter().cloned());
         self.queue.push_back(Asked { text: text.trim().to_owned(), names, other_name_of: None });
         Ok(())
+    }
+
+    /// Takes in what an artifact was built with. One sentence about what of it cannot be asked for: another server may make up
+    /// as many as it likes.
+    pub(super) fn add_needed(&mut self, needs: Vec<String>) -> Option<String> {
+        let (mut refused, mut first) = (0_u64, None);
+        for needed in needs {
+            if let Err(why) = self.add(&needed) {
+                refused += 1;
+                first.get_or_insert_with(|| {
+                    let shown: String = needed.chars().take(SHOWN_MAX).collect();
+                    format!("{shown}: {why}")
+                });
+            }
+        }
+        first.map(|first| format!("it was built with {refused} that cannot be asked for, among them {first}"))
     }
 
     /// Takes in another name of an artifact, unless it was there before, or there is no room for it.
@@ -152,42 +170,61 @@ pub(super) fn as_asked(name: &Name) -> Option<UpstreamName> {
     }
 }
 
-/// The names that an artifact leads to, if it is one (of BuildStream 2).
+/// The names that an artifact leads to, if it is one (of BuildStream 2); why that is not known, if so.
 pub(super) async fn leads(
     inner: &Arc<Inner>,
     upstream: &dyn Upstream,
     name: &UpstreamName,
     value: &UpstreamValue,
-) -> Result<Leads> {
+) -> Result<Found<Leads>> {
     let (UpstreamName::Asset { kind, uri, .. }, UpstreamValue::Asset { digest, .. }) = (name, value) else {
-        return Ok(Leads::default());
+        return Ok(Ok(Leads::default()));
     };
     if UriForm::of(*kind, uri) != UriForm::Artifact {
-        return Ok(Leads::default());
+        return Ok(Ok(Leads::default()));
     }
-    let message = message(inner, upstream, *digest).await?;
-    let Some(artifact) = message.and_then(|message| buildstream::Artifact::decode(message).ok()) else {
-        return Ok(Leads::default());
+    let unknown = |why: &str| Err(format!("what it was built with is not known: its message {why}"));
+    let message = match message(inner, upstream, *digest).await? {
+        Ok(Some(message)) => message,
+        Ok(None) => return Ok(unknown("is not there, or has another size or other bytes")),
+        Err(why) => return Ok(unknown(&format!("cannot be had: {why}"))),
     };
     let element =
         uri.strip_prefix(BUILDSTREAM).and_then(|name| name.rsplit_once('/')).map(|(element, _)| element);
-    let keys = [&artifact.strong_key, &artifact.weak_key].into_iter().filter(|key| !key.is_empty());
-    let other_names =
-        element.map_or_else(Vec::new, |element| keys.map(|key| format!("{element}/{key}")).collect());
-    Ok(Leads { needs: artifact.build_deps.iter().map(name::of_dependency).collect(), other_names })
+    let element = element.map(ToOwned::to_owned);
+    let read = move || read_leads(message, element.as_deref());
+    Ok(blocking(read).await?.or_else(|why| unknown(&why)))
 }
 
-/// A message, verified, here or there; nothing is kept of it.
-async fn message(inner: &Arc<Inner>, upstream: &dyn Upstream, digest: Digest) -> Result<Option<Bytes>> {
+fn read_leads(message: Bytes, element: Option<&str>) -> Found<Leads> {
+    let mut leads = Leads::default();
+    let take = |piece: &mut buildstream::Artifact| {
+        leads.needs.extend(piece.build_deps.drain(..).map(|needed| name::of_dependency(&needed)));
+        if leads.needs.len() > NAMES_MAX {
+            return Err(Error::Invalid(format!("tells of more than {NAMES_MAX} artifacts")));
+        }
+        (piece.logs, piece.buildsandbox) = Default::default();
+        Ok(())
+    };
+    let artifact = pieces::read(message, take, |why| Error::Invalid(format!("does not parse: {why}")));
+    let artifact = artifact.map_err(|error| error.to_string())?;
+    let keys = [&artifact.strong_key, &artifact.weak_key].into_iter().filter(|key| !key.is_empty());
+    leads.other_names =
+        element.map_or_else(Vec::new, |element| keys.map(|key| format!("{element}/{key}")).collect());
+    Ok(leads)
+}
+
+/// A message, verified, here or there; nothing is kept of it. Why it cannot be asked for, if so.
+async fn message(inner: &Arc<Inner>, upstream: &dyn Upstream, digest: Digest) -> Result<Had<Bytes>> {
     if digest.size() > MESSAGE_BYTES_MAX {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let here = Arc::clone(inner);
     match blocking(move || here.blobs.peek_small(&digest)).await? {
-        Ok(content) => Ok(Some(content)),
+        Ok(content) => Ok(Ok(Some(content))),
         Err(StoreError::Missing) => {
-            let content = upstream.read_whole(&[digest]).await.pop().and_then(|had| had.ok().flatten());
-            Ok(content.filter(|content| Digest::of(content) == digest))
+            let had = upstream.read_whole(&[digest]).await.pop().unwrap_or(Ok(None));
+            blocking(move || had.map(|had| had.filter(|content| Digest::of(content) == digest))).await
         }
         Err(error) => Err(error.into()),
     }
@@ -195,6 +232,8 @@ async fn message(inner: &Arc<Inner>, upstream: &dyn Upstream, digest: Digest) ->
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     fn asked(text: &str) -> Vec<(AssetKind, String)> {
@@ -223,6 +262,37 @@ mod tests {
         for text in ["", "p", "p/e", "action:x/7", "action:0a", "artifact:", "source:"] {
             assert!(candidates(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_for_is_told_once_for_an_artifact() {
+        let mut ahead = Ahead::default();
+        assert_eq!(ahead.add_needed(vec!["p/e/k".into(), "p/e/k".into()]), None);
+        let told = ahead.add_needed(vec!["p".into(), "p/e/other".into(), "q".repeat(9000)]).unwrap();
+        assert!(told.contains("with 2 that") && told.contains("among them p: it is no name"), "{told}");
+        assert_eq!(ahead.len(), 2);
+    }
+
+    #[test]
+    fn lists_of_an_artifact_are_read_and_an_endless_one_is_refused() {
+        let needed = |number: usize| buildstream::artifact::Dependency {
+            project_name: "p".into(),
+            element_name: format!("e{number}.bst"),
+            cache_key: "k".into(),
+            ..Default::default()
+        };
+        let artifact = |count| buildstream::Artifact {
+            strong_key: "strong".into(),
+            weak_key: "weak".into(),
+            build_deps: (0..count).map(needed).collect(),
+            ..Default::default()
+        };
+        let leads = read_leads(artifact(5000).encode_to_vec().into(), Some("p/x")).unwrap();
+        assert_eq!((leads.needs.len(), leads.needs[4999].as_str()), (5000, "p/e4999/k"));
+        assert_eq!(leads.other_names, ["p/x/strong", "p/x/weak"]);
+        let why = read_leads(artifact(NAMES_MAX + 1).encode_to_vec().into(), None).unwrap_err();
+        assert!(why.contains("more than 100000 artifacts"), "{why}");
+        assert!(read_leads(Bytes::from_static(b"\xff\xff no"), None).unwrap_err().contains("does not parse"));
     }
 
     #[test]

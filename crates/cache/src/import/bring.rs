@@ -10,10 +10,12 @@ use tokio::task::JoinSet;
 use super::coming::Coming;
 use super::intake::{Intake, SMALL, groups};
 use super::lacking::{Lack, Lacking, NOT_THERE, OTHER_BYTES};
-use super::source::Source;
+use super::source::{Had, Source};
 use super::{Found, blocking};
 use crate::cache::Inner;
-use crate::closure::{MESSAGE_BYTES_MAX, Parts, Roots, Subject, children, files_of_tree_message, roots_of};
+use crate::closure::{
+    Children, MESSAGE_BYTES_MAX, Parts, Roots, Subject, children, files_of_tree_message, roots_of,
+};
 use crate::{Error, Limits, Result};
 
 /// Trees that are remembered as brought: their parents need no look at them.
@@ -87,7 +89,8 @@ impl Bringing {
                 }
             }
         };
-        let Roots { required, optional } = match roots_of(subject, content) {
+        let read = subject.clone();
+        let Roots { required, optional } = match blocking(move || roots_of(&read, content)).await? {
             Ok(roots) => roots,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -106,7 +109,8 @@ impl Bringing {
         self.bring(&parts.tree_messages, lacking).await?;
         for message in &parts.tree_messages {
             let Some(content) = self.content(message, lacking).await? else { continue };
-            match files_of_tree_message(message, content) {
+            let read = *message;
+            match blocking(move || files_of_tree_message(&read, content)).await? {
                 Ok(files) => self.bring(&files, lacking).await?,
                 Err(error) => return Ok(Err(error.to_string())),
             }
@@ -144,14 +148,19 @@ impl Bringing {
             self.bring(&level, lacking).await?;
             let (mut files, mut next) = (Vec::new(), Vec::new());
             for group in groups(&level) {
-                for (directory, content) in self.contents(group, lacking).await? {
-                    match children(&directory, content) {
-                        Ok(found) => {
-                            files.extend(found.files);
-                            next.extend(found.directories);
+                let contents = self.contents(group, lacking).await?;
+                let read = move || {
+                    let read = |(directory, content)| children(&directory, content);
+                    contents.into_iter().map(read).collect::<Result<Vec<_>>>()
+                };
+                match blocking(read).await? {
+                    Ok(found) => {
+                        for Children { files: more, directories } in found {
+                            files.extend(more);
+                            next.extend(directories);
                         }
-                        Err(error) => return Ok(Err(error.to_string())),
                     }
+                    Err(error) => return Ok(Err(error.to_string())),
                 }
                 // Of what is met several times, once is counted.
                 if seen.len() + next.len() + of_files + files.len() > closure_blobs {
@@ -199,10 +208,16 @@ impl Bringing {
             }
         }
         if self.dry_run && !missing.is_empty() {
-            for (digest, had) in self.intake.source().read_whole(std::mem::take(&mut missing)).await? {
+            let had = self.intake.source().read_whole(std::mem::take(&mut missing)).await?;
+            let hash = |(digest, had): (Digest, Had<Bytes>)| {
+                let is_it = |content: &Bytes| Digest::of(content) == digest;
+                (digest, had.map(|had| had.filter(is_it)))
+            };
+            let hashed: Vec<_> = blocking(move || had.into_iter().map(hash).collect()).await?;
+            for (digest, had) in hashed {
                 match had {
-                    Ok(Some(content)) if Digest::of(&content) == digest => contents.push((digest, content)),
-                    Ok(_) => missing.push(digest),
+                    Ok(Some(content)) => contents.push((digest, content)),
+                    Ok(None) => missing.push(digest),
                     Err(why) => lacking.add(digest, Lack::Unknown(why)),
                 }
             }

@@ -9,22 +9,24 @@ use millpond_proto::reapi;
 use millpond_store::Digest;
 use millpond_store::catalog::{INLINE_MAX, Name, Pages, State, Target, Value};
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::ahead::{Ahead, Asked, as_asked, leads};
+use super::ahead::{Ahead, Asked, Leads, as_asked, leads};
 use super::copy::{PROGRESS, lost};
 use super::difference::{CompareStep, CompareWanted, Compared, Difference};
-use super::{blocking, heard};
+use super::{Found, blocking, heard};
 use crate::cache::Inner;
-use crate::closure::AtOne;
+use crate::closure::{AtOne, Contents, Subject};
 use crate::name::{self, short};
 use crate::upstream::{Trouble, Upstream, UpstreamName, UpstreamValue};
 use crate::{Admin, Cache, Clock, Error, InstanceName, Permit, Result};
 
 /// Names that are compared at the same time.
 const NAMES_AT_A_TIME: usize = 8;
+/// Blobs that each of these closures may have; one with more is looked at by itself.
+const SMALL_CLOSURE: usize = 100_000;
 /// Blobs that are remembered as being there.
 const KNOWN_MAX: usize = 1 << 20;
 
@@ -33,22 +35,29 @@ struct Comparing {
     inner: Arc<Inner>,
     instance: InstanceName,
     upstream: Arc<dyn Upstream>,
+    /// Names were given, and lead to others: where all are compared, those would be compared again.
+    follows: bool,
     dependencies: bool,
+    /// Whoever looks at a closure that takes much memory.
+    large: Semaphore,
     /// Blobs that are there.
     there: Mutex<HashSet<Digest>>,
 }
 
 /// What came of one.
+#[derive(Default)]
 struct One {
     text: String,
     same: u64,
     differences: Vec<Difference>,
     needs: Vec<String>,
+    /// Other names of the artifact that it is of, and its digest.
+    other_names: Vec<(String, Digest)>,
 }
 
 impl Comparing {
-    async fn one(self: Arc<Self>, Asked { text, names, .. }: Asked) -> Result<One> {
-        let mut one = One { text, same: 0, differences: Vec::new(), needs: Vec::new() };
+    async fn one(self: Arc<Self>, Asked { text, names, other_name_of }: Asked) -> Result<One> {
+        let mut one = One { text, ..One::default() };
         for name in &names {
             let here = self.here(name).await?;
             let there = match self.upstream.value(name).await {
@@ -58,10 +67,25 @@ impl Comparing {
                     continue;
                 }
             };
-            if self.dependencies
+            if let Some(artifact) = other_name_of {
+                let is_of_it = |value: &UpstreamValue| value.is(&artifact);
+                // It has moved on to another artifact, here and there, which nobody asked for.
+                if !there.iter().chain(here.as_deref().and_then(as_there).iter()).any(is_of_it) {
+                    continue;
+                }
+            } else if self.follows
                 && let Some(value) = there.clone().or_else(|| here.as_deref().and_then(as_there))
             {
-                one.needs.extend(leads(&self.inner, &*self.upstream, name, &value).await?.needs);
+                match leads(&self.inner, &*self.upstream, name, &value).await? {
+                    Ok(Leads { needs, other_names }) => {
+                        one.needs.extend(needs.into_iter().filter(|_| self.dependencies));
+                        if let UpstreamValue::Asset { digest, .. } = value {
+                            one.other_names.extend(other_names.into_iter().map(|name| (name, digest)));
+                        }
+                    }
+                    Err(why) if self.dependencies => one.differences.push(Difference::Unknown(why)),
+                    Err(_) => {}
+                }
             }
             match (here, there) {
                 (None, None) => {}
@@ -77,7 +101,7 @@ impl Comparing {
                 }
             }
         }
-        if one.same == 0 && one.differences.is_empty() {
+        if one.same == 0 && one.differences.is_empty() && other_name_of.is_none() {
             one.differences.push(Difference::Nowhere);
         }
         Ok(one)
@@ -97,17 +121,18 @@ impl Comparing {
 
     /// Which blobs of a value are lacking, on either side.
     async fn lacking(&self, value: &Value) -> Result<Vec<Difference>> {
-        let (inner, subject) = (Arc::clone(&self.inner), self.inner.subject(value)?);
-        let look = move || {
-            let mut look = AtOne::new(&inner.blobs);
-            let contents = inner.walker.inspect_by(&subject, &mut look)?;
-            let is_here = |digest: &Digest| *digest != Digest::EMPTY && inner.blobs.contains(digest);
-            Ok((contents, look.met.into_iter().filter(is_here).collect::<Vec<_>>()))
+        let subject = self.inner.subject(value)?;
+        let (found, _one_at_a_time) = match self.look(&subject, SMALL_CLOSURE).await? {
+            Some(found) => (found, None),
+            None => {
+                let turn = self.large.acquire().await.map_err(Error::internal)?;
+                let found = self.look(&subject, usize::MAX).await?;
+                (found.ok_or_else(|| Error::internal("a closure without an end"))?, Some(turn))
+            }
         };
-        let (contents, mut blobs) = match blocking(look).await? {
+        let (contents, mut blobs) = match found {
             Ok(found) => found,
-            Err(Error::Invalid(why)) => return Ok(vec![Difference::Unknown(why)]),
-            Err(error) => return Err(error),
+            Err(why) => return Ok(vec![Difference::Unknown(why)]),
         };
         let mut lacking = Vec::new();
         if let Some(first) = contents.missing.first() {
@@ -130,6 +155,27 @@ impl Comparing {
             Err(why) => lacking.push(Difference::Unknown(why)),
         }
         Ok(lacking)
+    }
+}
+
+impl Comparing {
+    /// What a closure holds, and which of its blobs are here; `None` if they are more than that. What is wrong with it, if so.
+    async fn look(&self, subject: &Subject, most: usize) -> Result<Option<Found<(Contents, Vec<Digest>)>>> {
+        let (inner, subject) = (Arc::clone(&self.inner), subject.clone());
+        let look = move || {
+            let mut look = AtOne::up_to(most, &inner.blobs);
+            let looked = inner.walker.inspect_by(&subject, &mut look);
+            if look.is_full() {
+                return Ok(None);
+            }
+            let is_here = |digest: &Digest| *digest != Digest::EMPTY && inner.blobs.contains(digest);
+            match looked {
+                Ok(contents) => Ok(Some(Ok((contents, look.met.into_iter().filter(is_here).collect())))),
+                Err(Error::Invalid(why)) => Ok(Some(Err(why))),
+                Err(error) => Err(error),
+            }
+        };
+        blocking(look).await?
     }
 }
 
@@ -178,8 +224,9 @@ impl Inner {
             inner: Arc::clone(self),
             instance: instance.clone(),
             upstream: Arc::clone(&upstream),
-            // Where all names are compared, they would be compared again.
-            dependencies: wanted.dependencies && !wanted.names.is_empty(),
+            follows: !wanted.names.is_empty(),
+            dependencies: wanted.dependencies,
+            large: Semaphore::new(1),
             there: Mutex::default(),
         });
         let (mut ahead, mut done) = (Ahead::default(), Compared::default());
@@ -213,14 +260,16 @@ impl Inner {
                 () = steps.closed() => return heard(Err(())).map(|()| done),
             };
             let Some(ended) = ended else { return Ok(done) };
-            let One { text, same, differences, needs } = ended.map_err(Error::internal)??;
+            let One { text, same, mut differences, needs, other_names } =
+                ended.map_err(Error::internal)??;
+            differences.extend(ahead.add_needed(needs).map(Difference::Unknown));
+            for (name, value) in other_names {
+                ahead.add_other_name(&name, value);
+            }
             done.same += same;
             for difference in differences {
                 done.count(&difference);
                 heard(steps.send(CompareStep::Differs(text.clone(), difference)).await)?;
-            }
-            for needed in needs {
-                add(&mut ahead, &mut done, needed, &steps).await?;
             }
             let left = running.len() + ahead.len() + page.len();
             if left > 0

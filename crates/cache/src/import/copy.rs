@@ -70,11 +70,16 @@ impl Copying {
                         Err(why) => Err(why),
                     };
                     if other_name_of.is_none() {
-                        let found = leads(&self.inner, &*self.upstream, name, &value).await?;
-                        let Leads { needs, other_names: others } = found;
-                        needed.extend(needs.into_iter().filter(|_| self.dependencies));
-                        if let UpstreamValue::Asset { digest, .. } = value {
-                            other_names.extend(others.into_iter().map(|name| (name, digest)));
+                        match leads(&self.inner, &*self.upstream, name, &value).await? {
+                            Ok(Leads { needs, other_names: others }) => {
+                                needed.extend(needs.into_iter().filter(|_| self.dependencies));
+                                if let UpstreamValue::Asset { digest, .. } = value {
+                                    other_names.extend(others.into_iter().map(|name| (name, digest)));
+                                }
+                            }
+                            // What is wrong with its message is told already, where it is left out for that.
+                            Err(why) if self.dependencies && outcome.is_ok() => outcomes.push(Err(why)),
+                            Err(_) => {}
                         }
                     }
                     outcome
@@ -149,7 +154,8 @@ impl Inner {
                 () = steps.closed() => return heard(Err(())).map(|()| done),
             };
             let Some(ended) = ended else { return Ok(done) };
-            let Copied { text, outcomes, needs, other_names } = ended.map_err(Error::internal)??;
+            let Copied { text, mut outcomes, needs, other_names } = ended.map_err(Error::internal)??;
+            outcomes.extend(ahead.add_needed(needs).map(Err));
             for outcome in outcomes {
                 if let Err(why) = done.count(outcome) {
                     heard(steps.send(ImportStep::Broken { name: text.clone(), why }).await)?;
@@ -157,9 +163,6 @@ impl Inner {
             }
             for (name, value) in other_names {
                 ahead.add_other_name(&name, value);
-            }
-            for needed in needs {
-                add(&mut ahead, &mut done, needed, &steps).await?;
             }
             let left = running.len() + ahead.len();
             if left > 0

@@ -83,7 +83,7 @@ impl Inner {
         client: &Client,
         bringing: &Bringing,
     ) -> Result<Found<Took>> {
-        if let Some(took) = self.what_is_here(&foreign, written).await? {
+        if let (Some(took), _) = self.what_is_here(&foreign, written).await? {
             return Ok(Ok(took));
         }
         for is_last in [false, true] {
@@ -93,11 +93,14 @@ impl Inner {
             if bringing.dry_run() {
                 return Ok(Ok(Took::New));
             }
-            // Somebody may have pushed it meanwhile.
-            if self.what_is_here(&foreign, written).await? == Some(Took::Kept) {
+            // Somebody may have pushed it meanwhile, and may still do.
+            let (took, in_place_of) = self.what_is_here(&foreign, written).await?;
+            if took == Some(Took::Kept) {
                 return Ok(Ok(Took::Kept));
             }
-            match self.publish(publication(&foreign, written, client)).await {
+            let publication =
+                Publication { in_place_of: Some(in_place_of), ..publication(&foreign, written, client) };
+            match self.publish(publication).await {
                 Ok(Published::Kept) => return Ok(Ok(Took::Kept)),
                 Ok(Published::Whole | Published::Pending) => return Ok(Ok(Took::New)),
                 // What came with an earlier name has been let go since.
@@ -110,22 +113,28 @@ impl Inner {
         Ok(Err("it goes while it comes".into()))
     }
 
-    /// What the name has here, if that leaves nothing to be brought.
-    async fn what_is_here(self: &Arc<Self>, foreign: &Foreign, written: Option<u64>) -> Result<Option<Took>> {
-        let Some(value) = self.catalog.look_up(&foreign.name).await? else { return Ok(None) };
+    /// What the name has here, if that leaves nothing to be brought; and the number of its value, if it has one.
+    async fn what_is_here(
+        self: &Arc<Self>,
+        foreign: &Foreign,
+        written: Option<u64>,
+    ) -> Result<(Option<Took>, Option<u64>)> {
+        let Some(value) = self.catalog.look_up(&foreign.name).await? else { return Ok((None, None)) };
+        let number = Some(value.seq);
         // One that has expired is served to nobody.
         if self.is_let_go(&value) || value.expires.is_some_and(|expires| expires <= Clock::unix_seconds()) {
-            return Ok(None);
+            return Ok((None, number));
         }
         if value.target == foreign.target {
-            return Ok(self.is_whole_here(&foreign.subject).await?.then_some(Took::Present));
+            let is_whole = self.is_whole_here(&foreign.subject).await?;
+            return Ok((is_whole.then_some(Took::Present), number));
         }
         let stays = match written {
             // It was pushed since that was written.
             Some(written) => value.pushed > written,
             None => self.is_whole_here(&self.subject(&value)?).await?,
         };
-        Ok(stays.then_some(Took::Kept))
+        Ok((stays.then_some(Took::Kept), number))
     }
 
     /// Whether all that it needs is here; nothing is raised.
@@ -151,5 +160,6 @@ fn publication(foreign: &Foreign, written: Option<u64>, client: &Client) -> Publ
         pushed: written,
         may_wait: false,
         promotes: None,
+        in_place_of: None,
     }
 }

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use millpond_store::catalog::Target;
 
 use super::*;
+use crate::access::Allowed;
+use crate::closure::{References, Subject};
+use crate::name::UriForm;
+use crate::publish::Publication;
 use crate::{Grant, Identity, Otherwise, Pattern, Replacement, ReplacementRule, Rights};
 
 const BASE: &str = "urn:fdc:buildstream.build:2020:";
@@ -236,5 +241,50 @@ async fn of_many_at_once_one_is_first_and_stays() {
         };
         assert_eq!(scene.in_force(&name).await, Some(kept));
     }
+    scene.fixture.cache.close().await;
+}
+
+/// As for one that is copied from elsewhere: between the look at what is here and the publish somebody may push.
+#[tokio::test]
+async fn place_that_was_looked_at_is_taken_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = Scene::open(&folder.path().join("data"), Vec::new()).await;
+    let (uri, inner) = ("urn:one", &scene.fixture.cache.inner);
+    let name = crate::name::asset(scene.fixture.push.instance(), AssetKind::Blob, uri, "");
+    let publish = async |digest: Digest, in_place_of: Option<u64>| {
+        let references = Arc::new(References::default());
+        let subject = Subject::Asset {
+            form: UriForm::of(AssetKind::Blob, uri),
+            kind: AssetKind::Blob,
+            digest,
+            references: Arc::clone(&references),
+        };
+        let publication = Publication {
+            names: vec![(Allowed::stored(&name), subject)],
+            target: Target::Blob(digest),
+            references: references.encode(),
+            expires: None,
+            client: Client { identity: "carol".into(), address: None },
+            pushed: None,
+            may_wait: false,
+            promotes: None,
+            in_place_of: Some(in_place_of),
+        };
+        inner.publish(publication).await.unwrap()
+    };
+    let number = async || inner.catalog.look_up(&name).await.unwrap().map(|value| value.seq);
+    let mut digests = Vec::new();
+    for content in ["first", "second", "third"] {
+        digests.push(scene.fixture.put(content).await.unwrap());
+    }
+    assert_eq!(publish(digests[0], None).await, Published::Whole);
+    let first = number().await;
+    assert_eq!(publish(digests[1], None).await, Published::Kept);
+    assert_eq!(scene.in_force(uri).await, Some(digests[0]));
+    scene.push(&scene.alice, &[uri], digests[1]).await.unwrap();
+    assert_eq!(publish(digests[2], first).await, Published::Kept);
+    assert_eq!(scene.in_force(uri).await, Some(digests[1]));
+    assert_eq!(publish(digests[2], number().await).await, Published::Whole);
+    assert_eq!(scene.in_force(uri).await, Some(digests[2]));
     scene.fixture.cache.close().await;
 }

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::admin::{answer, ask};
 use crate::battery::{Blob, Client, Ledger, Name, Pushed, Random, hold, seeded};
+use crate::fsck::flip_bit_of;
 use crate::issued::Keys;
 use crate::names::Pond;
 use crate::server::Server;
@@ -156,6 +157,60 @@ fn differences_are_told_and_other_values_are_kept() {
     assert!(complaint.contains("3 names are broken there, or not to be had"), "{complaint}");
     assert_eq!(difference_of(&to, url, "a:other").as_deref(), Some("other-value"));
     assert_eq!(difference_of(&to, url, "a:there"), None);
+}
+
+#[test]
+fn what_has_become_bad_here_is_told_and_heals_by_a_copy() {
+    let (from, to) = (Pond::new(&[]), Pond::new(&[]));
+    let content = seeded("copy that heals").bytes(20_000);
+    for pond in [&from, &to] {
+        pond.push("a:one", &content);
+    }
+    let url = from.server.url();
+    assert_eq!(difference_of(&to, url, "a:one"), None);
+    flip_bit_of(&content[100..150], to.server.data());
+    assert_eq!(ask(&to.server, "fsck").0, 3);
+    let (code, compared) = told(&to.server, &format!("verify {url}"));
+    assert_eq!((code, &compared["differences"][0]["difference"]), (3, &"lacks-here".into()), "{compared}");
+    let (code, copied) = told(&to.server, &format!("copy {url} a:one"));
+    assert_eq!((code, &copied["names"], &copied["blobs"]), (0, &1.into(), &1.into()), "{copied}");
+    assert_eq!(difference_of(&to, url, "a:one"), None);
+}
+
+/// BuildStream 2 publishes an artifact by two names, and looks for either.
+#[test]
+fn other_name_of_an_artifact_is_compared_and_comes_with_it() {
+    let (from, to) = (Pond::new(&[]), Pond::new(&[]));
+    let artifact = |version| Artifact {
+        version,
+        strong_key: "strong".into(),
+        weak_key: "weak".into(),
+        ..Default::default()
+    };
+    let push = |pond: &Pond, key: &str, version| {
+        pond.push(&format!("{ARTIFACT}app/one/{key}"), &artifact(version).encode_to_vec());
+    };
+    push(&from, "strong", 1);
+    push(&from, "weak", 1);
+    push(&to, "strong", 1);
+    let question = format!("{} app/one/strong", from.server.url());
+    let compared = |code: i32| {
+        let (ended, compared) = told(&to.server, &format!("verify {question}"));
+        assert_eq!(ended, code, "{compared}");
+        let difference = &compared["differences"][0];
+        (compared["same"].clone(), difference["name"].clone(), difference["difference"].clone())
+    };
+    let missing = ("artifact:app/one/weak".into(), "only-there".into());
+    assert_eq!(compared(3), (1.into(), missing.0, missing.1));
+    let (code, copied) = told(&to.server, &format!("copy {question}"));
+    assert_eq!((code, &copied["names"], &copied["present"]), (0, &1.into(), &1.into()), "{copied}");
+    assert_eq!(compared(0), (2.into(), Value::Null, Value::Null));
+    // It has moved on there, and not here.
+    push(&from, "weak", 2);
+    assert_eq!(compared(3), (1.into(), "artifact:app/one/weak".into(), "other-value".into()));
+    // And here: now it is another artifact's.
+    push(&to, "weak", 2);
+    assert_eq!(compared(0), (1.into(), Value::Null, Value::Null));
 }
 
 fn difference_of(pond: &Pond, url: &str, name: &str) -> Option<String> {

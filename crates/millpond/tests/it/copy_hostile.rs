@@ -49,6 +49,8 @@ enum Told {
     Gone,
     /// No end of bytes.
     NoEnd,
+    /// An answer of many small fields, which take much more memory than they have bytes.
+    Many,
 }
 
 /// Names and blobs, as a test makes them up.
@@ -206,6 +208,10 @@ impl ContentAddressableStorage for Liar {
                 Told::LeftOut => continue,
                 Told::Gone => (Bytes::new(), 5),
                 Told::NoEnd => (vec![b'x'; 32 << 20].into(), 0),
+                Told::Many => {
+                    responses.resize(20_000, batch_read_blobs_response::Response::default());
+                    continue;
+                }
             };
             let status = Some(millpond_proto::rpc::Status { code, ..Default::default() });
             let digest = Some(digest);
@@ -233,7 +239,7 @@ impl ByteStream for Liar {
         let holds_on = matches!(told, Told::Nothing);
         let pieces: Vec<Bytes> = match told {
             Told::Content(content) => content.chunks(1 << 20).map(Bytes::copy_from_slice).collect(),
-            Told::Gone | Told::LeftOut => return Err(Status::not_found("none")),
+            Told::Gone | Told::LeftOut | Told::Many => return Err(Status::not_found("none")),
             Told::Nothing => Vec::new(),
             Told::NoEnd => vec![Bytes::from(vec![b'x'; 1 << 20]); 1 << 10],
         };
@@ -296,6 +302,12 @@ fn lies(liar: &mut Liar) -> Vec<(&'static str, &'static str)> {
     let small_no_end = liar.lie(b"no end", Told::NoEnd);
     let root = liar.directory(&[small_no_end], &[]);
     liar.name("t:small-no-end", root);
+    let many = liar.lie(b"many", Told::Many);
+    let root = liar.directory(&[many], &[]);
+    liar.name("t:many", root);
+    // Two bytes for each of a million files.
+    let dense = liar.blob([0x0a, 0].repeat(1 << 20));
+    liar.name("t:dense", dense);
     // As deep as no tree is.
     let mut deep = liar.directory(&[sound], &[]);
     for _ in 0..1100 {
@@ -323,6 +335,8 @@ fn lies(liar: &mut Liar) -> Vec<(&'static str, &'static str)> {
             "t:small-no-end",
             if liar.batches { "message length too large" } else { "sends more than its 6 bytes" },
         ),
+        ("t:many", if liar.batches { "its answer has more than 17 fields" } else { "is not there" }),
+        ("t:dense", "a node with a bad digest: it has none"),
         ("t:deep", "nested deeper than 1000"),
         ("t:garbage", "is not a Directory"),
         ("t:huge-directory", "larger than this cache takes"),

@@ -58,20 +58,24 @@ impl Pushed {
 
     /// Flips a bit of the blob that two names share.
     fn hit(&self, data: &Path) {
-        let folders = fs::read_dir(data.join("packs")).unwrap();
-        let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
-        let packs: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-        let part = &self.shared.content[100..150];
-        for pack in packs {
-            let bytes = fs::read(&pack).unwrap();
-            if let Some(at) = bytes.windows(part.len()).position(|window| window == part) {
-                let file = fs::File::options().write(true).open(pack).unwrap();
-                file.write_all_at(&[bytes[at] ^ 4], at as u64).unwrap();
-                return;
-            }
-        }
-        panic!("no pack has the blob");
+        flip_bit_of(&self.shared.content[100..150], data);
     }
+}
+
+/// Flips a bit of what these bytes are in, wherever they are.
+pub(crate) fn flip_bit_of(part: &[u8], data: &Path) {
+    let folders = fs::read_dir(data.join("packs")).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    let packs: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    for pack in packs {
+        let bytes = fs::read(&pack).unwrap();
+        if let Some(at) = bytes.windows(part.len()).position(|window| window == part) {
+            let file = fs::File::options().write(true).open(pack).unwrap();
+            file.write_all_at(&[bytes[at] ^ 4], at as u64).unwrap();
+            return;
+        }
+    }
+    panic!("no pack has the blob");
 }
 
 /// What `fsck --json` finds: its exit code, bad records, and names that are not whole.

@@ -12,9 +12,9 @@ use millpond_proto::bytestream::{ReadRequest, ReadResponse};
 use millpond_proto::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use millpond_proto::reapi::{self, BatchReadBlobsRequest, FindMissingBlobsRequest};
 use tokio::time::{Instant, timeout};
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use super::bounded::Bounded;
 use super::calls::{Refusal, SILENCE, Tries, time_for};
 use super::{MESSAGE_MAX, Shared};
 use crate::grpc::digests::to_wire;
@@ -25,12 +25,15 @@ const DIGESTS_MAX: usize = 10_000;
 const BESIDE: u64 = 256;
 /// What words about blobs that are not had may take in a batch.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
+/// Fields that an answer may have beside one for each blob: those that later versions of the protocol may add.
+const FIELDS_BESIDE: usize = 16;
 
 impl Shared {
-    /// An answer may have so many bytes: few bytes of it may take a hundred times as much memory once they are decoded.
-    fn storage(&self, answer_max: u64) -> ContentAddressableStorageClient<Channel> {
+    /// Of an answer about so many blobs, which may have so many bytes.
+    fn storage(&self, blobs: usize, answer_max: u64) -> ContentAddressableStorageClient<Bounded> {
         let answer_max = usize::try_from(answer_max).map_or(MESSAGE_MAX, |bytes| bytes.min(MESSAGE_MAX));
-        ContentAddressableStorageClient::new(self.channel.clone()).max_decoding_message_size(answer_max)
+        let channel = Bounded::new(self.channel.clone(), blobs + FIELDS_BESIDE);
+        ContentAddressableStorageClient::new(channel).max_decoding_message_size(answer_max)
     }
 
     /// Which of these are not there.
@@ -44,7 +47,8 @@ impl Shared {
             };
             let answer = self.calls.ask(0, || {
                 let answer_max = BESIDE * (some.len() as u64 + 1);
-                let (mut storage, request) = (self.storage(answer_max), self.calls.request(message.clone()));
+                let (mut storage, request) =
+                    (self.storage(some.len(), answer_max), self.calls.request(message.clone()));
                 async move { storage.find_missing_blobs(request).await }
             });
             let answer = answer.await.map_err(|refusal| refusal.words())?;
@@ -64,7 +68,8 @@ impl Shared {
         };
         let answer = self.calls.ask(bytes, || {
             let answer_max = bytes + ERROR_BYTES_MAX;
-            let (mut storage, request) = (self.storage(answer_max), self.calls.request(message.clone()));
+            let (mut storage, request) =
+                (self.storage(some.len(), answer_max), self.calls.request(message.clone()));
             async move { storage.batch_read_blobs(request).await }
         });
         let responses = answer.await?.responses;

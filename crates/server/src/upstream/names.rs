@@ -13,7 +13,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::calls::Refusal;
-use super::{MESSAGE_MAX, Shared};
+use super::{MESSAGE_MAX, NAME_ANSWER_MAX, Shared};
 use crate::grpc::digests::to_wire;
 
 /// What is found of a name: the digest, and until when.
@@ -42,7 +42,7 @@ impl Shared {
     }
 
     fn fetch(&self) -> FetchClient<Channel> {
-        FetchClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX)
+        FetchClient::new(self.channel.clone()).max_decoding_message_size(NAME_ANSWER_MAX)
     }
 
     async fn asset(

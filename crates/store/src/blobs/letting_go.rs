@@ -37,6 +37,11 @@ impl Blobs {
         self.shared.space.excess(self.shared.packs.live())
     }
 
+    /// Bytes that the file system must have left for others.
+    pub fn keep_free(&self) -> u64 {
+        self.shared.space.limits().keep_free
+    }
+
     /// Bytes of blobs that may be there before letting go begins. Asks the file system.
     pub fn room(&self) -> u64 {
         self.shared.space.room(self.shared.packs.live())

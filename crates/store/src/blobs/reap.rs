@@ -85,11 +85,13 @@ impl Shared {
 
     /// A pack that was held for whoever copies it goes now.
     pub(super) fn unlink_held(&self, id: PackId, (bytes, file): Going) {
-        // If it stays, the next start finds it, and nothing that needs it.
-        if let Err(error) = self.unlink(id) {
-            tracing::warn!(pack = %id, %error, "a pack that was held for a backup stays until the next start");
+        match self.unlink(id) {
+            Ok(()) => self.packs.unlinked(bytes, file),
+            // Its bytes count on. The next start finds it, and nothing that needs it.
+            Err(error) => {
+                tracing::warn!(pack = %id, %error, "a pack that was held for a backup stays until the next start");
+            }
         }
-        self.packs.unlinked(bytes, file);
     }
 
     /// Under whichever name it has: a pack that could not be sealed at start still has that of an open one.

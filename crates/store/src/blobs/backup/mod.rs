@@ -185,7 +185,7 @@ impl PackCopies {
             other => other?,
         };
         let mut damaged = None;
-        let entries = match (self.unsealed.get(&id), source.footer()) {
+        let mut entries = match (self.unsealed.get(&id), source.footer()) {
             (_, Ok(entries)) => entries,
             (Some(synced), Err(Error::Damaged(_))) => source.search_up_to(*synced)?,
             (None, Err(Error::Damaged(what))) => {
@@ -199,6 +199,12 @@ impl PackCopies {
             if *there == entries {
                 let (bytes, records) = (earlier.len()?, there.len() as u64);
                 return Ok(PackCopied { bytes, is_same: true, records, damaged, ..PackCopied::default() });
+            }
+            if damaged.is_some() && are_of_one(&entries, there) {
+                // What the search did not find may be good there.
+                entries.extend(there);
+                entries.sort_unstable_by_key(|entry| entry.offset);
+                entries.dedup();
             }
             if !there.iter().all(|entry| entries.contains(entry)) {
                 return Err(Error::Refused(format!(
@@ -233,6 +239,21 @@ impl PackCopies {
             other => other,
         }
     }
+}
+
+/// Whether what was found in a pack and what is in a copy can be of the same one: wherever both have a record it is the same, and
+/// there is such a place, if both have any.
+fn are_of_one(found: &[FooterEntry], there: &[FooterEntry]) -> bool {
+    let mut is_any = found.is_empty() || there.is_empty();
+    for entry in there {
+        if let Some(other) = found.iter().find(|found| found.offset == entry.offset) {
+            if other != entry {
+                return false;
+            }
+            is_any = true;
+        }
+    }
+    is_any
 }
 
 impl Drop for PackCopies {

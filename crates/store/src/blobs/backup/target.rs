@@ -58,8 +58,11 @@ impl Target {
                 )));
             }
         }
-        let packs = Mutex::new(if mark.is_some() { list(&*disk)? } else { HashMap::new() });
-        Ok(Self { path: path.to_owned(), disk, keys, purpose, mark, packs, unsynced: Mutex::default() })
+        let packs = if mark.is_some() { list(&*disk)? } else { HashMap::new() };
+        // Whoever copied what is there may have been killed before it synced them.
+        let unsynced = Mutex::new(packs.keys().copied().map(PackId::folder).collect());
+        let packs = Mutex::new(packs);
+        Ok(Self { path: path.to_owned(), disk, keys, purpose, mark, packs, unsynced })
     }
 
     /// Whether this directory is marked.
