@@ -25,10 +25,22 @@ pub(crate) struct Certificate {
 
 /// Every certificate of a text in PEM, in which nothing else may be.
 pub(crate) fn read_all(pem: &[u8]) -> Result<Vec<Certificate>, Error> {
+    read_those(pem, |_| true)
+}
+
+/// The same of what a server presents, whose key may be in the same file.
+pub(crate) fn read_chain(pem: &[u8]) -> Result<Vec<Certificate>, Error> {
+    read_those(pem, |label| !label.ends_with("PRIVATE KEY"))
+}
+
+fn read_those(pem: &[u8], counts: impl Fn(&str) -> bool) -> Result<Vec<Certificate>, Error> {
     let mut found = Vec::new();
     for (block, number) in Pem::iter_from_buffer(pem).zip(1..) {
         let unreadable = |reason: String| Error::Certificates(format!("certificate {number}: {reason}"));
         let block = block.map_err(|error| unreadable(error.to_string()))?;
+        if !counts(&block.label) {
+            continue;
+        }
         if block.label != "CERTIFICATE" {
             return Err(unreadable(format!("this is a {}, and no certificate", block.label)));
         }

@@ -114,6 +114,15 @@ pub fn write_beside_keys(path: &Path, content: &[u8]) -> Result<(), Error> {
     write(path, content, 0o644)
 }
 
+/// Writes a secret, for its owner alone: whole or not at all. A folder that is not there is made, for its owner alone, too.
+///
+/// # Errors
+/// That it cannot be written.
+pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), Error> {
+    make_folder(parent(path))?;
+    write(path, content, 0o600)
+}
+
 /// A file's content.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io(path, "read"))

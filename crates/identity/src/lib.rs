@@ -15,6 +15,7 @@ pub mod issue;
 pub mod jwt;
 mod paths;
 mod pattern;
+pub mod public_name;
 mod refused;
 mod register;
 mod revoke;
@@ -25,7 +26,7 @@ mod token;
 
 pub use authority::AuthorityTerms;
 pub use error::Error;
-pub use files::{copy_keys, write_beside_keys};
+pub use files::{copy_keys, write_beside_keys, write_secret};
 pub use fingerprint::Fingerprint;
 pub use identities::{Credential, Expiring, Identities};
 pub use paths::Keys;

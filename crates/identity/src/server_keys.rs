@@ -41,7 +41,7 @@ impl ServerKeys {
 
 /// The last second in which the first certificate of a chain in PEM is valid, in Unix seconds; the others are seldom ours.
 pub fn last_second(chain_pem: &[u8]) -> Result<u64, Error> {
-    let chain = certificate::read_all(chain_pem)?;
+    let chain = certificate::read_chain(chain_pem)?;
     let own = chain.first().ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;
     Ok(own.not_after)
 }
@@ -67,7 +67,7 @@ impl Presented {
     /// # Errors
     /// What is no certificate, or that there is none.
     pub fn read(chain_pem: &[u8]) -> Result<Self, Error> {
-        let chain = certificate::read_all(chain_pem)?;
+        let chain = certificate::read_chain(chain_pem)?;
         let (count, all_until) = (chain.len(), chain.iter().map(|one| one.not_after).min());
         let own = chain.into_iter().next();
         let own = own.ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{FdName, Listener, check_reach};
+use crate::config::{FdName, Given, Listener, Settings, check_reach};
 use crate::exit::{Code, Failure};
 use crate::passed::Passed;
 
@@ -92,6 +92,24 @@ pub(crate) fn metrics(listener: Option<&Listener>, passed: &mut Passed) -> Resul
         Ok(socket) => Ok(Some(Bound::new(socket, listener))),
         Err(error) => unless_optional(listener, refused(listener, &error)),
     }
+}
+
+/// Binds where an ACME authority finds documents, if it is to find any.
+pub(crate) fn challenges(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let address = settings.acme.as_ref().and_then(|acme| acme.http_address.as_ref());
+    let Some(Given { value: address, place }) = address else { return Ok(None) };
+    let listened_on = bind(*address, false).and_then(|socket| {
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    });
+    listened_on.map(Some).map_err(|error| {
+        let code = if is_in_use(&error) { Code::AddressInUse } else { Code::Failed };
+        Failure::new(
+            code,
+            format!("{place}: {address} cannot be listened on: {error}"),
+            "give another http_address that port 80 leads to, or challenge = \"tls-alpn-01\"",
+        )
+    })
 }
 
 /// Lets Prometheus connect.

@@ -5,18 +5,22 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::future::pending;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use millpond_cache::{Changing, Clock, Grant, now_and_then};
+use millpond_identity::public_name::stand_in;
 use millpond_identity::{AuthorityTerms, Credential, Expiring, Identities};
-use millpond_server::{Credentials, Tls, TrustedIssuer};
+use millpond_server::{Acme, AcmeWanted, Answers, Credentials, Tls, TrustedIssuer, answer_challenges};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Allowed, Authority, Given, Issuer, Patterns, Settings};
+use crate::config::{self, Allowed, Authority, Given, Issuer, Patterns, Settings};
 use crate::exit::{Code, Failure};
 
 /// How often files are looked at.
@@ -32,6 +36,8 @@ pub(crate) struct Loaded {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Whom the server knows.
     pub(crate) credentials: Arc<Credentials>,
+    /// Who has the certificate issued, and what answers for it.
+    acme: Option<(Acme, Answers)>,
     sources: Changing<Sources>,
     seen: Mutex<Seen>,
 }
@@ -49,6 +55,8 @@ struct Sources {
     keys: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
+    /// An ACME authority issues them, which takes a while: until they are there, something else stands in for them.
+    stand_in: Option<Vec<String>>,
     authorized: Option<Given<PathBuf>>,
     authorized_allow: Allowed,
     authorities: Vec<Authority>,
@@ -60,13 +68,12 @@ pub(crate) type Stamp = Option<(u64, i64, i64, u64)>;
 impl Loaded {
     /// Reads what the settings name. The certificate must be there if a listener speaks TLS.
     pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
-        let file = |given: &Option<Given<PathBuf>>, name| {
-            given.as_ref().map_or_else(|| settings.keys.value.join(name), |given| given.value.clone())
-        };
+        let domains = settings.acme.as_ref().and_then(|acme| acme.domains.as_ref());
         let sources = Sources {
             keys: settings.keys.value.clone(),
-            certificate: file(&settings.certificate, "server.crt"),
-            key: file(&settings.key, "server.key"),
+            certificate: settings.certificate_file(),
+            key: settings.key_file(),
+            stand_in: domains.map(|domains| domains.value.0.clone()),
             authorized: settings.authorized.clone(),
             authorized_allow: settings.authorized_allow.value,
             authorities: settings.authorities.clone(),
@@ -74,7 +81,10 @@ impl Loaded {
         // Before anything is read: what changes from here on is read again.
         let seen = Seen { served: sources.of_the_server().map(stamp), known: sources.of_clients() };
         let speaks = settings.listeners.iter().any(|listener| listener.tls.value);
-        let tls = if speaks { Some(Arc::new(sources.tls()?)) } else { None };
+        let acme =
+            settings.acme.as_ref().filter(|_| speaks).map(|acme| self::acme(acme, settings)).transpose()?;
+        let answers = acme.as_ref().map(|(_, answers)| answers.clone());
+        let tls = if speaks { Some(Arc::new(sources.tls(answers)?)) } else { None };
         let mut identities = sources.issued()?;
         sources.add_authorized(&mut identities)?;
         sources.add_authorities(&mut identities)?;
@@ -83,7 +93,7 @@ impl Loaded {
             Failure::new(Code::Usage, error, "give certificates in PEM as ca, or leave it out")
         })?;
         let credentials = Arc::new(credentials);
-        Ok(Self { tls, credentials, sources: Changing::new(sources), seen: Mutex::new(seen) })
+        Ok(Self { tls, credentials, acme, sources: Changing::new(sources), seen: Mutex::new(seen) })
     }
 
     /// Takes up what changes, for as long as it is polled. What cannot be read changes nothing, and is tried again.
@@ -103,14 +113,36 @@ impl Loaded {
 
     /// Goes over to what `other` was read from, and takes up what that has, as far as a running server can.
     pub(crate) fn go_over(&self, other: Self) {
-        let sources = other.sources.now();
-        if *sources == *self.sources.now() {
+        let (mut sources, before) = (Sources::clone(&other.sources.now()), self.sources.now());
+        if sources.stand_in.is_some() || before.stand_in.is_some() {
+            // Who issues it counts from a start on.
+            (sources.certificate, sources.key) = (before.certificate.clone(), before.key.clone());
+            sources.stand_in.clone_from(&before.stand_in);
+        }
+        if sources == *before {
             return;
         }
-        self.sources.change(Sources::clone(&sources));
+        self.sources.change(sources);
         // Whatever it is, it is read anew.
         *self.seen() = Seen { served: [None; 2], known: Vec::new() };
         self.look();
+    }
+
+    /// Has the certificate issued and renewed, for as long as it is polled, if it is an ACME authority's.
+    pub(crate) async fn have_issued(&self, challenges: Option<TcpListener>) -> Infallible {
+        let Some((acme, answers)) = &self.acme else { return pending().await };
+        let answer = async {
+            if let Some(socket) = challenges
+                && let Err(error) = answer_challenges(socket, answers.clone()).await
+            {
+                tracing::warn!(%error, "the challenges of an ACME authority cannot be answered");
+            }
+            pending().await
+        };
+        tokio::select! {
+            never = acme.run() => never,
+            never = answer => never,
+        }
     }
 
     /// Takes up what has changed; whether anything was.
@@ -143,7 +175,10 @@ impl Loaded {
         let served = self.tls.as_ref().and_then(|_| self.sources.now().last_second());
         if let Some(not_after) = served.filter(|not_after| *not_after <= now + AHEAD_SECONDS) {
             let expires = if not_after < now { "expired" } else { "expires" };
-            let remedy = "`millpond keys renew` makes another, if it is of Millpond's own making";
+            let remedy = match self.acme {
+                Some(_) => "it is asked for again and again, and what comes of that is in this log",
+                None => "`millpond keys renew` makes another, if it is of Millpond's own making",
+            };
             tracing::warn!(
                 "this server's certificate {expires} on {}: {remedy}",
                 millpond_identity::day(not_after)
@@ -196,19 +231,62 @@ impl Loaded {
     }
 }
 
+/// The certificates of those who vouch for somebody.
+fn vouching(Given { value: path, place }: &Given<PathBuf>) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| {
+        let sentence = format!("{place}: {} cannot be read: {error}", path.display());
+        Failure::new(Code::Usage, sentence, "give a file of certificates in PEM that this user may read")
+    })
+}
+
+/// Who has the certificate issued.
+fn acme(given: &config::Acme, settings: &Settings) -> Result<(Acme, Answers), Failure> {
+    let account_key = |Given { value: path, place }: &Given<PathBuf>| {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|error| format!("{place}: {} cannot be read: {error}", path.display()));
+        let hint = "give a file with the key as the authority gave it, in Base64";
+        let key = text.and_then(|text| {
+            let key = text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_");
+            let decoded = BASE64URL_NOPAD.decode(key.as_bytes());
+            decoded.map_err(|_| format!("{place}: {} holds no key in Base64", path.display()))
+        });
+        key.map_err(|sentence| Failure::new(Code::Usage, sentence, hint))
+    };
+    let account = match (&given.account_id, &given.account_key_file) {
+        (Some(id), Some(file)) => Some((id.value.clone(), account_key(file)?)),
+        _ => None,
+    };
+    let wanted = AcmeWanted {
+        directory: given.directory.value.location.clone(),
+        authorities: given.ca.as_ref().map(vouching).transpose()?,
+        names: given.domains.as_ref().map_or_else(Vec::new, |domains| domains.value.0.clone()),
+        contact: given.contact.as_ref().map(|contact| contact.value.clone()),
+        challenge: given.challenge.value.0,
+        renew_before: given
+            .renew_before
+            .as_ref()
+            .map(|before| Duration::from_secs(before.value.seconds.into())),
+        external_account: account,
+    };
+    let answers = Answers::default();
+    let acme = Acme::new(wanted, &settings.keys.value, answers.clone()).map_err(|error| {
+        let place = given.ca.as_ref().map(|ca| format!("{}: ", ca.place)).unwrap_or_default();
+        Failure::new(
+            Code::Usage,
+            format!("{place}{error}"),
+            "give certificates in PEM as ca, or leave it out",
+        )
+    })?;
+    Ok((acme, answers))
+}
+
 /// An issuer with what it is known by.
 fn trusted(issuer: &Issuer) -> Result<TrustedIssuer, Failure> {
-    let read = |Given { value: path, place }: &Given<PathBuf>| {
-        fs::read(path).map_err(|error| {
-            let sentence = format!("{place}: {} cannot be read: {error}", path.display());
-            Failure::new(Code::Usage, sentence, "give a file of certificates in PEM that this user may read")
-        })
-    };
     Ok(TrustedIssuer {
         issuer: issuer.trusted(),
         location: issuer.url.value.location.clone(),
         keys: issuer.jwks_url.as_ref().map(|url| url.value.location.clone()),
-        authorities: issuer.ca.as_ref().map(read).transpose()?,
+        authorities: issuer.ca.as_ref().map(vouching).transpose()?,
     })
 }
 
@@ -245,12 +323,20 @@ impl Sources {
         })
     }
 
-    fn tls(&self) -> Result<Tls, Failure> {
+    fn tls(&self, answers: Option<Answers>) -> Result<Tls, Failure> {
+        if let Some(names) = self.stand_in.as_ref().filter(|_| !self.certificate.exists()) {
+            let (chain, key) = stand_in(names).map_err(|error| {
+                Failure::new(Code::Usage, error.to_string(), "write other names as domains")
+            })?;
+            tracing::info!("until its certificate is issued, this server shows one that no client trusts");
+            return Tls::answering(chain.as_bytes(), key.as_bytes(), answers)
+                .map_err(|error| self.unusable(&error.to_string()));
+        }
         let (chain, key) = self.pems()?;
         if fs::metadata(&self.key).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
             tracing::warn!("others on this machine may read the private key {}", self.key.display());
         }
-        Tls::new(&chain, &key).map_err(|error| self.unusable(&error.to_string()))
+        Tls::answering(&chain, &key, answers).map_err(|error| self.unusable(&error.to_string()))
     }
 
     fn unusable(&self, reason: &str) -> Failure {

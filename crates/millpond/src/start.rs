@@ -6,7 +6,7 @@
 //! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub(crate) async fn serve(
 struct Sockets {
     clients: Vec<Bound>,
     metrics: Option<Bound>,
+    /// For an ACME authority.
+    challenges: Option<TcpListener>,
     /// If it was passed.
     admin: Option<UnixListener>,
 }
@@ -82,6 +84,7 @@ impl Sockets {
         Ok(Self {
             clients: bind::all(&settings.listeners, passed)?,
             metrics: bind::metrics(settings.metrics.listener(), passed)?,
+            challenges: bind::challenges(settings)?,
             admin: admin_socket::path(settings).and_then(|path| passed.admin(&path)),
         })
     }
@@ -120,6 +123,7 @@ async fn serve_from(
     let follow = async {
         tokio::select! {
             never = loaded.follow() => never,
+            never = loaded.have_issued(sockets.challenges) => never,
             never = reload.run(asked, &serving) => never,
         }
     };
@@ -195,7 +199,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         tracing::warn!("{warning}");
     }
     let system = rustix::system::uname();
-    let own = settings.certificate.is_none() && served.iter().any(|served| served.tls);
+    let own = settings.certifies_itself() && served.iter().any(|served| served.tls);
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
     let authority = options::absolute(&settings.keys.value.join("ca.crt"));
     let name = keys.as_ref().and_then(|keys| keys.names.first());

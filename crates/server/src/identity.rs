@@ -19,7 +19,7 @@ use millpond_identity::{Declined, Expiring, Identities, is_token};
 
 pub(crate) use self::connection::ConnectionIdentity;
 use self::issuers::Source;
-pub use self::issuers::{Location, TrustedIssuer};
+pub use self::issuers::TrustedIssuer;
 use crate::metrics::CredentialMetrics;
 
 /// Whom this server knows. It may become others while it runs, and counts for the next call of every connection.

@@ -4,10 +4,12 @@
 //! answer into wire messages; every error becomes words in `status.rs`. What single generations of clients need stands
 //! in `quirks`.
 
+mod acme;
 mod admin;
 mod caller;
 mod changes;
 mod deadline;
+mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grpc;
@@ -15,6 +17,7 @@ mod http;
 mod identity;
 mod layers;
 mod listener;
+mod location;
 mod memory;
 mod metrics;
 mod name_line;
@@ -37,18 +40,21 @@ use millpond_cache::{Bounds, Cache, Rights};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub use crate::acme::answers::{Answers, listen as answer_challenges};
+pub use crate::acme::{Acme, AcmeWanted, ChallengeKind};
 pub use crate::admin::backup::{told as backup_steps, totals as backup_totals};
 pub use crate::admin::check::{told as check_findings, totals as check_totals};
 pub use crate::admin::log::LogControl;
 pub use crate::admin::reload::{ChangedSetting, ReloadAsked, ReloadControl, Reloaded};
 use crate::admin::{About, Admin, Listening};
 use crate::changes::Changes;
-pub use crate::identity::{Credentials, Location, TrustedIssuer};
+pub use crate::identity::{Credentials, TrustedIssuer};
 use crate::layers::Calls;
 use crate::listener::addresses::Addresses;
 use crate::listener::connection::Door;
 pub use crate::listener::proxy::Proxies;
 pub use crate::listener::tls::{Tls, TlsError};
+pub use crate::location::Location;
 use crate::metrics::Metrics;
 pub use crate::quota::Quota;
 

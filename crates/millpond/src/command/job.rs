@@ -54,7 +54,7 @@ impl Job {
             audience: issuer.audience.value.0.first().cloned().unwrap_or_default(),
             url: HandOver::url_of(keys, port_of(&settings)),
             push: issuer.most() >= Rights::Push,
-            own_authority: settings.certificate.is_none() && keys.ca_certificate().exists(),
+            own_authority: settings.certifies_itself() && keys.ca_certificate().exists(),
         })
     }
 

@@ -141,7 +141,7 @@ impl SetUp {
         let pusher = pusher.map(|entry| (entry.name.clone(), entry.not_after));
         let server = ServerKeys::load(&folder).map_err(failure)?;
         let settings = settings(Some(config.clone()))?;
-        let warnings = not_named(&keys, &server, &domain).filter(|_| settings.certificate.is_none());
+        let warnings = not_named(&keys, &server, &domain).filter(|_| settings.certifies_itself());
         let warnings = warnings.into_iter().collect();
         Ok(Self { keys, server, config, settings, pusher, warnings, changed })
     }

@@ -3,6 +3,7 @@
 
 use millpond_cache::{InstanceName, Rights};
 
+use super::acme;
 use super::{
     Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Limit, Listener, MAX_SIZE_LEAST, Place,
     REQUEST_MEMORY_LEAST, Scrub, Settings, Socket, usage,
@@ -83,6 +84,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     check_fd_names(&settings.listeners)?;
     check_authorities(settings)?;
     check_keys(settings)?;
+    acme::check(settings)?;
     check_issuers(&settings.issuers)?;
     // Each port 0 is another port.
     listeners.retain(|listener| listener.address.port() != 0);

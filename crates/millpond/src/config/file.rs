@@ -22,7 +22,7 @@ use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
 use super::rights::{Allowed, Denied};
 use super::scrub::Scrub;
 use super::socket::Socket;
-use super::{flags, issuer, keys, usage};
+use super::{acme, flags, issuer, keys, usage};
 use crate::exit::Failure;
 use crate::size::Size;
 use crate::span::Span;
@@ -94,6 +94,8 @@ pub(crate) struct File {
     pub(crate) instance: Vec<Instance>,
     /// Who is known.
     pub(crate) identity: Identity,
+    /// Of whom a certificate is had.
+    pub(crate) acme: acme::Table,
     /// Whose tokens are taken, one table for each issuer.
     pub(crate) issuer: Vec<issuer::Table>,
     /// Who else vouches for clients, one table each.
@@ -484,6 +486,7 @@ mod tests {
         let known = [
             ("store", toml::from_str::<Store>(bogus).unwrap_err()),
             ("identity", toml::from_str::<Identity>(bogus).unwrap_err()),
+            ("acme", toml::from_str::<acme::Table>(bogus).unwrap_err()),
             ("issuer", toml::from_str::<issuer::Table>(bogus).unwrap_err()),
             ("issuer.grant", toml::from_str::<issuer::GrantTable>(bogus).unwrap_err()),
             ("authority", toml::from_str::<Authority>(bogus).unwrap_err()),

@@ -11,8 +11,8 @@ use super::lists::Patterns;
 use super::replacement::Names;
 use super::requests::Requests;
 use super::{
-    Allowed, Authority, By, Compression, Else, Flags, Given, Instance, Issuer, Keeps, Listener, Metrics,
-    Place, Quota, Retention, Rule, Scrub, Settings, Socket, flags, instance,
+    Acme, Allowed, Authority, By, Compression, Else, Flags, Given, Instance, Issuer, Keeps, Listener,
+    Metrics, Place, Quota, Retention, Rule, Scrub, Settings, Socket, flags, instance,
 };
 use crate::span::Span;
 
@@ -30,8 +30,13 @@ const METRICS_PORT: u16 = 9464;
 pub(super) struct Layers<'l>([&'l Read; 2]);
 
 impl<'l> Layers<'l> {
+    /// Whether any of them says something.
+    pub(super) fn any(self, says: impl Fn(&'l File) -> bool) -> bool {
+        self.0.into_iter().any(|read| says(&read.file))
+    }
+
     /// A setting from the first layer that has it.
-    fn find<T: Clone + 'l>(
+    pub(super) fn find<T: Clone + 'l>(
         self,
         key: &'static str,
         of: impl Fn(&'l File) -> Option<&'l Spanned<T>>,
@@ -56,7 +61,7 @@ impl<'l> Layers<'l> {
     }
 
     /// A path from the first layer that has it.
-    fn path(
+    pub(super) fn path(
         self,
         key: &'static str,
         of: impl Fn(&'l File) -> Option<&'l Spanned<PathBuf>>,
@@ -112,6 +117,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
             .unwrap_or_else(|| Given::default("--keys", PathBuf::from("millpond-keys"))),
         certificate: layers.path("certificate", |file| file.identity.certificate.as_ref()),
         key: layers.path("key", |file| file.identity.key.as_ref()),
+        acme: Acme::merge(layers),
         authorized: layers.path("authorized", |file| file.identity.authorized.as_ref()),
         authorized_allow: layers
             .find("authorized_allow", |file| file.identity.authorized_allow.as_ref())

@@ -14,6 +14,7 @@ use crate::exit::{Code, Failure};
 use crate::size::Size;
 use crate::span::Span;
 
+mod acme;
 mod audit;
 mod authority;
 mod check;
@@ -46,6 +47,7 @@ mod scrub;
 mod show;
 mod socket;
 
+pub(crate) use acme::Acme;
 pub(crate) use audit::Keep;
 pub(crate) use authority::Authority;
 pub(crate) use check::check_reach;
@@ -107,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) certificate: Option<Given<PathBuf>>,
     /// Its private key.
     pub(crate) key: Option<Given<PathBuf>>,
+    /// Of whom that is had instead.
+    pub(crate) acme: Option<Acme>,
     /// BuildStream 1's file of client certificates.
     pub(crate) authorized: Option<Given<PathBuf>>,
     /// What they may do.
@@ -251,6 +255,32 @@ impl Listener {
 }
 
 impl Settings {
+    /// Whether the certificate is one of Millpond's own making.
+    pub(crate) fn certifies_itself(&self) -> bool {
+        self.certificate.is_none() && self.acme.is_none()
+    }
+
+    /// The file with the server's certificate, which may be still to come.
+    pub(crate) fn certificate_file(&self) -> PathBuf {
+        self.of_certificate(self.certificate.as_ref(), "server.crt")
+    }
+
+    /// The file with its key.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.of_certificate(self.key.as_ref(), "server.key")
+    }
+
+    fn of_certificate(&self, given: Option<&Given<PathBuf>>, own: &str) -> PathBuf {
+        match (given, &self.acme) {
+            (Some(given), _) => given.value.clone(),
+            // Both are in one file.
+            (None, Some(acme)) => {
+                millpond_server::Acme::file(&self.keys.value, &acme.directory.value.location)
+            }
+            (None, None) => self.keys.value.join(own),
+        }
+    }
+
     /// Reads the environment and the file that the flags name, lays the flags over them, and checks what comes out.
     pub(crate) fn load(flags: Flags) -> Result<Self, Failure> {
         let environment = environment::of_this_process()?;

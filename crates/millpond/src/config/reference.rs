@@ -2,6 +2,7 @@
 //! the help of flags, the variables that are looked for, the file of `config init` and the block in
 //! `docs/configuration.md`.
 
+mod acme;
 mod authority;
 mod issuer;
 mod limits;
@@ -67,6 +68,7 @@ const KEY: Key = Key {
 pub(super) const SECTIONS: &[Section] = &[
     STORE,
     IDENTITY,
+    acme::ACME,
     issuer::ISSUER,
     issuer::GRANT,
     authority::AUTHORITY,

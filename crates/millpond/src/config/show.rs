@@ -33,6 +33,7 @@ impl Display for Settings {
         path(to, "key", self.key.as_ref())?;
         path(to, "authorized", self.authorized.as_ref())?;
         given(to, "authorized_allow", &self.authorized_allow)?;
+        super::acme::show(to, self.acme.as_ref())?;
         for issuer in &self.issuers {
             write_issuer(to, issuer)?;
         }
@@ -172,14 +173,14 @@ fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
     number(to, "insecure", &listener.insecure)
 }
 
-fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
+pub(super) fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
     match path {
         Some(path) => line(to, key, &quoted(path.value.display()), &path.place),
         None => unsaid(to, key),
     }
 }
 
-fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+pub(super) fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
     writeln!(to, "# {key}: {}  # default", super::reference::default_of(key))
 }
 

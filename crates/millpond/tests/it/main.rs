@@ -5,6 +5,8 @@
 //! is left out, and the last lines of `scripts/test` say so.
 #![cfg(test)]
 
+#[cfg(feature = "real-clients")]
+mod acme;
 mod admin;
 mod audit;
 mod authorities;

@@ -6,9 +6,6 @@
 //! **Invariant:** tokens cause at most one fetch of an issuer's keys in [`ASKED_AT_MOST`], however many there are.
 //! **Invariant:** a fetch that fails changes nothing: keys that were known go on to count.
 
-mod fetch;
-mod location;
-
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +13,8 @@ use millpond_identity::jwt::{CONFIGURATION_PATH, Issuer, Issuers, KeySet, keys_l
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::fetch::Client;
-pub use self::location::Location;
+use crate::fetch::{self, Client};
+use crate::location::Location;
 use crate::metrics::CredentialMetrics;
 
 /// How often keys are fetched when nobody asks.

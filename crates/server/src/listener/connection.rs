@@ -174,6 +174,7 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
             let calls = calls.on_connection(Some(peer), identity);
             serve_http(stream, Some(peer), calls, Settings::clone(&settings)).await;
         }
+        Err(error) if error.is_wanted() => tracing::info!(%peer, "{error}"),
         Err(error) => {
             calls.count_failed_handshake();
             if let Some(left_out) = SAID.pass(Some(peer.ip().to_canonical()), "", error.outcome) {

@@ -26,12 +26,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::broken::Broken;
+use crate::acme::answers::Answers;
 
 /// Certificates that a client may show, and all their bytes. Of more than that the first alone counts.
 const CHAIN_MAX: usize = 8;
 const CHAIN_BYTES_MAX: usize = 16 << 10;
 /// What HTTP speaks on it, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What an ACME authority speaks that looks whether a name leads here (RFC 8737).
+const CHALLENGE: &[u8] = b"acme-tls/1";
+/// And that it did.
+const LOOKED_AT: &str = "an ACME authority looked whether its name leads here";
 
 /// The certificate or key of a server cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +61,23 @@ pub struct Tls {
 impl Tls {
     /// Presents a certificate, with those that vouch for it behind it, in PEM.
     pub fn new(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, TlsError> {
+        Self::answering(chain_pem, key_pem, None)
+    }
+
+    /// The same, and answers the challenges of an ACME authority (RFC 8737).
+    pub fn answering(chain_pem: &[u8], key_pem: &[u8], answers: Option<Answers>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificate = Arc::new(Presented(RwLock::new(certified_key(&provider, chain_pem, key_pem)?)));
+        let mut protocols = PROTOCOLS.to_vec();
+        // Last: it is spoken with those alone who offer nothing else.
+        protocols.extend(answers.as_ref().map(|_| CHALLENGE));
+        let certificate = RwLock::new(certified_key(&provider, chain_pem, key_pem)?);
+        let certificate = Arc::new(Presented { certificate, answers });
         let proof = Arc::new(Proof(provider.signature_verification_algorithms));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(proof)
             .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        config.alpn_protocols = protocols.into_iter().map(<[u8]>::to_vec).collect();
         // BuildStream 1 connects anew for each element.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Self { certificate, acceptor: TlsAcceptor::from(Arc::new(config)) })
@@ -72,7 +86,7 @@ impl Tls {
     /// Presents another certificate to those who connect from now on.
     pub fn renew(&self, chain_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
         let renewed = certified_key(&aws_lc_rs::default_provider(), chain_pem, key_pem)?;
-        *self.certificate.0.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        *self.certificate.certificate.write().unwrap_or_else(PoisonError::into_inner) = renewed;
         Ok(())
     }
 
@@ -83,6 +97,10 @@ impl Tls {
         time: Duration,
     ) -> Result<TlsStream<TcpStream>, Broken> {
         match timeout(time, self.acceptor.accept(stream)).await {
+            // There is nothing more to it than the handshake.
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE) => {
+                Err(Broken { outcome: LOOKED_AT, detail: None })
+            }
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Broken::by(&error)),
             Err(_) => {
@@ -113,6 +131,22 @@ fn certified_key(
     Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
 }
 
+/// Whether a certificate and its key can be presented.
+pub(crate) fn check(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
+    certified_key(&aws_lc_rs::default_provider(), chain_pem, key_pem).map(drop)
+}
+
+/// A certificate and its key, in DER, that answer a challenge. The two belong together: the usual look at that takes no
+/// certificate with an extension of this kind.
+pub(crate) fn challenge_certificate(
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let key = PrivateKeyDer::try_from(key).map_err(|_| TlsError::Key)?;
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
+    Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(certificate)], key)))
+}
+
 /// The client's certificate in DER, and those behind it; none if it showed none.
 pub(crate) fn client_chain(stream: &TlsStream<TcpStream>) -> Vec<Vec<u8>> {
     let (_, connection) = stream.get_ref();
@@ -124,11 +158,21 @@ pub(crate) fn client_chain(stream: &TlsStream<TcpStream>) -> Vec<Vec<u8>> {
 }
 
 #[derive(Debug)]
-struct Presented(RwLock<Arc<CertifiedKey>>);
+struct Presented {
+    certificate: RwLock<Arc<CertifiedKey>>,
+    answers: Option<Answers>,
+}
 
 impl ResolvesServerCert for Presented {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(answers) = &self.answers
+            && hello.alpn().is_some_and(|mut offered| {
+                offered.next().is_some_and(|first| first == CHALLENGE) && offered.next().is_none()
+            })
+        {
+            return answers.certificate(hello.server_name()?);
+        }
+        Some(Arc::clone(&self.certificate.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

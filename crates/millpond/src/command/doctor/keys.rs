@@ -49,15 +49,16 @@ fn known(settings: &Settings) -> String {
 
 /// Where the server's certificate lies.
 pub(super) fn certificate_path(settings: &Settings) -> PathBuf {
-    let own = || Keys::at(&settings.keys.value).server_certificate();
-    settings.certificate.as_ref().map_or_else(own, |given| given.value.clone())
+    settings.certificate_file()
 }
 
 /// Private keys that others may read.
 fn private(settings: &Settings) -> Vec<Finding> {
     let keys = Keys::at(&settings.keys.value);
-    let own = settings.key.as_ref().map_or_else(|| keys.server_key(), |given| given.value.clone());
-    [keys.folder().to_owned(), own, keys.ca_key()].iter().filter_map(|path| open_to_others(path)).collect()
+    [keys.folder().to_owned(), settings.key_file(), keys.ca_key()]
+        .iter()
+        .filter_map(|path| open_to_others(path))
+        .collect()
 }
 
 fn open_to_others(path: &Path) -> Option<Finding> {
@@ -106,7 +107,7 @@ fn certificate(settings: &Settings) -> Finding {
         }
     };
     let days = presented.all_until.saturating_sub(Clock::unix_seconds()) / DAY;
-    judge(&shown.to_string(), &presented, Clock::unix_seconds(), settings.certificate.is_none())
+    judge(&shown.to_string(), &presented, Clock::unix_seconds(), settings.certifies_itself())
         .with("days_left", days)
         .with("names", presented.names.clone())
 }

@@ -65,7 +65,7 @@ fn names(settings: &Settings) -> Vec<String> {
 
 /// As a client that was given the CA of the keys, or as one that trusts whom the system trusts.
 fn trusting(settings: &Settings) -> Credentials {
-    let own = settings.certificate.is_none();
+    let own = settings.certifies_itself();
     let ca_pem = own.then(|| fs::read(Keys::at(&settings.keys.value).ca_certificate()).ok()).flatten();
     Credentials { ca_pem, ..Credentials::default() }
 }

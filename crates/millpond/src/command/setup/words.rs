@@ -66,7 +66,7 @@ impl SetUp {
 impl Display for SetUp {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         let Self { keys, server, settings, .. } = self;
-        let elsewhere = settings.certificate.is_some();
+        let elsewhere = !settings.certifies_itself();
         writeln!(to, "set up: {}", self.config.display())?;
         writeln!(to, "keys in {}:", keys.folder().display())?;
         writeln!(

@@ -17,6 +17,11 @@ const NOTHING_IN_COMMON: &str =
     "the client speaks nothing that is spoken here: TLS 1.2 or 1.3 with its usual ciphers";
 
 impl Broken {
+    /// Whether it came to all that it was for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.outcome == super::LOOKED_AT
+    }
+
     /// By this error.
     pub(crate) fn by(error: &io::Error) -> Self {
         match error.get_ref().and_then(|source| source.downcast_ref()) {

@@ -1,4 +1,4 @@
-//! Fetches a small document: one GET on a connection of its own, without redirects, within a time and a size.
+//! Small documents of other servers: one request on a connection of its own, without redirects, within a time and a size.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -19,23 +19,24 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Location;
+use crate::location::Location;
 use crate::trust;
 
 /// How long one document may take, from the look-up of its host on.
-pub(super) const TIME: Duration = Duration::from_secs(10);
-/// The largest document. Those of GitLab and GitHub have a few KiB.
+pub(crate) const TIME: Duration = Duration::from_secs(10);
+/// The largest document. Those of GitLab and GitHub have a few KiB, and chains of certificates too.
 const BYTES_MAX: usize = 256 * 1024;
 
 /// Trusts those that it was given, or those whom the system trusts.
-pub(super) struct Client(Option<Arc<ClientConfig>>);
+#[derive(Clone)]
+pub(crate) struct Client(Option<Arc<ClientConfig>>);
 
 impl Client {
     /// With authorities in PEM, or without, for those of the system.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, String> {
+    pub(crate) fn new(authorities: Option<&[u8]>) -> Result<Self, String> {
         let Some(pem) = authorities else { return Ok(Self(None)) };
         Ok(Self(Some(Arc::new(trusting(trust::given(pem)?)?))))
     }
@@ -44,22 +45,50 @@ impl Client {
     ///
     /// # Errors
     /// Why there is none, with the place.
-    pub(super) async fn get(&self, location: &Location) -> Result<Vec<u8>, String> {
-        let got = timeout(TIME, self.try_get(location)).await;
+    pub(crate) async fn get(&self, location: &Location) -> Result<Vec<u8>, String> {
+        let failed = |error: String| format!("{location}: {error}");
+        let request = Request::get(&location.path).header(ACCEPT, "application/json").body(Body::empty());
+        let answer = self.send(location, request.map_err(|error| failed(error.to_string()))?).await?;
+        let status = answer.status();
+        if status.is_redirection() {
+            return Err(failed(format!(
+                "it answers {status}, and redirections are not followed: give the URL that it leads to"
+            )));
+        }
+        if status != StatusCode::OK {
+            return Err(failed(format!("it answers {status}")));
+        }
+        Ok(answer.into_body())
+    }
+
+    /// What that place answers to this request, whatever it is.
+    ///
+    /// # Errors
+    /// Why there is no answer, with the place.
+    pub(crate) async fn send(
+        &self,
+        location: &Location,
+        request: Request<Body>,
+    ) -> Result<Response<Vec<u8>>, String> {
+        let got = timeout(TIME, self.try_send(location, request)).await;
         let late = || Err(format!("it took longer than {} s", TIME.as_secs()));
         got.unwrap_or_else(|_| late()).map_err(|error| format!("{location}: {error}"))
     }
 
-    async fn try_get(&self, location: &Location) -> Result<Vec<u8>, String> {
+    async fn try_send(
+        &self,
+        location: &Location,
+        request: Request<Body>,
+    ) -> Result<Response<Vec<u8>>, String> {
         let stream = TcpStream::connect((location.host.as_str(), location.port)).await;
         let stream = stream.map_err(|error| format!("no connection: {error}"))?;
         if !location.tls {
-            return exchange(stream, location).await;
+            return exchange(stream, location, request).await;
         }
         let name = ServerName::try_from(location.host.clone()).map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(self.tls().await?);
         let stream = connector.connect(name, stream).await;
-        exchange(stream.map_err(|error| format!("no TLS: {error}"))?, location).await
+        exchange(stream.map_err(|error| format!("no TLS: {error}"))?, location, request).await
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -85,15 +114,17 @@ fn of_the_system() -> Result<Arc<ClientConfig>, String> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     location: &Location,
-) -> Result<Vec<u8>, String> {
+    request: Request<Body>,
+) -> Result<Response<Vec<u8>>, String> {
     let failed = |error: hyper::Error| format!("no answer: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let request = Request::get(&location.path)
-        .header(HOST, &location.authority)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("millpond/", env!("CARGO_PKG_VERSION")))
-        .body(Body::empty())
-        .map_err(|error| error.to_string())?;
+    let (mut head, body) = request.into_parts();
+    head.uri = location.path.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    let host = HeaderValue::from_str(&location.authority).map_err(|error| error.to_string())?;
+    head.headers.insert(HOST, host);
+    let agent = HeaderValue::from_static(concat!("millpond/", env!("CARGO_PKG_VERSION")));
+    head.headers.insert(USER_AGENT, agent);
+    let request = Request::from_parts(head, body);
     let answer = async { read(sender.send_request(request).await.map_err(failed)?).await };
     // It is done when the answer is, not when the connection is.
     let drive = async {
@@ -106,17 +137,8 @@ async fn exchange(
     }
 }
 
-async fn read(answer: Response<Incoming>) -> Result<Vec<u8>, String> {
-    let status = answer.status();
-    if status.is_redirection() {
-        return Err(format!(
-            "it answers {status}, and redirections are not followed: give the URL that it leads to"
-        ));
-    }
-    if status != StatusCode::OK {
-        return Err(format!("it answers {status}"));
-    }
-    let mut body = answer.into_body();
+async fn read(answer: Response<Incoming>) -> Result<Response<Vec<u8>>, String> {
+    let (head, mut body) = answer.into_parts();
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
@@ -126,5 +148,5 @@ async fn read(answer: Response<Incoming>) -> Result<Vec<u8>, String> {
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+    Ok(Response::from_parts(head, bytes))
 }

@@ -1,4 +1,4 @@
-//! URLs that keys may be fetched from.
+//! URLs that something may be asked at: the keys of an issuer, or a certificate.
 //!
 //! **Invariant:** what is fetched without TLS comes from this machine.
 
@@ -11,19 +11,19 @@ use http::Uri;
 /// A URL of `https`, or of `http` on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Without the brackets of an IPv6 address.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// With the query, if there is one.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Host and port as they were written.
-    pub(super) authority: String,
+    pub(crate) authority: String,
 }
 
 impl Location {
     /// The URL with this path behind it.
-    pub(super) fn below(&self, path: &str) -> Self {
+    pub(crate) fn below(&self, path: &str) -> Self {
         Self { path: format!("{}{path}", self.path.trim_end_matches('/')), ..self.clone() }
     }
 }
@@ -32,7 +32,7 @@ impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = |reason: &str| format!("\"{}\" is no URL of an issuer: {reason}", text.escape_debug());
+        let refused = |reason: &str| format!("\"{}\" is no URL to ask: {reason}", text.escape_debug());
         let uri: Uri = text.parse().map_err(|_| refused("write it as in https://gitlab.example.org"))?;
         let authority = uri.authority().ok_or_else(|| refused("write https:// and a host name"))?;
         if authority.as_str().contains('@') || text.contains('#') {

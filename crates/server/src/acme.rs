@@ -1,0 +1,229 @@
+//! A certificate of an ACME authority (RFC 8555), had and renewed while the server runs.
+//!
+//! What is issued is a file, which the server reads anew as it does any other certificate; so nothing of this stands in the way of a
+//! connection.
+//!
+//! **Invariant:** an authority that is away, or refuses, never stops serving: the certificate that is there goes on.
+//! **Invariant:** it is asked no more often than [`kept::Attempts`] says, however often the server starts.
+
+pub(crate) mod answers;
+mod http;
+mod kept;
+mod order;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_cache::Clock;
+use millpond_identity::{Presented, day};
+use tokio::time::{sleep, timeout};
+
+use self::answers::Answers;
+use self::http::Http;
+use self::kept::Kept;
+use crate::fetch::Client;
+use crate::location::Location;
+
+/// How long one order may take.
+const ORDER_TIME: Duration = Duration::from_secs(300);
+/// The clock is looked at so often.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How it is shown that a name leads here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeKind {
+    /// By a TLS handshake at port 443 (RFC 8737).
+    TlsAlpn01,
+    /// By a document at port 80 (RFC 8555, section 8.3).
+    Http01,
+}
+
+/// Which certificate, and of whom.
+#[derive(Clone, Debug)]
+pub struct AcmeWanted {
+    /// The authority's directory.
+    pub directory: Location,
+    /// Certificates in PEM of those who vouch for the authority itself, if it is not to be those whom the system trusts.
+    pub authorities: Option<Vec<u8>>,
+    /// The host names that it is to be for.
+    pub names: Vec<String>,
+    /// Whom the authority may write to, as an address of e-mail.
+    pub contact: Option<String>,
+    /// How names are shown to lead here.
+    pub challenge: ChallengeKind,
+    /// How long before its end it is renewed; without it, a third of the time for which it is valid.
+    pub renew_before: Option<Duration>,
+    /// What ties an account to one with the authority, if it asks for that (RFC 8555, section 7.3.4): name and key.
+    pub external_account: Option<(String, Vec<u8>)>,
+}
+
+/// Who has it issued.
+pub struct Acme {
+    wanted: AcmeWanted,
+    kept: Kept,
+    http: Http,
+    answers: Answers,
+}
+
+impl Acme {
+    /// That keeps what it has below this folder, and answers challenges by `answers`.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates of those who vouch for the authority.
+    pub fn new(wanted: AcmeWanted, folder: &Path, answers: Answers) -> Result<Self, String> {
+        let http = Http::new(Client::new(wanted.authorities.as_deref())?);
+        let kept = Kept::below(folder, &wanted.directory);
+        Ok(Self { wanted, kept, http, answers })
+    }
+
+    /// The file that has, or will have, the certificate, those behind it, and its key, in PEM.
+    pub fn file(folder: &Path, directory: &Location) -> std::path::PathBuf {
+        Kept::below(folder, directory).certificate()
+    }
+
+    /// Has it issued, and renewed, for as long as it is polled.
+    pub async fn run(&self) -> Infallible {
+        loop {
+            let wait = self.due_in(Clock::unix_seconds());
+            if wait > Duration::ZERO {
+                // In pieces: a machine may sleep, and its clock may be set.
+                sleep(wait.min(LOOK)).await;
+                continue;
+            }
+            self.attempt().await;
+        }
+    }
+
+    /// How long until it is to be asked for.
+    fn due_in(&self, now: u64) -> Duration {
+        let due = match self.kept.presented() {
+            Some(presented) if same_names(&presented.names, &self.wanted.names) => self.renewal(&presented),
+            _ => 0,
+        };
+        let not_before = self.kept.attempts(&self.wanted.names).not_before;
+        Duration::from_secs(due.max(not_before).saturating_sub(now))
+    }
+
+    /// When it is renewed, in Unix seconds.
+    fn renewal(&self, presented: &Presented) -> u64 {
+        let valid = presented.not_after.saturating_sub(presented.not_before);
+        // A new one is not to be renewed at once: half of its time it serves.
+        let before = self.wanted.renew_before.map_or(valid / 3, |before| before.as_secs().min(valid / 2));
+        presented.not_after.saturating_sub(before)
+    }
+
+    async fn attempt(&self) {
+        let names = self.wanted.names.join(", ");
+        tracing::info!(authority = %self.wanted.directory, "asking for a certificate of {names}");
+        let order = timeout(ORDER_TIME, self.order()).await;
+        let late = || Err(format!("it took longer than {} s", ORDER_TIME.as_secs()));
+        let issued = order.unwrap_or_else(|_| late());
+        self.answers.forget();
+        let stored = match issued {
+            Ok(pem) => self.kept.store(&pem),
+            Err(why) => Err(why),
+        };
+        match stored {
+            Ok(presented) => {
+                self.kept.succeeded();
+                tracing::info!("a certificate of {names} was issued, until {}", day(presented.not_after));
+            }
+            Err(why) => {
+                let asked_to_wait = self.http.retry_after();
+                let now = Clock::unix_seconds();
+                let wait = self.kept.failed(&self.wanted.names, now, asked_to_wait);
+                let next = Duration::from_secs(wait);
+                tracing::warn!(
+                    authority = %self.wanted.directory,
+                    "no certificate of {names} was issued: {}; it is asked again in {next:?}",
+                    printable(&why)
+                );
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Acme {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Acme").field("names", &self.wanted.names).finish_non_exhaustive()
+    }
+}
+
+/// What the authority says is told in one line, and not all of it.
+fn printable(why: &str) -> String {
+    const MOST: usize = 500;
+    why.chars().map(|one| if one.is_control() { ' ' } else { one }).take(MOST).collect()
+}
+
+fn same_names(one: &[String], other: &[String]) -> bool {
+    let sorted = |names: &[String]| {
+        let mut names: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    sorted(one) == sorted(other)
+}
+
+/// An error of the library's, in words.
+fn words(error: &instant_acme::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// For what several tasks have in hand.
+type Shared<T> = Arc<std::sync::RwLock<T>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acme(folder: &Path, renew_before: Option<Duration>) -> Acme {
+        let wanted = AcmeWanted {
+            directory: "https://acme.example.org/directory".parse().unwrap(),
+            authorities: None,
+            names: vec!["b.example.org".into(), "a.example.org".into()],
+            contact: None,
+            challenge: ChallengeKind::TlsAlpn01,
+            renew_before,
+            external_account: None,
+        };
+        Acme::new(wanted, folder, Answers::default()).unwrap()
+    }
+
+    #[test]
+    fn it_is_due_at_once_and_then_a_third_before_its_end() {
+        let presented = Presented {
+            names: vec!["a.example.org".into(), "B.example.org".into()],
+            not_before: 1000,
+            not_after: 10_000,
+            count: 2,
+            all_until: 10_000,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let third = acme(folder.path(), None);
+        assert_eq!(third.due_in(5), Duration::ZERO);
+        assert_eq!(third.renewal(&presented), 7000);
+        assert_eq!(acme(folder.path(), Some(Duration::from_secs(100))).renewal(&presented), 9900);
+        // Longer than it is valid: else it would be asked for all the time.
+        assert_eq!(acme(folder.path(), Some(Duration::from_secs(1 << 40))).renewal(&presented), 5500);
+        assert!(same_names(&presented.names, &third.wanted.names));
+        assert!(!same_names(&presented.names, &presented.names[..1]));
+    }
+
+    #[test]
+    fn what_an_authority_says_is_one_short_line() {
+        assert_eq!(printable("a\nb\u{1b}[31m"), "a b [31m");
+        assert_eq!(printable(&"x".repeat(9000)).len(), 500);
+    }
+}
