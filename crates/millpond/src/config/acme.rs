@@ -216,10 +216,6 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
         let sentence = format!("{}: [acme] has a certificate issued, so there can be no other", given.place);
         return Err(usage(sentence, "give certificate and key in [identity], or [acme]"));
     }
-    if !settings.listeners.iter().any(|listener| listener.tls.value) {
-        let sentence = format!("{place}: no listener speaks TLS, so a certificate is of no use");
-        return Err(usage(sentence, "write tls = true in a [[listener]]"));
-    }
     match (acme.challenge.value.0, &acme.http_address) {
         (ChallengeKind::Http01, None) => {
             let sentence =
@@ -239,6 +235,16 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     };
     let sentence = format!("{sole}: of account_id and account_key_file, one alone is of no use");
     Err(usage(sentence, format!("give {missing} in [acme] as well, or neither")))
+}
+
+/// What is hardly meant: a certificate that nobody is shown.
+pub(super) fn doubt(settings: &Settings) -> Option<String> {
+    let acme = settings.acme.as_ref()?;
+    let is_shown = settings.listeners.iter().any(|listener| listener.tls.value);
+    let place = acme.place();
+    (!is_shown).then(|| {
+        format!("{place}: no listener speaks TLS, so no certificate is asked for: write tls = true in a [[listener]]")
+    })
 }
 
 /// As a file has it; as comments alone where nothing of it is given, since it counts as soon as anything is.

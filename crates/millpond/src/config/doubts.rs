@@ -27,6 +27,7 @@ pub(super) fn doubts(settings: &Settings) -> Vec<String> {
             doubts.push(format!("{place}: a quota without requests_per_minute and upload_per_day takes these identities out of those behind it"));
         }
     }
+    doubts.extend(super::acme::doubt(settings));
     doubts
 }
 
@@ -66,6 +67,10 @@ mod tests {
         assert!(said.is_empty(), "{said:?}");
         let said = of("[[quota]]\nidentities = '*'\nrequests_per_minute = 1\n[[quota]]\nidentities = 'a'\n");
         assert!(said.len() == 2 && said[1].contains("line 5"), "{said:?}");
+        let acme = "[acme]\ndomains = 'a.example.org'\nterms_agreed = true\n";
+        let said = of(acme);
+        assert!(said.len() == 1 && said[0].contains("line 2, domains: no listener speaks TLS"), "{said:?}");
+        assert!(of(&format!("{acme}[[listener]]\naddress = '[::]:443'\ntls = true\n")).is_empty());
         let said = of("[store]\ndata = '/srv/pond'\n[identity]\nkeys = '/srv/pond/keys'\n");
         assert!(said.len() == 1 && said[0].contains("/srv/pond/keys"), "{said:?}");
         assert!(of("[store]\ndata = '/srv/pond'\n[identity]\nkeys = '/srv/pond-keys'\n").is_empty());

@@ -350,7 +350,6 @@ fn what_does_not_go_together_is_told_with_its_line() {
         ),
         (format!("{listener}[acme]\ndomains = \"a.example.org\"\n"), "who does not agree to its terms"),
         (format!("{listener}[acme]\ndomains = \"*.example.org\"\n"), "is no host name"),
-        (format!("[acme]\n{wanted}"), "no listener speaks TLS"),
         (
             format!("{listener}[identity]\ncertificate = \"a\"\nkey = \"b\"\n[acme]\n{wanted}"),
             "there can be no other",

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::engine::{Container, Handed, docker, free_port, image, new_name, project, run};
 use crate::bst::{Auth, Client, Settings, Version};
@@ -172,6 +174,25 @@ fn certificate_may_come_from_files() {
         pusher = pusher.with(name, to);
     }
     up.pushed_and_pulled(version, &pusher, &everybody);
+}
+
+/// The settings reach the program, which serves while the authority is away, and port 443 leads to it.
+#[test]
+fn certificate_may_be_asked_of_an_authority() {
+    let of_nobody = ("MILLPOND_ACME_DIRECTORY", "https://127.0.0.1:1/directory".to_owned());
+    let address = ("MILLPOND_ADDRESS", "127.0.0.43".to_owned());
+    let agreed = ("MILLPOND_ACME_TERMS_AGREED", "true".to_owned());
+    let Some(up) = Up::new(&["compose.acme.yaml"], &[of_nobody, address, agreed]) else { return };
+    let container = up.container();
+    container.ready();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !container.log().contains("no certificate of 127.0.0.1 was issued: https://127.0.0.1:1/directory: ")
+    {
+        assert!(Instant::now() < deadline, "{}", container.log());
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(!container.log().contains("server-cert: /keys/ca.crt"), "{}", container.log());
+    TcpStream::connect("127.0.0.43:443").unwrap();
 }
 
 #[test]
