@@ -196,11 +196,6 @@ impl Inner {
         self.write_down(entry).await
     }
 
-    /// What is to be written down of a value that somebody brings back from a backup.
-    pub(crate) fn restored_by(&self, new: &NewValue, by: &By) -> Entry {
-        Entry { digest: digest(&new.target), ..by_whom(Some(by), of(Deed::Restored, &new.name)) }
-    }
-
     pub(crate) async fn write_down(&self, entry: Entry) -> Result<()> {
         let Some(auditor) = self.auditor.clone() else { return Ok(()) };
         let written = tokio::task::spawn_blocking(move || auditor.log.note(entry)).await;

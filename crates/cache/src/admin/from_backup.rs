@@ -79,6 +79,9 @@ impl Cache {
     pub async fn bring_from_backup(&self, permit: &Permit<Admin>, from: FromBackup) -> Result<Bringing> {
         let FromBackup { directory, names, replace, dry_run } = from;
         let shown = directory.display();
+        if let Err(error) = std::fs::read_dir(&directory) {
+            return Err(Error::Elsewhere(format!("{shown} cannot be read by the server's user: {error}")));
+        }
         if !directory.is_absolute() || !Self::is_volume(&directory) {
             return Err(Error::Invalid(format!("{shown} is no backup")));
         }
@@ -132,9 +135,9 @@ impl Bringing {
         let waterline = self.inner.blobs.waterline();
         let there = there.filter(|there| self.inner.gate.level_of(there) >= waterline);
         let is_same = there.as_ref().is_some_and(|there| {
-            there.target == value.target
-                && there.references == value.references
-                && there.expires == value.expires
+            // What was copied from another server has the digest, and no more, of what was pushed.
+            let all = there.references == value.references && there.expires == value.expires;
+            there.target == value.target && (all || !self.replace)
         });
         if there.is_some() && !is_same && !self.replace {
             return Ok(Brought::Other);
@@ -235,8 +238,7 @@ impl Inner {
         let new =
             NewValue { level: walked.raised_to, touched: ticket.time(), ..value.in_state(State::Whole) };
         self.claim_room_for(&new)?;
-        let entry = self.restored_by(&new, &by);
-        let Some(values) = self.catalog.publish_over(vec![new], Replaces::Exactly(vec![over])).await? else {
+        let Some(values) = self.catalog.bring_over(new, Replaces::Exactly(vec![over]), by).await? else {
             return Err(Error::Denied(
                 "it was pushed just now: restore it again if it is to be replaced".into(),
             ));
@@ -246,6 +248,6 @@ impl Inner {
         }
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
-        self.write_down(entry).await
+        Ok(())
     }
 }

@@ -144,6 +144,11 @@ impl Inner {
                 value.set_raised(walked.raised_to.min(ticket.time()), walked.epoch);
             }
             Promoted::Occupied => {
+                let there = self.catalog.look_up(&value.name).await?;
+                if there.is_some_and(|there| there.target == value.target) {
+                    let sentence = "the name is there already, and points to the same";
+                    return Err(Error::Denied(sentence.into()));
+                }
                 let sentence = "the name points to something else, which was pushed since or came back just now: remove \
                                 that first";
                 return Err(Error::Denied(sentence.into()));

@@ -55,12 +55,12 @@ impl Report {
         }?;
         let names = match self.done.broken {
             0 => return Ok(()),
-            1 => "1 name is",
-            count => &format!("{count} names are"),
+            1 => "1 name was",
+            count => &format!("{count} names were"),
         };
         Err(Failure::new(
             Code::Findings,
-            format!("{names} broken there, or not to be had"),
+            format!("{names} left out: broken there, not to be had, or refused here"),
             "what is told of each says why; what is broken there has to be pushed there again, or built",
         ))
     }

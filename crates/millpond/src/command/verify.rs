@@ -129,7 +129,8 @@ impl Report {
             1 => "1 difference was found".to_owned(),
             count => format!("{count} differences were found"),
         };
-        let hint = "`millpond copy` brings what is missing here; what was pushed meanwhile differs by right";
+        let hint = "`millpond copy` brings what is missing here; what was pushed meanwhile differs by right, and a name that points to \
+                    something else here has to be removed here before it is copied";
         Err(Failure::new(Code::Findings, names, hint))
     }
 }

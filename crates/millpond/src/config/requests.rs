@@ -6,7 +6,7 @@ use millpond_cache::Limits;
 use millpond_server::Options;
 
 use super::place::Given;
-use super::show::{given, number};
+use super::show::{given, number, size};
 use super::{Failure, Size, Span, file, merge, usage};
 
 /// A setting: its key, the least and the most that it may be.
@@ -102,11 +102,11 @@ impl Requests {
 
     /// As a file has them.
     pub(super) fn show(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        given(to, MESSAGE_SIZE.0, &self.message_size)?;
-        given(to, HEADER_SIZE.0, &self.header_size)?;
+        size(to, MESSAGE_SIZE.0, Some(&self.message_size))?;
+        size(to, HEADER_SIZE.0, Some(&self.header_size))?;
         given(to, HANDSHAKE.0, &self.handshake)?;
         given(to, UPLOAD_QUIET.0, &self.upload_quiet)?;
-        given(to, UPLOAD_RATE.0, &self.upload_rate)?;
+        size(to, UPLOAD_RATE.0, Some(&self.upload_rate))?;
         number(to, NAMES_PER_PUSH.0, &self.names_per_push)?;
         number(to, BATCH_BLOBS.0, &self.batch_blobs)?;
         number(to, TREE_DEPTH.0, &self.tree_depth)?;

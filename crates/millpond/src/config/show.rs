@@ -91,7 +91,7 @@ impl Display for Settings {
             said(to, "keep", rule.keep.as_ref())?;
             rule.keep_newest.as_ref().map_or(Ok(()), |count| number(to, "keep_newest", count))?;
             said(to, "let_go_after", rule.let_go_after.as_ref())?;
-            said(to, "at_most", rule.at_most.as_ref())?;
+            rule.at_most.as_ref().map_or(Ok(()), |bytes| size(to, "at_most", Some(bytes)))?;
         }
         to.write_str("\n[metrics]\n")?;
         match &self.metrics {
@@ -199,7 +199,7 @@ pub(super) fn number(to: &mut fmt::Formatter<'_>, key: &str, given: &Given<impl 
 }
 
 /// In bytes, since a unit would round. One that is not given depends on the machine.
-fn size(to: &mut fmt::Formatter<'_>, key: &str, size: Option<&Given<Size>>) -> fmt::Result {
+pub(super) fn size(to: &mut fmt::Formatter<'_>, key: &str, size: Option<&Given<Size>>) -> fmt::Result {
     match size {
         Some(size) => line(to, key, &size.value.0.to_string(), &size.place),
         None => unsaid(to, key),

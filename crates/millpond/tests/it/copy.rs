@@ -154,7 +154,10 @@ fn differences_are_told_and_other_values_are_kept() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    assert!(complaint.contains("3 names are broken there, or not to be had"), "{complaint}");
+    assert!(
+        complaint.contains("3 names were left out: broken there, not to be had, or refused here"),
+        "{complaint}"
+    );
     assert_eq!(difference_of(&to, url, "a:other").as_deref(), Some("other-value"));
     assert_eq!(difference_of(&to, url, "a:there"), None);
 }

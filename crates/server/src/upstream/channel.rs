@@ -75,7 +75,12 @@ async fn connect(
     stream.set_nodelay(true)?;
     let Some((config, name)) = tls else { return Ok(Box::new(stream)) };
     let stream = TlsConnector::from(config).connect(name, stream).await;
-    let stream = stream.map_err(|error| io::Error::other(format!("no TLS: {error}")))?;
+    let stream = stream.map_err(|error| {
+        // The library's words for a signer that nobody vouches for.
+        let unknown = error.to_string().contains("UnknownIssuer");
+        let remedy = if unknown { "; --ca-cert names who vouches for it" } else { "" };
+        io::Error::other(format!("no TLS: {error}{remedy}"))
+    })?;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Ok(Box::new(stream)),
         _ => Err(io::Error::other("it speaks no HTTP/2 through TLS")),

@@ -23,6 +23,8 @@ const USES_PER_RECORD: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) enum Request {
     Publish(Vec<NewValue>, Replaces),
+    /// The same of a value that somebody brings back from elsewhere.
+    Bring(Box<NewValue>, Replaces, By),
     Promote {
         pending: u64,
         value: Box<NewValue>,
@@ -69,6 +71,7 @@ impl Request {
             Self::TakeOut { .. }
                 | Self::Restore { .. }
                 | Self::Publish(..)
+                | Self::Bring(..)
                 | Self::Promote { .. }
                 | Self::Remove { .. }
                 | Self::Pin(..)
@@ -142,6 +145,7 @@ impl<'a> Batch<'a> {
     pub(super) fn apply(&mut self, request: &Request) -> Result<Outcome> {
         match request {
             Request::Publish(values, replaces) => return self.publish(values, replaces),
+            Request::Bring(value, replaces, by) => return self.bring(value, replaces, by),
             Request::Promote { pending, value, replaces } => {
                 if names::has(self.connection, &value.name, *pending)? {
                     return self.publish(std::slice::from_ref(&**value), replaces);
@@ -204,6 +208,18 @@ impl<'a> Batch<'a> {
             published.push(value);
         }
         Ok(Outcome::Published(published))
+    }
+
+    /// It is who brings it that changes the name, and not who pushed it once.
+    fn bring(&mut self, value: &NewValue, replaces: &Replaces, by: &By) -> Result<Outcome> {
+        let before = self.changed.len();
+        let outcome = self.publish(std::slice::from_ref(value), replaces)?;
+        for changed in self.changed.iter_mut().skip(before) {
+            if let Changed::Published { value, .. } = changed {
+                *changed = Changed::Restored { value: Arc::clone(value), by: by.clone() };
+            }
+        }
+        Ok(outcome)
     }
 
     /// Sets the value aside whose place this one takes, where earlier ones are kept, and removes those that are too many.

@@ -152,6 +152,23 @@ impl Catalog {
         }
     }
 
+    /// As [`Catalog::publish_over`], of one value that somebody brings back from elsewhere; the witness hears that it is back.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bring_over(
+        &self,
+        value: NewValue,
+        replaces: Replaces,
+        by: By,
+    ) -> Result<Option<Vec<Arc<Value>>>> {
+        value.check_size()?;
+        match self.request(Request::Bring(Box::new(value), replaces, by)).await? {
+            Outcome::Published(values) => Ok(Some(values)),
+            _ => Ok(None),
+        }
+    }
+
     /// The value in force.
     ///
     /// # Errors
