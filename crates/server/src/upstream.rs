@@ -3,10 +3,10 @@
 //!
 //! **Invariant:** every call has a deadline, every answer a size, and nothing that it sends is trusted: the domain hashes it.
 
-mod address;
+pub(crate) mod address;
 mod blobs;
 mod calls;
-mod channel;
+pub(crate) mod channel;
 mod names;
 mod rate;
 

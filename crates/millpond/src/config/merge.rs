@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
 use super::lists::Patterns;
+use super::otlp::Otlp;
 use super::replacement::Names;
 use super::requests::Requests;
 use super::{
@@ -31,7 +32,7 @@ pub(super) struct Layers<'l>([&'l Read; 2]);
 
 impl<'l> Layers<'l> {
     /// A setting from the first layer that has it.
-    fn find<T: Clone + 'l>(
+    pub(super) fn find<T: Clone + 'l>(
         self,
         key: &'static str,
         of: impl Fn(&'l File) -> Option<&'l Spanned<T>>,
@@ -56,7 +57,7 @@ impl<'l> Layers<'l> {
     }
 
     /// A path from the first layer that has it.
-    fn path(
+    pub(super) fn path(
         self,
         key: &'static str,
         of: impl Fn(&'l File) -> Option<&'l Spanned<PathBuf>>,
@@ -106,6 +107,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         watch: (layers.find("watch", |file| file.admin.watch.as_ref()))
             .unwrap_or_else(|| Given::default("watch", false)),
         log_filter: layers.find("filter", |file| file.log.filter.as_ref()),
+        otlp: Otlp::merge(layers),
         audit: layers.find("keep", |file| file.audit.keep.as_ref()),
         keys: (flags.keys.map(|keys| Given::by_flag("--keys", keys)))
             .or_else(|| layers.path("keys", |file| file.identity.keys.as_ref()))

@@ -108,6 +108,7 @@ impl Display for Settings {
             Some(filter) => given(to, "filter", filter)?,
             None => unsaid(to, "filter")?,
         }
+        self.otlp.show(to)?;
         to.write_str("\n[audit]\n")?;
         match &self.audit {
             Some(keep) => number(to, "keep", keep)?,
@@ -172,14 +173,14 @@ fn address(to: &mut fmt::Formatter<'_>, listener: &Listener) -> fmt::Result {
     number(to, "insecure", &listener.insecure)
 }
 
-fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
+pub(super) fn path(to: &mut fmt::Formatter<'_>, key: &str, path: Option<&Given<PathBuf>>) -> fmt::Result {
     match path {
         Some(path) => line(to, key, &quoted(path.value.display()), &path.place),
         None => unsaid(to, key),
     }
 }
 
-fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+pub(super) fn unsaid(to: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
     writeln!(to, "# {key}: {}  # default", super::reference::default_of(key))
 }
 

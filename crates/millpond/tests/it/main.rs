@@ -78,6 +78,7 @@ mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
 mod names;
+mod otlp;
 mod pins;
 #[cfg(feature = "real-clients")]
 mod power_cut;
