@@ -66,6 +66,7 @@ mod fsck;
 mod full_disk;
 mod full_volume;
 mod health;
+mod helm;
 mod hostile;
 mod issued;
 mod issuer;
