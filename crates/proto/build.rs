@@ -20,6 +20,11 @@ const FILES: &[&str] = &[
     "buildstream/v2/source.proto",
     "google/bytestream/bytestream.proto",
 ];
+/// What is sent to others, which no client is told of either.
+const OTLP: &[&str] = &[
+    "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
+    "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+];
 /// Apart, since clients are not to be told of it.
 const ADMIN: &str = "millpond/admin/v1/admin.proto";
 
@@ -29,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
     let mut descriptors = compile(FILES, "descriptors.bin")?;
     descriptors.file.extend(compile(&[ADMIN], "admin_descriptors.bin")?.file);
+    descriptors.file.extend(compile(OTLP, "otlp_descriptors.bin")?.file);
     keep_encoded(&mut descriptors, "UpdateActionResultRequest", "action_result")?;
     keep_encoded(&mut descriptors, "GetTreeResponse", "directories")?;
     answer_encoded(&mut descriptors, ".build.bazel.remote.execution.v2.ActionResult")?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::files::{self, Turn};
-use crate::{Error, Keys, certificate};
+use crate::{Error, Fingerprint, Keys, certificate};
 
 /// What a server proves with that it is the one that clients look for.
 pub struct ServerKeys {
@@ -44,6 +44,20 @@ pub fn last_second(chain_pem: &[u8]) -> Result<u64, Error> {
     let chain = certificate::read_chain(chain_pem)?;
     let own = chain.first().ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;
     Ok(own.not_after)
+}
+
+/// The certificate in `ca.crt` of a directory of keys, which clients know the server by: the file, the SHA-256 of the certificate and
+/// the last second in which it is valid, in Unix seconds.
+///
+/// # Errors
+/// That there is none, or that it is none.
+pub fn authority_for_clients(keys: &Keys) -> Result<(Vec<u8>, Fingerprint, u64), Error> {
+    let path = keys.ca_certificate();
+    let pem = files::read(&path)?;
+    let malformed = |reason: String| Error::malformed(&path, reason);
+    let all = certificate::read_all(&pem).map_err(|error| malformed(error.to_string()))?;
+    let own = all.first().ok_or_else(|| malformed("there is no certificate in it".into()))?;
+    Ok((pem, own.sha256, own.not_after))
 }
 
 /// What the certificates say that a server presents.

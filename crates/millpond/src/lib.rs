@@ -20,6 +20,7 @@ mod names;
 mod notify;
 mod open_files;
 mod options;
+mod otlp;
 mod panic_report;
 mod passed;
 mod reload;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, OpenError, Rights};
 use millpond_identity::ServerKeys;
-use millpond_server::{Listener, LogControl, Options, Proxies, ReloadControl, Server};
+use millpond_server::{Listener, LogControl, Options, Otlp, Proxies, ReloadControl, Server};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -27,6 +27,7 @@ use crate::greeting::{Greeting, Served};
 use crate::notify;
 use crate::open_files;
 use crate::options;
+use crate::otlp;
 use crate::passed::Passed;
 use crate::reload::{Reload, Serving};
 use crate::size::Size;
@@ -52,6 +53,7 @@ pub(crate) async fn serve(
     let reload = Reload::begin(flags, &settings)?;
     open_files::allow_all_that_may_be_had();
     let loaded = Loaded::read(&settings)?;
+    let otlp = otlp::of(&settings)?;
     let sockets = Sockets::bind(&settings, &mut passed)?;
     passed.nothing_is_left()?;
     directory::check(&settings)?;
@@ -64,7 +66,7 @@ pub(crate) async fn serve(
             return Ok(());
         }
     };
-    let ended = serve_from(&settings, &cache, &loaded, sockets, (log, reload), signals).await;
+    let ended = serve_from(&settings, &cache, &loaded, sockets, (log, reload, otlp), signals).await;
     let closed = close(&cache).await;
     ended.and(closed)
 }
@@ -95,12 +97,12 @@ async fn serve_from(
     cache: &Arc<Cache>,
     loaded: &Loaded,
     sockets: Sockets,
-    (log, mut reload): (LogControl, Reload),
+    (log, mut reload, otlp): (LogControl, Reload, Option<Otlp>),
     mut signals: StopSignals,
 ) -> Result<(), Failure> {
     let (shutdown, asked_to_stop) = oneshot::channel::<()>();
     let (control, asked) = ReloadControl::new(RELOADS_WAITING);
-    let options = Options { log: log.clone(), reload: control, ..options::of_server(settings) };
+    let options = Options { log: log.clone(), reload: control, otlp, ..options::of_server(settings) };
     let listeners = listen(sockets.clients, settings.read_only.value, loaded)?;
     let served: Vec<_> = listeners.iter().map(|listener| (listener.tls.is_some(), listener.bounds)).collect();
     let metrics = bind::listen_for_metrics(sockets.metrics)?;

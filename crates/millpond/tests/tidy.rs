@@ -300,3 +300,53 @@ fn files_named_in_documents_are_there() {
     }
     none(complaints);
 }
+
+/// What a page quotes of the server's words, to be found in the code as they stand there.
+#[test]
+fn words_of_the_server_in_troubleshooting_are_its_own() {
+    // Inside of sentences: what was pasted of clients is theirs.
+    const QUOTED: [&str; 11] = [
+        "what came is not TLS",
+        "expired on",
+        "is not known here",
+        "the access token is empty",
+        "is for the audience",
+        "an upload was refused",
+        "not whole",
+        "the disk has not answered",
+        "too small for its load",
+        "bytes that this cache takes in one blob",
+        "hint:",
+    ];
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let page_in_a_line = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Text that a line of code ends within goes on in the next one.
+    let whole = |text: &str| {
+        let mut pieces = text.split("\\\n");
+        let first = pieces.next().unwrap_or_default().to_owned();
+        pieces.fold(first, |joined, piece| joined + piece.trim_start())
+    };
+    let ours = code().into_iter().filter(|(path, _)| path.contains("/src/") && !is_test_of_a_module(path));
+    let ours: String = ours.map(|(_, text)| whole(&text)).collect();
+    let mut complaints = Vec::new();
+    for words in QUOTED {
+        if !page_in_a_line.contains(words) {
+            complaints.push(format!("docs/troubleshooting.md does not say {words:?} any more"));
+        }
+        if !ours.contains(words) {
+            complaints.push(format!("docs/troubleshooting.md: the server does not say {words:?}"));
+        }
+    }
+    // What came from the server as a status, in what clients print: what is wrong, and what to do behind the last colon.
+    let statuses = ["PERMISSION_DENIED: ", "UNAUTHENTICATED: ", "INVALID_ARGUMENT: ", "PushBlob: 7: "];
+    let mut count = 0;
+    for line in page.lines().filter(|line| statuses.iter().any(|status| line.contains(status))) {
+        let advice = line.rsplit(": ").next().unwrap_or_default();
+        count += 1;
+        if !ours.contains(advice) {
+            complaints.push(format!("docs/troubleshooting.md: the server does not say {advice:?}"));
+        }
+    }
+    assert!(count >= 5, "the page has {count} answers of the server");
+    none(complaints);
+}

@@ -64,6 +64,42 @@ mod generated {
             generated!("buildstream.v2");
         }
     }
+    pub mod opentelemetry {
+        pub mod proto {
+            pub mod common {
+                pub mod v1 {
+                    generated!("opentelemetry.proto.common.v1");
+                }
+            }
+            pub mod resource {
+                pub mod v1 {
+                    generated!("opentelemetry.proto.resource.v1");
+                }
+            }
+            pub mod trace {
+                pub mod v1 {
+                    generated!("opentelemetry.proto.trace.v1");
+                }
+            }
+            pub mod metrics {
+                pub mod v1 {
+                    generated!("opentelemetry.proto.metrics.v1");
+                }
+            }
+            pub mod collector {
+                pub mod trace {
+                    pub mod v1 {
+                        generated!("opentelemetry.proto.collector.trace.v1");
+                    }
+                }
+                pub mod metrics {
+                    pub mod v1 {
+                        generated!("opentelemetry.proto.collector.metrics.v1");
+                    }
+                }
+            }
+        }
+    }
     pub mod millpond {
         pub mod admin {
             pub mod v1 {
@@ -85,6 +121,16 @@ pub use generated::build::bazel::semver;
 pub use generated::buildstream::v2 as buildstream;
 pub use generated::google::{bytestream, rpc};
 pub use generated::millpond::admin::v1 as admin;
+
+/// What is told to others of how this server is: OTLP, the protocol of OpenTelemetry.
+pub mod otlp {
+    pub use super::generated::opentelemetry::proto::collector::metrics::v1 as metrics_service;
+    pub use super::generated::opentelemetry::proto::collector::trace::v1 as trace_service;
+    pub use super::generated::opentelemetry::proto::common::v1 as common;
+    pub use super::generated::opentelemetry::proto::metrics::v1 as metrics;
+    pub use super::generated::opentelemetry::proto::resource::v1 as resource;
+    pub use super::generated::opentelemetry::proto::trace::v1 as trace;
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, HeaderValue};
-use millpond_cache::{Access, Admin, Bounds, Cache, Client, Error, Permit, Pull, Push, Result};
+use millpond_cache::{Access, Admin, Bounds, Cache, Client, Error, InstanceName, Permit, Pull, Push, Result};
 
 use crate::identity::Credential;
+use crate::otlp::Begun;
 use crate::quirks::Generation;
 
 /// Names one call in the log, and to the client when something of ours went wrong.
@@ -52,6 +53,8 @@ pub(crate) struct Caller {
     pub(crate) credential: Credential,
     pub(crate) generation: Generation,
     pub(crate) client: Client,
+    /// Of the call, if it has one.
+    pub(crate) span: Option<Arc<Begun>>,
 }
 
 impl Caller {
@@ -60,7 +63,7 @@ impl Caller {
         let (access, credential) = known;
         let address = peer.map(|peer| peer.ip().to_canonical());
         let client = Client { identity: access.identity().to_owned(), address };
-        Self { request: RequestId::next(), access, credential, generation, client }
+        Self { request: RequestId::next(), access, credential, generation, client, span: None }
     }
 
     /// Whoever sent this request. Who came past the layers may only pull.
@@ -77,20 +80,27 @@ impl Caller {
 
     /// A permit to pull from the instance of that name.
     pub(crate) fn pull(&self, cache: &Cache, instance: &str) -> Result<Permit<Pull>> {
-        let permit = self.access.pull(cache.instance(instance)?, &self.client);
+        let permit = self.access.pull(self.found(cache, instance)?, &self.client);
         permit.inspect_err(|error| self.note_denied(cache, instance, "pull", error))
     }
 
     /// A permit to push to the instance of that name.
     pub(crate) fn push(&self, cache: &Cache, instance: &str) -> Result<Permit<Push>> {
-        let permit = self.access.push(cache.instance(instance)?, &self.client);
+        let permit = self.access.push(self.found(cache, instance)?, &self.client);
         permit.inspect_err(|error| self.note_denied(cache, instance, "push", error))
     }
 
     /// A permit to administer, where an instance matters the one of that name.
     pub(crate) fn admin(&self, cache: &Cache, instance: &str) -> Result<Permit<Admin>> {
-        let permit = self.access.admin(cache.instance(instance)?, &self.client);
+        let permit = self.access.admin(self.found(cache, instance)?, &self.client);
         permit.inspect_err(|error| self.note_denied(cache, instance, "admin", error))
+    }
+
+    /// The instance, which the call's span is told of.
+    fn found(&self, cache: &Cache, instance: &str) -> Result<InstanceName> {
+        let found = cache.instance(instance)?;
+        self.span.iter().for_each(|span| span.set_instance(instance));
+        Ok(found)
     }
 
     fn note_denied(&self, cache: &Cache, instance: &str, deed: &str, error: &Error) {

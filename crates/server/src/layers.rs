@@ -47,6 +47,7 @@ use crate::caller::Caller;
 use crate::identity::{ConnectionIdentity, Credential, Credentials, Waiting};
 use crate::memory::{Memory, Share};
 use crate::metrics::Metrics;
+use crate::otlp::Spans;
 use crate::quirks::Generation;
 use crate::quota::{Account, Quotas};
 use crate::status;
@@ -67,6 +68,8 @@ pub(crate) struct Calls {
     quotas: Arc<Quotas>,
     /// Where it is written down whose credential does not hold any more.
     cache: Option<Arc<Cache>>,
+    /// Where calls' spans go.
+    spans: Option<Spans>,
     connection: Option<Arc<Connection>>,
 }
 
@@ -96,8 +99,8 @@ impl Calls {
         memory: Arc<Memory>,
     ) -> Self {
         let quotas = Arc::default();
-        let (dropping, cache, connection) = (None, None, None);
-        Self { router, dropping, bounds, credentials, metrics, memory, quotas, cache, connection }
+        let (dropping, cache, spans, connection) = (None, None, None, None);
+        Self { router, dropping, bounds, credentials, metrics, memory, quotas, cache, spans, connection }
     }
 
     /// The same where writes of clients that may only pull go to this router, if there is one.
@@ -113,6 +116,11 @@ impl Calls {
     /// The same where the audit log of this cache says whose credentials do not hold any more.
     pub(crate) fn audited_by(self, cache: Arc<Cache>) -> Self {
         Self { cache: Some(cache), ..self }
+    }
+
+    /// The same where calls have spans that go there, if anybody wants them.
+    pub(crate) fn traced_by(self, spans: Option<Spans>) -> Self {
+        Self { spans, ..self }
     }
 
     /// The same for one connection of it.
@@ -221,7 +229,8 @@ impl Calls {
             |connection: &Arc<Connection>| connection.identity.address(request.headers(), connection.peer);
         let peer = self.connection.as_ref().and_then(of);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
-        let caller = Caller::new(access, peer, Generation::of(request.headers()));
+        let span = self.spans.as_ref().and_then(|spans| spans.begin(request.headers())).map(Arc::new);
+        let caller = Caller { span, ..Caller::new(access, peer, Generation::of(request.headers())) };
         let method = Method::of(request.uri().path());
         let granted = Some(&caller.client.identity).filter(|_| caller.access.has_grants());
         let account = granted.and_then(|identity| self.quotas.account(identity));

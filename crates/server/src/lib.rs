@@ -21,6 +21,7 @@ mod location;
 mod memory;
 mod metrics;
 mod name_line;
+mod otlp;
 mod quirks;
 mod quota;
 mod resource_name;
@@ -56,6 +57,8 @@ pub use crate::listener::proxy::Proxies;
 pub use crate::listener::tls::{Tls, TlsError};
 pub use crate::location::Location;
 use crate::metrics::Metrics;
+use crate::otlp::Exporter;
+pub use crate::otlp::Otlp;
 pub use crate::quota::Quota;
 
 /// A bound socket, and what may be done there at most.
@@ -117,6 +120,8 @@ pub struct Options {
     pub log: LogControl,
     /// Who takes up what has changed in the configuration.
     pub reload: ReloadControl,
+    /// Who is told of calls and figures, and of which.
+    pub otlp: Option<Otlp>,
 }
 
 impl Default for Options {
@@ -139,6 +144,7 @@ impl Default for Options {
             quotas: Vec::new(),
             log: LogControl::default(),
             reload: ReloadControl::default(),
+            otlp: None,
         }
     }
 }
@@ -150,6 +156,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     changes: Changes,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -172,6 +179,8 @@ impl Server {
         let changes = Changes::new(options, cache.look_up_time(), stopped);
         let Changes { settings, memory, quotas, permits, addresses: addresses_connected, stopped, .. } =
             &changes;
+        let exporter = options.otlp.as_ref().map(|otlp| Exporter::start(otlp, &cache, &counts));
+        let spans = exporter.as_ref().and_then(Exporter::spans);
         let mut tasks = JoinSet::new();
         let listening = listeners.iter().map(Listener::listening).collect::<io::Result<Vec<_>>>()?;
         let addresses = listening.iter().map(|listening| listening.address).collect();
@@ -195,7 +204,11 @@ impl Server {
             }
             let calls = Calls::new(services, bounds, credentials, Arc::clone(&counts), Arc::clone(memory));
             let dropping = drops_writes.then(grpc::dropping_router);
-            let calls = calls.dropping(dropping).within(Arc::clone(quotas)).audited_by(Arc::clone(&cache));
+            let calls = calls
+                .dropping(dropping)
+                .within(Arc::clone(quotas))
+                .audited_by(Arc::clone(&cache))
+                .traced_by(spans.clone());
             let socket = listener::accept::socket(socket)?;
             let (settings, addresses) = (Arc::clone(settings), Arc::clone(addresses_connected));
             let door = Arc::new(Door { tls, proxies, calls, settings, addresses });
@@ -231,7 +244,7 @@ impl Server {
             grpc::say_not_serving(&health).await;
             stop.send_replace(true);
         });
-        Ok(Self { tasks, addresses, metrics_address, changes })
+        Ok(Self { tasks, addresses, metrics_address, changes, exporter })
     }
 
     /// Where the listeners listen, in the order given.
@@ -256,6 +269,9 @@ impl Server {
             if let Err(error) = ended {
                 tracing::error!(%error, "a task of the server ended before its time");
             }
+        }
+        if let Some(exporter) = self.exporter.take() {
+            exporter.finish().await;
         }
     }
 }

@@ -64,6 +64,12 @@ pub(crate) struct Metrics {
     pub(crate) calls_over_quota: Counter,
     /// Writes that were taken and thrown away.
     pub(crate) writes_dropped: Counter,
+    /// Spans that a receiver of OTLP took.
+    pub(crate) spans_sent: Counter,
+    /// Spans that found no room, or no receiver.
+    pub(crate) spans_dropped: Counter,
+    /// Messages that no receiver took.
+    pub(crate) otlp_failures: Counter,
     cache: CacheMetrics,
 }
 
@@ -135,6 +141,9 @@ impl Metrics {
             handshakes_failed: Counter::default(),
             calls_over_quota: Counter::default(),
             writes_dropped: Counter::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
+            otlp_failures: Counter::default(),
             cache: CacheMetrics::default(),
         };
         let registry = &mut metrics.registry;
@@ -168,6 +177,13 @@ impl Metrics {
         registry.register("limits_met", help, self.limits_met.clone());
         let help = "Writes of clients that may only pull, answered as if they were kept and thrown away";
         registry.register("writes_dropped", help, self.writes_dropped.clone());
+        let help = "Spans that a receiver of OTLP took";
+        registry.register("otlp_spans_sent", help, self.spans_sent.clone());
+        let help = "Spans that were dropped since no receiver of OTLP took them in time";
+        registry.register("otlp_spans_dropped", help, self.spans_dropped.clone());
+        let help =
+            "Messages of OTLP, with spans or with figures, that no receiver took; the log has the reasons";
+        registry.register("otlp_failures", help, self.otlp_failures.clone());
     }
 
     /// Where calls of a method are counted.

@@ -3,11 +3,11 @@
 //!
 //! **Invariant:** every call has a deadline, every answer a size, and nothing that it sends is trusted: the domain hashes it.
 
-mod address;
+pub(crate) mod address;
 mod blobs;
 mod bounded;
 mod calls;
-mod channel;
+pub(crate) mod channel;
 mod names;
 mod rate;
 

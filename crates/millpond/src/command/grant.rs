@@ -1,11 +1,12 @@
 //! What the commands for certificates and those for tokens share: flags, words for a grant, and how they fail.
 
 use std::cmp::Reverse;
+use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
 use millpond_cache::{Grant, Pattern, Rights};
-use millpond_identity::{Error, Keys};
+use millpond_identity::{Error, Keys, Presented};
 
 use crate::config::{Flags, PUSH_PORT, Settings};
 use crate::exit::{Code, Failure};
@@ -42,6 +43,14 @@ impl Folder {
         let Settings { issuers, authorities, .. } = self.settings()?;
         let issuers = issuers.into_iter().map(|issuer| issuer.name.value.0);
         Ok(Some(issuers.chain(authorities.into_iter().map(|authority| authority.name.value)).collect()))
+    }
+
+    /// The names of the server's certificate, if the configuration or the environment names one of somebody else's making.
+    pub(super) fn certified_elsewhere(&self) -> Result<Option<Vec<String>>, Failure> {
+        let certificate = self.settings()?.certificate;
+        // Whoever issues keys need not be able to read it.
+        let read = |path| Presented::read(&fs::read(path).ok()?).ok();
+        Ok(certificate.map(|given| read(given.value).map_or_else(Vec::new, |shown| shown.names)))
     }
 
     fn settings(&self) -> Result<Settings, Failure> {

@@ -25,6 +25,8 @@ pub(super) struct HandOver<'a> {
     shown: Shown<'a>,
     /// The server's certificate is of somebody else's making, whom clients may know already.
     certified_elsewhere: bool,
+    /// The names of that certificate, if they are known.
+    hosts: Vec<String>,
 }
 
 impl<'a> HandOver<'a> {
@@ -44,7 +46,7 @@ impl<'a> HandOver<'a> {
     }
 
     fn showing(keys: &'a Keys, grant: &'a Grant, port: u16, shown: Shown<'a>) -> Self {
-        Self { keys, grant, port, shown, certified_elsewhere: false }
+        Self { keys, grant, port, shown, certified_elsewhere: false, hosts: Vec::new() }
     }
 
     /// The same, where the server's certificate was not made here.
@@ -52,20 +54,21 @@ impl<'a> HandOver<'a> {
         Self { certified_elsewhere, ..self }
     }
 
+    /// The same, where the server's certificate was made for these names, and not here, if there are any.
+    pub(super) fn with_certificate_for(self, elsewhere: Option<Vec<String>>) -> Self {
+        let certified_elsewhere = elsewhere.is_some();
+        Self { certified_elsewhere, hosts: elsewhere.unwrap_or_default(), ..self }
+    }
+
     /// Where the server is, by the first name of its certificate.
     pub(super) fn url(&self) -> String {
-        Self::url_of(self.keys, self.port)
+        if self.hosts.is_empty() { Self::url_of(self.keys, self.port) } else { url(&self.hosts, self.port) }
     }
 
     /// Where the server is that has these keys, at this port.
     pub(super) fn url_of(keys: &Keys, port: u16) -> String {
         let names = ServerKeys::load(keys.folder()).map_or(Vec::new(), |server| server.names);
-        let host = names.into_iter().find(|name| !name.starts_with('*')).unwrap_or("HOST".into());
-        if host.parse::<Ipv6Addr>().is_ok() {
-            format!("https://[{host}]:{port}")
-        } else {
-            format!("https://{host}:{port}")
-        }
+        url(&names, port)
     }
 
     /// Keys of the remote with the files that it needs, each line behind this space.
@@ -131,6 +134,16 @@ impl<'a> HandOver<'a> {
         writeln!(to, "artifacts:\n  url: {url}")?;
         self.write_push(to, "  ")?;
         self.write_files(to, "  ")
+    }
+}
+
+/// Of a server whose certificate has these names.
+fn url(names: &[String], port: u16) -> String {
+    let host = names.iter().find(|name| !name.starts_with('*')).map_or("HOST", String::as_str);
+    if host.parse::<Ipv6Addr>().is_ok() {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
     }
 }
 

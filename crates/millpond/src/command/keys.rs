@@ -1,8 +1,12 @@
 //! `millpond keys`: the CA, the server's certificate and those of clients.
 
+use std::io::{Write as _, stderr};
+
 use clap::Subcommand;
 use millpond_cache::{Clock, Deed};
-use millpond_identity::{CertificateEntry, Keys, Register, ServerKeys, day, issue, revoke_certificates};
+use millpond_identity::{
+    CertificateEntry, Keys, Register, ServerKeys, authority_for_clients, day, issue, revoke_certificates,
+};
 use serde_json::json;
 
 use super::audit::write_down;
@@ -45,6 +49,12 @@ pub(crate) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Print the certificate that clients know the server by, in PEM; its fingerprint and its end go to standard error
+    #[command(after_help = exit::help())]
+    Ca {
+        #[command(flatten)]
+        folder: Folder,
     },
     /// List every certificate with what its holder may do
     #[command(after_help = exit::help())]
@@ -89,10 +99,12 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Init { name, folder, days, .. } => init(&name, &folder, days, now),
         Command::Issue { name, grant, folder, port, days, json } => {
             let (keys, grant, port) = (folder.keys()?, grant.grant()?, folder.port(port)?);
+            let elsewhere = folder.certified_elsewhere()?;
             let entry = issue::client(&keys, &name, grant, days, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
-            hand_over(&keys, &entry, port, json)
+            hand_over(&keys, &entry, (port, elsewhere), json)
         }
+        Command::Ca { folder } => ca(&folder),
         Command::List(ListFlags { folder, json }) => list(&folder.keys()?, json, now),
         Command::Revoke { name, folder } => revoke(&name, &folder, now),
         Command::Renew { name, server_name, folder, days, revoke_old, .. } if name == "server" => {
@@ -111,14 +123,14 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             "give one client at a time",
         )),
         Command::Renew { name, folder, port, days, revoke_old, .. } => {
-            let (keys, port) = (folder.keys()?, folder.port(port)?);
+            let (keys, port, elsewhere) = (folder.keys()?, folder.port(port)?, folder.certified_elsewhere()?);
             let days = days.unwrap_or(issue::CLIENT_DAYS);
             let entry = issue::renew_client(&keys, &name, days, revoke_old, now).map_err(failure)?;
             write_down(&keys, Deed::CertificateIssued, &name)?;
             if revoke_old {
                 write_down(&keys, Deed::CertificateRevoked, &name)?;
             }
-            hand_over(&keys, &entry, port, false)
+            hand_over(&keys, &entry, (port, elsewhere), false)
         }
     }
 }
@@ -147,9 +159,35 @@ fn server_names(keys: &Keys) -> Result<String, Failure> {
     Ok(ServerKeys::load(keys.folder()).map_err(failure)?.names.join(", "))
 }
 
-fn hand_over(keys: &Keys, entry: &CertificateEntry, port: u16, json: bool) -> Result<(), Failure> {
+/// The certificate alone goes to standard output, so that `> ca.crt` makes the file that clients read.
+fn ca(folder: &Folder) -> Result<(), Failure> {
+    let keys = folder.keys()?;
+    let (pem, fingerprint, not_after) = authority_for_clients(&keys).map_err(failure)?;
+    let other = folder.certified_elsewhere()?.map(|_| {
+        "the server shows another certificate ([identity] of the configuration): clients know it by whoever signed that\n"
+    });
+    // Whether anybody reads it changes nothing about the certificate.
+    let _ = write!(
+        stderr(),
+        "{}: SHA-256 {fingerprint}, valid until {}\n{}",
+        keys.ca_certificate().display(),
+        day(not_after),
+        other.unwrap_or_default()
+    );
+    print(&String::from_utf8_lossy(&pem))
+}
+
+/// `server` is the port of the server, and the names of its certificate if that was not made here.
+fn hand_over(
+    keys: &Keys,
+    entry: &CertificateEntry,
+    server: (u16, Option<Vec<String>>),
+    json: bool,
+) -> Result<(), Failure> {
     let CertificateEntry { name, grant, not_after, .. } = entry;
-    let lines = HandOver::of_certificate(keys, grant, port, name);
+    let (port, elsewhere) = server;
+    let is_ours = elsewhere.is_none();
+    let lines = HandOver::of_certificate(keys, grant, port, name).with_certificate_for(elsewhere);
     let (certificate, key, ca) =
         (keys.client_certificate(name), keys.client_key(name), keys.ca_certificate());
     if json {
@@ -159,18 +197,18 @@ fn hand_over(keys: &Keys, entry: &CertificateEntry, port: u16, json: bool) -> Re
             "not_after": not_after,
             "certificate": certificate,
             "key": key,
-            "ca": ca,
+            "ca": is_ours.then_some(&ca),
             "url": lines.url(),
         }));
     }
+    let and_ca = if is_ours { format!(" and {}", ca.display()) } else { String::new() };
     print(&format!(
         "made for {name}, valid until {}: {}\n  {}\n  {}\n\
-         give it both and {}; this is what it is configured with, with the paths where it keeps them:\n\n{lines}",
+         give it both{and_ca}; this is what it is configured with, with the paths where it keeps them:\n\n{lines}",
         day(*not_after),
         words(grant),
         certificate.display(),
-        key.display(),
-        ca.display()
+        key.display()
     ))
 }
 

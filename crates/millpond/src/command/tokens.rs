@@ -78,9 +78,9 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Issue { name, grant, folder, port, days, no_expiry, json } => {
             let days = (!no_expiry).then_some(days);
-            let (keys, port) = (folder.keys()?, folder.port(port)?);
+            let (keys, port, elsewhere) = (folder.keys()?, folder.port(port)?, folder.certified_elsewhere()?);
             let (token, entry) = issue::token(&keys, &name, grant.grant()?, days, now).map_err(failure)?;
-            hand_over(&keys, &token, &entry, port, json)
+            hand_over(&keys, &token, &entry, (port, elsewhere), json)
         }
         Command::List(ListFlags { folder, json }) => list(&folder.keys()?, json, now),
         Command::Job { service, config, issuer, keys } => {
@@ -126,11 +126,19 @@ fn known_issuer(name: &str, known: Option<Vec<String>>) -> Result<String, Failur
     }
 }
 
-fn hand_over(keys: &Keys, token: &str, entry: &TokenEntry, port: u16, json: bool) -> Result<(), Failure> {
+/// `server` is the port of the server, and the names of its certificate if that was not made here.
+fn hand_over(
+    keys: &Keys,
+    token: &str,
+    entry: &TokenEntry,
+    server: (u16, Option<Vec<String>>),
+    json: bool,
+) -> Result<(), Failure> {
     let name = &entry.name;
     // What cannot be written down is told after the token, which exists.
     let written = write_down(keys, Deed::TokenIssued, &format!("{name} ({})", entry.id));
-    let lines = HandOver::of_token(keys, &entry.grant, port);
+    let (port, elsewhere) = server;
+    let lines = HandOver::of_token(keys, &entry.grant, port).with_certificate_for(elsewhere);
     if json {
         let printed = print_json(&json!({
             "name": name,

@@ -6,7 +6,7 @@ use millpond_cache::{InstanceName, Rights};
 use super::acme;
 use super::{
     Authority, BLOB_SIZE_LEAST, Given, Instance, Issuer, Limit, Listener, MAX_SIZE_LEAST, Place,
-    REQUEST_MEMORY_LEAST, Scrub, Settings, Socket, usage,
+    REQUEST_MEMORY_LEAST, Scrub, Settings, Socket, otlp, usage,
 };
 use crate::exit::Failure;
 use crate::span::Span;
@@ -101,6 +101,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
             usage(format!("{}: {error}", instance.place), "letters, digits and any of - _ . / make a name")
         })?;
     }
+    otlp::check(settings)?;
     check_retention(settings)
 }
 

@@ -22,7 +22,7 @@ use super::retention::{KeptFor, Kind, LetGoAfter, Outcome};
 use super::rights::{Allowed, Denied};
 use super::scrub::Scrub;
 use super::socket::Socket;
-use super::{acme, flags, issuer, keys, usage};
+use super::{acme, flags, issuer, keys, otlp, usage};
 use crate::exit::Failure;
 use crate::size::Size;
 use crate::span::Span;
@@ -110,6 +110,8 @@ pub(crate) struct File {
     pub(crate) admin: Admin,
     /// What is logged.
     pub(crate) log: Log,
+    /// Whom calls and figures are told.
+    pub(crate) otlp: otlp::Table,
     /// What is kept of who did what.
     pub(crate) audit: Audit,
     /// What clients may take up.
@@ -497,6 +499,7 @@ mod tests {
             ("metrics", toml::from_str::<Metrics>(bogus).unwrap_err()),
             ("admin", toml::from_str::<Admin>(bogus).unwrap_err()),
             ("log", toml::from_str::<Log>(bogus).unwrap_err()),
+            ("otlp", toml::from_str::<otlp::Table>(bogus).unwrap_err()),
             ("audit", toml::from_str::<Audit>(bogus).unwrap_err()),
             ("limits", toml::from_str::<Limits>(bogus).unwrap_err()),
             ("quota", toml::from_str::<Quota>(bogus).unwrap_err()),

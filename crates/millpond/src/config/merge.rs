@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::file::{self, File, Limits, Read};
 use super::lists::Patterns;
+use super::otlp::Otlp;
 use super::replacement::Names;
 use super::requests::Requests;
 use super::{
@@ -111,6 +112,7 @@ pub(super) fn merge(flags: Flags, environment: &Read, read: &Read) -> Settings {
         watch: (layers.find("watch", |file| file.admin.watch.as_ref()))
             .unwrap_or_else(|| Given::default("watch", false)),
         log_filter: layers.find("filter", |file| file.log.filter.as_ref()),
+        otlp: Otlp::merge(layers),
         audit: layers.find("keep", |file| file.audit.keep.as_ref()),
         keys: (flags.keys.map(|keys| Given::by_flag("--keys", keys)))
             .or_else(|| layers.path("keys", |file| file.identity.keys.as_ref()))

@@ -35,6 +35,7 @@ mod limit;
 mod lists;
 mod log_filter;
 mod merge;
+mod otlp;
 mod place;
 mod printed;
 mod quota;
@@ -64,6 +65,7 @@ pub(crate) use limit::Limit;
 pub(crate) use lists::{Networks, Patterns};
 pub(crate) use log_filter::LogFilter;
 pub(crate) use merge::{PORT, PUSH_PORT};
+use otlp::Otlp;
 pub(crate) use place::{Given, Place};
 pub(crate) use printed::{Difference, Printed};
 pub(crate) use quota::Quota;
@@ -155,6 +157,8 @@ pub(crate) struct Settings {
     pub(crate) watch: Given<bool>,
     /// What is logged, where the environment does not say so.
     pub(crate) log_filter: Option<Given<LogFilter>>,
+    /// Whom calls and figures are told.
+    pub(crate) otlp: Otlp,
     /// How much of the audit log is kept; without it, a share of the volume.
     pub(crate) audit: Option<Given<Keep>>,
     /// Sentences about what was said and means nothing.

@@ -8,6 +8,7 @@ mod issuer;
 mod limits;
 mod listener;
 mod log;
+mod otlp;
 mod quota;
 mod retention;
 
@@ -79,6 +80,7 @@ pub(super) const SECTIONS: &[Section] = &[
     METRICS,
     ADMIN,
     log::LOG,
+    otlp::OTLP,
     AUDIT,
     limits::LIMITS,
     quota::QUOTA,

@@ -109,6 +109,7 @@ impl Display for Settings {
             Some(filter) => given(to, "filter", filter)?,
             None => unsaid(to, "filter")?,
         }
+        self.otlp.show(to)?;
         to.write_str("\n[audit]\n")?;
         match &self.audit {
             Some(keep) => number(to, "keep", keep)?,

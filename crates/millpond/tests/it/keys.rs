@@ -234,3 +234,37 @@ fn damaged_register_is_told_and_left_as_it_is() {
     }
     assert!(fs::read_to_string(&register).unwrap().ends_with('['));
 }
+
+#[test]
+fn ca_is_printed_for_clients_and_its_fingerprint_beside_it() {
+    let folder = pond();
+    let (code, printed, beside) = said(folder.path(), "keys ca");
+    assert_eq!((code, printed), (0, fs::read_to_string(folder.path().join("millpond-keys/ca.crt")).unwrap()));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in", "millpond-keys/ca.crt"]);
+    let output = openssl.current_dir(folder.path()).output().unwrap();
+    let known = String::from_utf8(output.stdout).unwrap().replace(':', "").to_lowercase();
+    let known = known.trim().rsplit('=').next().unwrap();
+    contains_all(&beside, &[known, "valid until", "ca.crt"]);
+    assert!(!beside.contains("another certificate"), "{beside}");
+    let (code, printed, complaint) = said(folder.path(), "keys ca --keys nowhere");
+    assert!(code != 0 && printed.is_empty() && complaint.contains("nowhere"), "{complaint}");
+}
+
+#[test]
+fn certificate_of_somebody_elses_making_is_told_as_such() {
+    let folder = pond();
+    done(folder.path(), "keys init shown.example.org --keys others");
+    let configuration = "[identity]\nkeys = \"millpond-keys\"\ncertificate = \"others/server.crt\"\nkey = \"others/server.key\"\n";
+    fs::write(folder.path().join("pond.toml"), configuration).unwrap();
+    let printed = done(folder.path(), "keys issue ci --push --config pond.toml");
+    assert!(!printed.contains("ca.crt") && !printed.contains("cache.example.org"), "{printed}");
+    contains_all(&printed, &["https://shown.example.org:11002", "# server-cert: who signed", "client.key"]);
+    let json = done(folder.path(), "keys issue other --push --json --config pond.toml");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["ca"].is_null() && json["url"] == "https://shown.example.org:11002", "{json}");
+    let (_, _, lines) = said(folder.path(), "tokens issue bot --push --config pond.toml");
+    assert!(!lines.contains("ca.crt"), "{lines}");
+    let (_, _, beside) = said(folder.path(), "keys ca --config pond.toml");
+    assert!(beside.contains("the server shows another certificate"), "{beside}");
+}

@@ -68,6 +68,7 @@ mod fsck;
 mod full_disk;
 mod full_volume;
 mod health;
+mod helm;
 mod hostile;
 mod issued;
 mod issuer;
@@ -80,6 +81,7 @@ mod listeners;
 #[cfg(feature = "real-clients")]
 mod loop_disk;
 mod names;
+mod otlp;
 mod pins;
 #[cfg(feature = "real-clients")]
 mod power_cut;

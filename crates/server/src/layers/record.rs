@@ -10,6 +10,7 @@ use crate::caller::{Caller, RequestId};
 use crate::identity::Credential;
 use crate::layers::method::Method;
 use crate::metrics::{MethodCounts, Metrics};
+use crate::otlp::{Begun, Ended};
 use crate::quota::Account;
 
 /// What is known of a call.
@@ -27,6 +28,7 @@ pub(crate) struct Record {
     account: Option<Arc<Account>>,
     metrics: Arc<Metrics>,
     counts: Arc<MethodCounts>,
+    span: Option<Arc<Begun>>,
 }
 
 impl Record {
@@ -51,6 +53,7 @@ impl Record {
             account,
             metrics,
             counts,
+            span: caller.span.clone(),
         }
     }
 
@@ -121,6 +124,17 @@ impl Drop for UnderWay {
         let Record { request, credential, method, peer, start, received, sent, metrics, counts, .. } =
             self.record.as_ref();
         let elapsed = start.elapsed();
+        if let Some(span) = &self.record.span {
+            span.end(&Ended {
+                request: *request,
+                method: *method,
+                credential: *credential,
+                code: self.code,
+                received: received.load(Ordering::Relaxed),
+                sent: sent.load(Ordering::Relaxed),
+                took: elapsed,
+            });
+        }
         metrics.calls_in_flight.dec();
         counts.count(*credential, self.code, elapsed);
         tracing::debug!(

@@ -9,23 +9,23 @@ use http::uri::Authority;
 
 /// A server's address.
 #[derive(Clone, Debug)]
-pub(super) struct Address {
+pub(crate) struct Address {
     authority: Authority,
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
 }
 
 impl Address {
     /// The host to connect to, which is also the one that the server's certificate must name.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.tls { 443 } else { 80 })
     }
 
     /// Whether what is sent to it can be read by nobody on the way.
-    pub(super) fn keeps_secrets(&self) -> bool {
+    pub(crate) fn keeps_secrets(&self) -> bool {
         self.tls || self.host().parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 }

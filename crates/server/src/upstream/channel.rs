@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 ///
 /// # Errors
 /// What is wrong with what it is to be known by, or shown.
-pub(super) async fn to(address: &Address, wanted: &Wanted) -> Result<Channel, String> {
+pub(crate) async fn to(address: &Address, wanted: &Wanted) -> Result<Channel, String> {
     let tls = if address.tls {
         let name = ServerName::try_from(address.host().to_owned());
         let name = name.map_err(|_| format!("{address} has a host that no certificate can name"))?;

@@ -3,7 +3,7 @@
 mod lines;
 #[cfg(feature = "real-clients")]
 mod lines_of_bst;
-mod page;
+pub(crate) mod page;
 #[cfg(feature = "real-clients")]
 mod prometheus;
 mod reference;
