@@ -135,7 +135,16 @@ impl Inner {
             let mut taken = Vec::with_capacity(values.len());
             let mut places = Vec::with_capacity(values.len());
             for value in values {
-                match self.place_for(&value).await?.filter(may_be_taken) {
+                let place = match self.place_for(&value).await? {
+                    // It was pushed since that was looked at.
+                    Some(place) if !may_be_taken(&place) => {
+                        self.counters.names_kept.add(1);
+                        self.note_push(Deed::Kept, &value).await?;
+                        None
+                    }
+                    place => place,
+                };
+                match place {
                     Some(place) => {
                         taken.push(value);
                         places.push(place);

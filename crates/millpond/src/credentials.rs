@@ -324,7 +324,17 @@ impl Sources {
     }
 
     fn tls(&self, answers: Option<Answers>) -> Result<Tls, Failure> {
-        if let Some(names) = self.stand_in.as_ref().filter(|_| !self.certificate.exists()) {
+        if let Some(names) = &self.stand_in {
+            if self.certificate.exists() {
+                let kept = self.pems().and_then(|(chain, key)| {
+                    Tls::answering(&chain, &key, answers.clone())
+                        .map_err(|error| self.unusable(&error.to_string()))
+                });
+                match kept {
+                    Ok(tls) => return Ok(tls),
+                    Err(failure) => tracing::warn!("{}", failure.sentence()),
+                }
+            }
             let (chain, key) = stand_in(names).map_err(|error| {
                 Failure::new(Code::Usage, error.to_string(), "write other names as domains")
             })?;

@@ -14,6 +14,7 @@ mod order;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond_cache::Clock;
@@ -28,6 +29,8 @@ use crate::location::Location;
 
 /// How long one order may take.
 const ORDER_TIME: Duration = Duration::from_secs(300);
+/// Where nothing can be written down, in seconds.
+const UNWRITTEN: u64 = 300;
 /// The clock is looked at so often.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -40,8 +43,8 @@ pub enum ChallengeKind {
     Http01,
 }
 
-/// Which certificate, and of whom.
-#[derive(Clone, Debug)]
+/// Which certificate, and of whom. A secret is in it, so nothing prints it.
+#[derive(Clone)]
 pub struct AcmeWanted {
     /// The authority's directory.
     pub directory: Location,
@@ -65,6 +68,8 @@ pub struct Acme {
     kept: Kept,
     http: Http,
     answers: Answers,
+    /// When it may be asked again, in Unix seconds, whatever can be written down.
+    not_before: AtomicU64,
 }
 
 impl Acme {
@@ -75,7 +80,7 @@ impl Acme {
     pub fn new(wanted: AcmeWanted, folder: &Path, answers: Answers) -> Result<Self, String> {
         let http = Http::new(Client::new(wanted.authorities.as_deref())?);
         let kept = Kept::below(folder, &wanted.directory);
-        Ok(Self { wanted, kept, http, answers })
+        Ok(Self { wanted, kept, http, answers, not_before: AtomicU64::new(0) })
     }
 
     /// The file that has, or will have, the certificate, those behind it, and its key, in PEM.
@@ -103,6 +108,7 @@ impl Acme {
             _ => 0,
         };
         let not_before = self.kept.attempts(&self.wanted.names).not_before;
+        let not_before = not_before.max(self.not_before.load(Ordering::Relaxed));
         Duration::from_secs(due.max(not_before).saturating_sub(now))
     }
 
@@ -115,26 +121,49 @@ impl Acme {
     }
 
     async fn attempt(&self) {
-        let names = self.wanted.names.join(", ");
+        let (names, now) = (self.wanted.names.join(", "), Clock::unix_seconds());
+        // It counts as failed until it has not: whatever comes in between, the authority is left alone then.
+        let wait = match self.kept.begin(&self.wanted.names, now) {
+            Ok(wait) => wait,
+            Err(why) => {
+                self.not_before.store(now.saturating_add(UNWRITTEN), Ordering::Relaxed);
+                tracing::error!(
+                    "no certificate of {names} is asked for, since nothing can be kept of it: {why}"
+                );
+                return;
+            }
+        };
+        self.not_before.store(now.saturating_add(wait), Ordering::Relaxed);
+        self.http.begin();
         tracing::info!(authority = %self.wanted.directory, "asking for a certificate of {names}");
         let order = timeout(ORDER_TIME, self.order()).await;
         let late = || Err(format!("it took longer than {} s", ORDER_TIME.as_secs()));
         let issued = order.unwrap_or_else(|_| late());
         self.answers.forget();
         let stored = match issued {
-            Ok(pem) => self.kept.store(&pem),
+            Ok(pem) => self.kept.store(&pem, &self.wanted.names, Clock::unix_seconds()),
             Err(why) => Err(why),
         };
         match stored {
             Ok(presented) => {
-                self.kept.succeeded();
                 tracing::info!("a certificate of {names} was issued, until {}", day(presented.not_after));
+                if self.renewal(&presented) > Clock::unix_seconds() {
+                    self.kept.succeeded();
+                    self.not_before.store(0, Ordering::Relaxed);
+                } else {
+                    tracing::warn!(
+                        "and it would have to be renewed at once: is the clock of this machine right?"
+                    );
+                }
             }
             Err(why) => {
-                let asked_to_wait = self.http.retry_after();
-                let now = Clock::unix_seconds();
-                let wait = self.kept.failed(&self.wanted.names, now, asked_to_wait);
-                let next = Duration::from_secs(wait);
+                let asked_to_wait = self.http.retry_after().min(kept::WAIT_MAX);
+                if asked_to_wait > wait {
+                    let until = Clock::unix_seconds().saturating_add(asked_to_wait);
+                    self.kept.put_off(&self.wanted.names, until);
+                    self.not_before.store(until, Ordering::Relaxed);
+                }
+                let next = Duration::from_secs(wait.max(asked_to_wait));
                 tracing::warn!(
                     authority = %self.wanted.directory,
                     "no certificate of {names} was issued: {}; it is asked again in {next:?}",
@@ -219,6 +248,17 @@ mod tests {
         assert_eq!(acme(folder.path(), Some(Duration::from_secs(1 << 40))).renewal(&presented), 5500);
         assert!(same_names(&presented.names, &third.wanted.names));
         assert!(!same_names(&presented.names, &presented.names[..1]));
+    }
+
+    /// Otherwise it would be asked again and again, for one more account each time.
+    #[tokio::test]
+    async fn nobody_is_asked_where_nothing_can_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let acme = acme(folder.path(), None);
+        // Where the folder should be there is a file.
+        std::fs::write(folder.path().join("acme"), "").unwrap();
+        acme.attempt().await;
+        assert!(acme.due_in(Clock::unix_seconds()) > Duration::from_secs(UNWRITTEN / 2));
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let (path, disk) = (target.path(), target.disk());
         let needed = self.catalog.figures().database_bytes;
-        let spare = SPARE_BYTES + pass.keep_free;
+        let spare = SPARE_BYTES.saturating_add(pass.keep_free);
         check_room(disk, needed, spare)?;
         let mut copies = self.blobs.hold_packs()?;
         let taken = Clock::unix_seconds();
@@ -285,7 +285,7 @@ fn check_room(disk: &dyn millpond_store::disk::Disk, needed: u64, spare: u64) ->
         return Ok(());
     }
     let kept = if spare > SPARE_BYTES {
-        format!(", of which {spare} are to be left (keep_free)")
+        format!(", of which {} are to be left (keep_free)", spare - SPARE_BYTES)
     } else {
         String::new()
     };

@@ -72,7 +72,12 @@ impl TryFrom<OneOrMore<String>> for Domains {
     fn try_from(given: OneOrMore<String>) -> Result<Self, String> {
         let given = given.into_vec();
         let names = given.iter().flat_map(|text| text.split(',')).map(str::trim);
-        let names: Vec<String> = names.map(str::to_ascii_lowercase).collect();
+        // An address as certificates have it.
+        let plain = |name: &str| match name.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => name.to_ascii_lowercase(),
+        };
+        let names: Vec<String> = names.map(plain).collect();
         if names.is_empty() {
             return Err("it is empty: write the names that clients connect to".into());
         }
@@ -292,6 +297,7 @@ mod tests {
         let domains = |text: &str| Domains::try_from(OneOrMore::One(text.to_owned()));
         assert_eq!(domains("Cache.example.org, b").unwrap().0, ["cache.example.org", "b"]);
         assert_eq!(domains("192.0.2.7").unwrap().to_string(), "[\"192.0.2.7\"]");
+        assert_eq!(domains("2001:DB8:0:0::1").unwrap().0, ["2001:db8::1"]);
         for text in ["", "*.example.org", "a..b", "a b", "cache.example.org:443", "-a", "a,", "ü.org"] {
             assert!(domains(text).is_err(), "{text}");
         }

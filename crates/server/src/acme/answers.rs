@@ -27,7 +27,7 @@ use super::Shared;
 const PATH: &str = "/.well-known/acme-challenge/";
 /// Who may ask at the same time, and for how long.
 const CONNECTIONS: usize = 64;
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(3);
 /// How long to wait after a failed accept.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 

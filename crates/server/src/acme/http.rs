@@ -26,9 +26,14 @@ impl Http {
         Self { client, retry_after: Arc::default() }
     }
 
-    /// Seconds, since it was asked last; 0 for as long as one likes.
+    /// What it asked for before counts no more.
+    pub(super) fn begin(&self) {
+        self.retry_after.store(0, Ordering::Relaxed);
+    }
+
+    /// Seconds, since then; 0 if it did not ask for any.
     pub(super) fn retry_after(&self) -> u64 {
-        self.retry_after.swap(0, Ordering::Relaxed)
+        self.retry_after.load(Ordering::Relaxed)
     }
 }
 
@@ -43,7 +48,7 @@ impl HttpClient for Http {
             let location: Location = request.uri().to_string().parse().map_err(failed)?;
             let answer = client.send(&location, request.map(Body::new)).await.map_err(failed)?;
             if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                retry_after.store(seconds(answer.headers()), Ordering::Relaxed);
+                retry_after.fetch_max(seconds(answer.headers()), Ordering::Relaxed);
             }
             Ok(BytesResponse::from(answer.map(Body::from)))
         })

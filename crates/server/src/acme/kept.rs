@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use millpond_cache::Digest;
 use millpond_identity::{Presented, write_secret};
 use serde::{Deserialize, Serialize};
 
+use super::same_names;
 use crate::listener::tls;
 use crate::location::Location;
 
 /// The wait after the first failure, in seconds; twice that after the next one, ...
 const WAIT: u64 = 60;
 /// ... but no longer than this.
-const WAIT_MAX: u64 = 24 * 3600;
+pub(super) const WAIT_MAX: u64 = 24 * 3600;
 
 /// The files of one authority.
 #[derive(Clone, Debug)]
@@ -33,8 +35,9 @@ impl Kept {
         let shown = directory.to_string();
         let plain = |one: char| if one.is_ascii_alphanumeric() || one == '.' { one } else { '-' };
         let name: String = shown.trim_start_matches("https://").chars().map(plain).take(150).collect();
-        let name = name.trim_matches(['-', '.']);
-        Self(keys.join("acme").join(if name.is_empty() { "authority" } else { name }))
+        let hash = Digest::of(shown.as_bytes()).to_string();
+        let hash: String = hash.chars().take(8).collect();
+        Self(keys.join("acme").join(format!("{}-{hash}", name.trim_matches(['-', '.']))))
     }
 
     pub(super) fn certificate(&self) -> PathBuf {
@@ -55,9 +58,15 @@ impl Kept {
         usable(&pem).ok()
     }
 
-    /// Takes a certificate with its key, after a look whether they can be presented.
-    pub(super) fn store(&self, pem: &str) -> Result<Presented, String> {
+    /// Takes a certificate with its key, if they can be presented: for these names, at `now` in Unix seconds.
+    pub(super) fn store(&self, pem: &str, names: &[String], now: u64) -> Result<Presented, String> {
         let presented = usable(pem.as_bytes())?;
+        if !same_names(&presented.names, names) {
+            return Err(format!("what was issued is for other names: {}", presented.names.join(", ")));
+        }
+        if presented.not_after <= now {
+            return Err("what was issued has expired already".into());
+        }
         write_secret(&self.certificate(), pem.as_bytes()).map_err(|error| error.to_string())?;
         Ok(presented)
     }
@@ -84,19 +93,28 @@ impl Kept {
         if attempts.names == names { attempts } else { Attempts::default() }
     }
 
-    /// Notes a failure at `now`, in Unix seconds. For how many seconds it is not asked again.
-    pub(super) fn failed(&self, names: &[String], now: u64, asked_to_wait: u64) -> u64 {
+    /// Notes that it is asked at `now`, in Unix seconds, as if that had failed already. For how many seconds it is not asked again.
+    ///
+    /// # Errors
+    /// That this cannot be written down.
+    pub(super) fn begin(&self, names: &[String], now: u64) -> Result<u64, String> {
         let failures = self.attempts(names).failures.saturating_add(1);
-        let wait = wait(failures, asked_to_wait, now);
-        let attempts = Attempts { names: names.to_vec(), failures, not_before: now.saturating_add(wait) };
-        let written = serde_json::to_vec(&attempts).map_err(|error| error.to_string());
-        let written = written.and_then(|content| {
-            write_secret(&self.attempts_file(), &content).map_err(|error| error.to_string())
-        });
-        if let Err(error) = written {
-            tracing::warn!(%error, "when an ACME authority may be asked again was not written down");
+        let wait = wait(failures, now);
+        self.write(&Attempts { names: names.to_vec(), failures, not_before: now.saturating_add(wait) })?;
+        Ok(wait)
+    }
+
+    /// It asks to be left alone until then, in Unix seconds.
+    pub(super) fn put_off(&self, names: &[String], until: u64) {
+        let attempts = Attempts { names: names.to_vec(), not_before: until, ..self.attempts(names) };
+        if let Err(error) = self.write(&attempts) {
+            tracing::warn!(error, "when an ACME authority may be asked again was not written down");
         }
-        wait
+    }
+
+    fn write(&self, attempts: &Attempts) -> Result<(), String> {
+        let content = serde_json::to_vec(attempts).map_err(|error| error.to_string())?;
+        write_secret(&self.attempts_file(), &content).map_err(|error| error.to_string())
     }
 
     pub(super) fn succeeded(&self) {
@@ -105,9 +123,9 @@ impl Kept {
 }
 
 /// With a little more for some, so that many servers do not ask at the same time.
-fn wait(failures: u32, asked_to_wait: u64, now: u64) -> u64 {
+fn wait(failures: u32, now: u64) -> u64 {
     let doubled = WAIT << failures.saturating_sub(1).min(11);
-    let wait = doubled.min(WAIT_MAX).max(asked_to_wait.min(WAIT_MAX));
+    let wait = doubled.min(WAIT_MAX);
     wait + now % (wait / 10).max(1)
 }
 
@@ -130,17 +148,19 @@ mod tests {
     #[test]
     fn each_authority_has_its_folder() {
         let folder = Path::new("/keys");
-        assert_eq!(kept(folder).0, Path::new("/keys/acme/acme.example.org-14000-dir-x-1"));
+        let shown = kept(folder).0.display().to_string();
+        assert!(shown.starts_with("/keys/acme/acme.example.org-14000-dir-x-1-"), "{shown}");
+        let of = |url: &str| Kept::below(folder, &url.parse().unwrap()).0;
+        assert_ne!(of("https://a.example.org/b"), of("https://a.example.org-b"));
         let odd: Location = "https://..".parse().unwrap();
         assert_eq!(Kept::below(folder, &odd).0.parent().unwrap(), Path::new("/keys/acme"));
     }
 
     #[test]
-    fn waits_grow_to_a_day_and_are_the_authority_s_if_it_says_so() {
-        let waits: Vec<_> = [1, 2, 3, 11, 12, 99, u32::MAX].map(|failures| wait(failures, 0, 0)).into();
+    fn waits_grow_to_a_day() {
+        let waits: Vec<_> = [1, 2, 3, 11, 12, 99, u32::MAX].map(|failures| wait(failures, 0)).into();
         assert_eq!(waits, [60, 120, 240, 61_440, 86_400, 86_400, 86_400]);
-        assert_eq!((wait(1, 3600, 0), wait(1, u64::MAX, 0)), (3600, 86_400));
-        assert!((60..66).contains(&wait(1, 0, 1_700_000_003)));
+        assert!((60..66).contains(&wait(1, 1_700_000_003)));
     }
 
     #[test]
@@ -149,10 +169,12 @@ mod tests {
         let kept = kept(folder.path());
         let names = ["a.example.org".to_owned()];
         assert_eq!(kept.attempts(&names), Attempts::default());
-        let first = kept.failed(&names, 1000, 0);
-        let second = kept.failed(&names, 2000, 0);
+        let first = kept.begin(&names, 1000).unwrap();
+        let second = kept.begin(&names, 2000).unwrap();
         assert!(second > first);
         assert_eq!(kept.attempts(&names).not_before, 2000 + second);
+        kept.put_off(&names, 9000);
+        assert_eq!((kept.attempts(&names).not_before, kept.attempts(&names).failures), (9000, 2));
         assert_eq!(kept.attempts(&["b.example.org".to_owned()]), Attempts::default());
         std::fs::write(kept.attempts_file(), "{").unwrap();
         assert_eq!(kept.attempts(&names), Attempts::default());
@@ -160,11 +182,15 @@ mod tests {
         assert!(!kept.attempts_file().exists());
 
         let (certificate, key) = millpond_identity::public_name::stand_in(&names).unwrap();
-        assert_eq!(kept.store(&format!("{key}{certificate}")).unwrap().names, names);
+        let both = format!("{key}{certificate}");
+        assert!(kept.store(&both, &["b.example.org".to_owned()], 1000).is_err(), "for other names");
+        assert!(kept.store(&both, &names, u64::MAX).is_err(), "expired");
+        assert!(kept.presented().is_none());
+        assert_eq!(kept.store(&both, &names, 1000).unwrap().names, names);
         assert_eq!(kept.presented().unwrap().names, names);
-        assert!(kept.store(&certificate).is_err(), "without a key");
+        assert!(kept.store(&certificate, &names, 1000).is_err(), "without a key");
         let (other, _) = millpond_identity::public_name::stand_in(&names).unwrap();
-        assert!(kept.store(&format!("{key}{other}")).is_err(), "with another's key");
+        assert!(kept.store(&format!("{key}{other}"), &names, 1000).is_err(), "with another's key");
         kept.store_account(b"{}").unwrap();
         for (path, mode) in
             [(kept.certificate(), 0o600), (kept.account_file(), 0o600), (kept.0.clone(), 0o700)]

@@ -174,12 +174,15 @@ pub(crate) async fn serve(arrival: Arrival, door: Arc<Door>) {
             let calls = calls.on_connection(Some(peer), identity);
             serve_http(stream, Some(peer), calls, Settings::clone(&settings)).await;
         }
-        Err(error) if error.is_wanted() => tracing::info!(%peer, "{error}"),
         Err(error) => {
-            calls.count_failed_handshake();
+            if !error.is_wanted() {
+                calls.count_failed_handshake();
+            }
             if let Some(left_out) = SAID.pass(Some(peer.ip().to_canonical()), "", error.outcome) {
                 let left_out = (left_out > 0).then_some(left_out);
-                tracing::info!(left_out, %peer, %error, "a TLS handshake failed");
+                let what =
+                    if error.is_wanted() { "a TLS handshake was all" } else { "a TLS handshake failed" };
+                tracing::info!(left_out, %peer, %error, "{what}");
             }
         }
     }

@@ -35,8 +35,8 @@ const CHAIN_BYTES_MAX: usize = 16 << 10;
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// What an ACME authority speaks that looks whether a name leads here (RFC 8737).
 const CHALLENGE: &[u8] = b"acme-tls/1";
-/// And that it did.
-const LOOKED_AT: &str = "an ACME authority looked whether its name leads here";
+/// And that somebody did.
+const LOOKED_AT: &str = "the challenge of an ACME authority was asked for";
 
 /// The certificate or key of a server cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -200,6 +200,11 @@ impl PackCopies {
                 let (bytes, records) = (earlier.len()?, there.len() as u64);
                 return Ok(PackCopied { bytes, is_same: true, records, damaged, ..PackCopied::default() });
             }
+            if damaged.is_some() && entries.is_empty() {
+                // Nothing is left of it here: what an earlier backup has of it stays.
+                let (bytes, records) = (earlier.len()?, there.len() as u64);
+                return Ok(PackCopied { bytes, is_same: true, records, damaged, ..PackCopied::default() });
+            }
             if damaged.is_some() && are_of_one(&entries, there) {
                 // What the search did not find may be good there.
                 entries.extend(there);
@@ -242,18 +247,11 @@ impl PackCopies {
 }
 
 /// Whether what was found in a pack and what is in a copy can be of the same one: wherever both have a record it is the same, and
-/// there is such a place, if both have any.
+/// there is such a place.
 fn are_of_one(found: &[FooterEntry], there: &[FooterEntry]) -> bool {
-    let mut is_any = found.is_empty() || there.is_empty();
-    for entry in there {
-        if let Some(other) = found.iter().find(|found| found.offset == entry.offset) {
-            if other != entry {
-                return false;
-            }
-            is_any = true;
-        }
-    }
-    is_any
+    let at: HashMap<_, _> = found.iter().map(|entry| (entry.offset, entry)).collect();
+    let mut common = there.iter().filter_map(|entry| Some((entry, at.get(&entry.offset)?))).peekable();
+    common.peek().is_some() && common.all(|(entry, found)| entry == *found)
 }
 
 impl Drop for PackCopies {
