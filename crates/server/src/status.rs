@@ -144,6 +144,11 @@ pub(crate) fn too_many_fields(limit: u32) -> Status {
     Status::invalid_argument(format!("a message has more than {limit} entries: send smaller batches"))
 }
 
+/// The answer of another server with more fields than were asked for: the same call would come to the same again.
+pub(crate) fn answer_of_too_many_fields(limit: u32) -> Status {
+    Status::out_of_range(format!("its answer has more than {limit} fields"))
+}
+
 /// A request that goes on after its only message.
 pub(crate) fn second_message() -> Status {
     Status::invalid_argument("the request has a second message: this method takes one")

@@ -412,7 +412,7 @@ fn wrong_directory_and_malformed_name_are_told_with_what_is_wanted() {
     assert!(code != 0 && complaint.contains("cas/refs/heads"), "{complaint}");
     let (code, printed, complaint) = ask(&pond.server, &format!("copy {} nonsense", pond.server.url()));
     assert!(code == 3 && printed.contains("write PROJECT/ELEMENT/KEY"), "{printed}");
-    assert!(complaint.contains("1 name is") && complaint.contains("says why"), "{complaint}");
+    assert!(complaint.contains("1 name was") && complaint.contains("says why"), "{complaint}");
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
 use tonic::body::Body as TonicBody;
 use tonic::transport::{Channel, Error};
-use tonic::{Code, Status};
 use tower::Service;
 
 use crate::layers::{Fields, Framing};
+use crate::status;
 
 /// The channel, and how many fields a message may have.
 #[derive(Clone, Debug)]
@@ -61,9 +62,7 @@ impl Counted {
         while !data.is_empty() {
             let of_message = data.get(..self.framing.message_left()).unwrap_or(data);
             if self.fields.count(of_message) > self.fields_max {
-                // No such call helps if it is made again.
-                let words = format!("its answer has more than {} fields", self.fields_max);
-                return Err(Status::new(Code::OutOfRange, words));
+                return Err(status::answer_of_too_many_fields(self.fields_max));
             }
             let (followed, begins) = self.framing.next(data);
             if begins.is_some() {
