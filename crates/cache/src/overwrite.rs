@@ -19,6 +19,7 @@ use prost::Message;
 
 use crate::by_project::LookUp;
 use crate::cache::Inner;
+use crate::closure::pieces;
 use crate::lookup::Patience;
 use crate::name::{UriForm, short};
 use crate::{AssetKind, Error, Pattern, Result};
@@ -259,7 +260,7 @@ impl Inner {
 
     /// BuildStream 2: the message says it.
     async fn describe_artifact(&self, key: &str, digest: &Digest) -> Result<Option<Description>> {
-        let artifact: Option<buildstream::Artifact> = self.message(Some(*digest)).await?;
+        let artifact = self.small_blob(Some(*digest)).await?.and_then(without_lists);
         Ok(artifact.map(|artifact| Description {
             strong: artifact.strong_key == key,
             failed: !artifact.build_success,
@@ -268,15 +269,19 @@ impl Inner {
 
     /// BuildStream 1: `meta/keys.yaml` in the artifact's tree says it. It publishes no failed builds.
     async fn describe_tree(&self, key: &str, root: &Digest) -> Result<Option<Description>> {
-        let root: Option<reapi::Directory> = self.message(Some(*root)).await?;
+        let root = self.small_blob(Some(*root)).await?;
         let meta = root.and_then(|root| {
-            let meta = root.directories.into_iter().find(|node| node.name == "meta")?;
-            parsed(meta.digest.as_ref())
+            found_in(root, |piece| {
+                let meta = piece.directories.iter().find(|node| node.name == "meta")?;
+                parsed(meta.digest.as_ref())
+            })
         });
-        let meta: Option<reapi::Directory> = self.message(meta).await?;
+        let meta = self.small_blob(meta).await?;
         let keys = meta.and_then(|meta| {
-            let keys = meta.files.into_iter().find(|node| node.name == "keys.yaml")?;
-            parsed(keys.digest.as_ref())
+            found_in(meta, |piece| {
+                let keys = piece.files.iter().find(|node| node.name == "keys.yaml")?;
+                parsed(keys.digest.as_ref())
+            })
         });
         let keys = self.small_blob(keys).await?;
         let strong = keys.as_deref().and_then(|keys| {
@@ -312,7 +317,32 @@ impl Inner {
 
 /// Whether BuildStream 2's message of an artifact says that its build failed; `None` if it is no such message.
 pub(crate) fn failed(message: Bytes) -> Option<bool> {
-    buildstream::Artifact::decode(message).ok().map(|artifact| !artifact.build_success)
+    without_lists(message).map(|artifact| !artifact.build_success)
+}
+
+/// BuildStream 2's message of an artifact, without what may be many; `None` if it is no such message.
+fn without_lists(message: Bytes) -> Option<buildstream::Artifact> {
+    let take = |piece: &mut buildstream::Artifact| {
+        (piece.logs, piece.build_deps, piece.buildsandbox) = Default::default();
+        Ok(())
+    };
+    pieces::read(message, take, malformed).ok()
+}
+
+/// The first digest that is found in a piece of a `Directory`; `None` also if it is none.
+fn found_in(directory: Bytes, find: impl Fn(&reapi::Directory) -> Option<Digest>) -> Option<Digest> {
+    let mut found = None;
+    let take = |piece: &mut reapi::Directory| {
+        found = found.or_else(|| find(piece));
+        *piece = reapi::Directory::default();
+        Ok(())
+    };
+    pieces::read(directory, take, malformed).ok()?;
+    found
+}
+
+fn malformed(why: &dyn std::fmt::Display) -> Error {
+    Error::Invalid(why.to_string())
 }
 
 fn parsed(digest: Option<&reapi::Digest>) -> Option<Digest> {
