@@ -288,7 +288,11 @@ mod tests {
             ..Default::default()
         };
         let leads = read_leads(artifact(5000).encode_to_vec().into(), Some("p/x")).unwrap();
-        assert_eq!((leads.needs.len(), leads.needs[4999].as_str()), (5000, "p/e4999/k"));
+        assert!(
+            leads.needs.len() == 5000 && leads.needs[4999].ends_with(":p/e4999/k"),
+            "{}",
+            leads.needs[4999]
+        );
         assert_eq!(leads.other_names, ["p/x/strong", "p/x/weak"]);
         let why = read_leads(artifact(NAMES_MAX + 1).encode_to_vec().into(), None).unwrap_err();
         assert!(why.contains("more than 100000 artifacts"), "{why}");
