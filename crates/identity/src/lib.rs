@@ -33,5 +33,5 @@ pub use paths::Keys;
 pub use refused::{Declined, Refused, day};
 pub use register::{CertificateEntry, Recall, Register, TokenEntry};
 pub use revoke::{is_of_an_issuer, recall, revoke_certificates, revoke_tokens};
-pub use server_keys::{Presented, ServerKeys, authority_for_clients, last_second};
+pub use server_keys::{Presented, ServerKeys, authority_for_clients};
 pub use token::is_token;

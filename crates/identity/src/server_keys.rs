@@ -39,13 +39,6 @@ impl ServerKeys {
     }
 }
 
-/// The last second in which the first certificate of a chain in PEM is valid, in Unix seconds; the others are seldom ours.
-pub fn last_second(chain_pem: &[u8]) -> Result<u64, Error> {
-    let chain = certificate::read_chain(chain_pem)?;
-    let own = chain.first().ok_or_else(|| Error::Certificates("there is no certificate in it".into()))?;
-    Ok(own.not_after)
-}
-
 /// The certificate in `ca.crt` of a directory of keys, which clients know the server by: the file, the SHA-256 of the certificate and
 /// the last second in which it is valid, in Unix seconds.
 ///

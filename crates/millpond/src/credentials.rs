@@ -16,7 +16,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use millpond_cache::{Changing, Clock, Grant, now_and_then};
 use millpond_identity::public_name::stand_in;
-use millpond_identity::{AuthorityTerms, Credential, Expiring, Identities};
+use millpond_identity::{AuthorityTerms, Credential, Expiring, Identities, Presented};
 use millpond_server::{Acme, AcmeWanted, Answers, Credentials, Tls, TrustedIssuer, answer_challenges};
 use tokio::time::{Instant, sleep};
 
@@ -172,8 +172,16 @@ impl Loaded {
     /// Warns of what expires soon, and tells the metrics.
     fn look_at_expiry(&self) {
         let now = Clock::unix_seconds();
-        let served = self.tls.as_ref().and_then(|_| self.sources.now().last_second());
-        if let Some(not_after) = served.filter(|not_after| *not_after <= now + AHEAD_SECONDS) {
+        let presented = self.tls.as_ref().and_then(|_| self.sources.now().presented());
+        let served = presented.as_ref().map(|presented| presented.not_after);
+        // One that is renewed a third of its time before its end, by itself, is late when half of that is over.
+        let ahead = match (&self.acme, presented) {
+            (Some(_), Some(Presented { not_before, not_after, .. })) => {
+                (not_after.saturating_sub(not_before) / 6).min(AHEAD_SECONDS)
+            }
+            _ => AHEAD_SECONDS,
+        };
+        if let Some(not_after) = served.filter(|not_after| *not_after <= now + ahead) {
             let expires = if not_after < now { "expired" } else { "expires" };
             let remedy = match self.acme {
                 Some(_) => "it is asked for again and again, and what comes of that is in this log",
@@ -400,9 +408,9 @@ impl Sources {
         outcome
     }
 
-    /// Of the server's certificate.
-    fn last_second(&self) -> Option<u64> {
-        millpond_identity::last_second(&fs::read(&self.certificate).ok()?).ok()
+    /// What the server's certificate says.
+    fn presented(&self) -> Option<Presented> {
+        Presented::read(&fs::read(&self.certificate).ok()?).ok()
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, OpenError, Rights};
 use millpond_identity::ServerKeys;
-use millpond_server::{Listener, LogControl, Options, Otlp, Proxies, ReloadControl, Server};
+use millpond_server::{Listener, LogControl, Options, Otlp, Proxies, ReloadControl, Server, chain};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -287,20 +287,6 @@ pub(crate) fn not_opened(settings: &Settings, error: &OpenError) -> Failure {
     }
 }
 
-/// An error with all its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
-}
-
 /// The failure when the machine gives no threads.
 pub(crate) fn no_runtime(error: io::Error) -> Failure {
     Failure::new(
@@ -334,12 +320,5 @@ mod tests {
             let text = failure.to_string();
             assert!(text.contains("/srv/pond") && text.contains(part) && text.contains("\nhint: "), "{text}");
         }
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let inner = io::Error::other("disk on fire");
-        let outer = io::Error::other(inner);
-        assert_eq!(chain(&outer), "disk on fire");
     }
 }

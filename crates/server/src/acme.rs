@@ -13,7 +13,6 @@ mod order;
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -195,23 +194,6 @@ fn same_names(one: &[String], other: &[String]) -> bool {
     };
     sorted(one) == sorted(other)
 }
-
-/// An error of the library's, in words.
-fn words(error: &instant_acme::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// For what several tasks have in hand.
-type Shared<T> = Arc<std::sync::RwLock<T>>;
 
 #[cfg(test)]
 mod tests {

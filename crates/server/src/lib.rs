@@ -60,6 +60,7 @@ use crate::metrics::Metrics;
 use crate::otlp::Exporter;
 pub use crate::otlp::Otlp;
 pub use crate::quota::Quota;
+pub use crate::said::chain;
 
 /// A bound socket, and what may be done there at most.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! What is said in the log of each client, now and then only: one line for each address, identity and outcome in ten seconds, with
-//! the number of those left out, so that no refusals hide others.
+//! the number of those left out, so that no refusals hide others. And how an error is said.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +12,20 @@ const OWN_MAX: usize = 100;
 
 /// Address, identity and outcome.
 type Key = (IpAddr, String, &'static str);
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
 
 /// What has been said.
 pub(crate) struct Said {
@@ -43,6 +57,13 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let outer = std::io::Error::other(inner);
+        assert_eq!(chain(&outer), "disk on fire");
+    }
 
     #[test]
     fn each_address_identity_and_outcome_has_its_own_lines_until_there_are_too_many() {

@@ -6,7 +6,7 @@
 pub(crate) mod address;
 mod blobs;
 mod bounded;
-mod calls;
+pub(crate) mod calls;
 pub(crate) mod channel;
 mod names;
 mod rate;

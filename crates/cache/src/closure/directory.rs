@@ -29,6 +29,7 @@ pub(crate) fn children(holder: &Digest, content: Bytes) -> Result<Children> {
     let mut children = Children::default();
     let take = |piece: &mut reapi::Directory| {
         let reapi::Directory { files, directories, symlinks: _, node_properties: _ } = std::mem::take(piece);
+        children.files.reserve(files.len());
         for node in &files {
             children.files.push(read(node.digest.as_ref())?);
         }

@@ -8,7 +8,6 @@ use millpond_server::ChallengeKind;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::File;
 use super::issuer::Url;
 use super::lists::{OneOrMore, written};
 use super::merge::Layers;
@@ -21,7 +20,7 @@ use crate::span::Span;
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// The section of a file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Table {
     domains: Option<Spanned<Domains>>,
@@ -137,31 +136,7 @@ impl fmt::Display for Challenge {
 impl Acme {
     /// What the layers say; `None` if they say nothing.
     pub(super) fn merge(layers: Layers<'_>) -> Option<Self> {
-        let table = |file: &File| {
-            let Table {
-                domains,
-                terms_agreed,
-                contact,
-                directory,
-                ca,
-                challenge,
-                http_address,
-                renew_before,
-                account_id,
-                account_key_file,
-            } = &file.acme;
-            domains.is_some()
-                || terms_agreed.is_some()
-                || contact.is_some()
-                || directory.is_some()
-                || ca.is_some()
-                || challenge.is_some()
-                || http_address.is_some()
-                || renew_before.is_some()
-                || account_id.is_some()
-                || account_key_file.is_some()
-        };
-        if !layers.any(table) {
+        if !layers.any(|file| file.acme != Table::default()) {
             return None;
         }
         let directory = || Url::try_from(DIRECTORY.to_owned()).ok();
@@ -185,7 +160,6 @@ impl Acme {
 
     /// Where something of it was given.
     fn place(&self) -> &Place {
-        let of = |place: &'_ Place| !matches!(place, Place::Default(_));
         let optional = [
             self.domains.as_ref().map(|given| &given.place),
             self.contact.as_ref().map(|given| &given.place),
@@ -196,7 +170,8 @@ impl Acme {
             self.account_key_file.as_ref().map(|given| &given.place),
         ];
         let always = [&self.terms_agreed.place, &self.challenge.place];
-        let given = optional.into_iter().flatten().chain(always).find(|place| of(place));
+        let mut places = optional.into_iter().flatten().chain(always);
+        let given = places.find(|place| !matches!(place, Place::Default(_)));
         given.unwrap_or(&self.directory.place)
     }
 }

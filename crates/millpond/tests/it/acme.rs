@@ -205,6 +205,8 @@ fn certificate_is_had_by_a_handshake_and_is_there_after_a_start_without_the_auth
     server.wait_for(READ, 1);
     assert!(server.log().contains(ISSUED), "{}", server.log());
     assert!(server.log().contains("the challenge of an ACME authority was asked for"), "{}", server.log());
+    // It is renewed in time.
+    assert!(!server.log().contains("this server's certificate expires"), "{}", server.log());
     let first = shown(&authority, &root).unwrap();
     let kept = authority.kept();
     for (file, expected) in [("certificate.pem", 0o600), ("account.json", 0o600), ("", 0o700)] {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,8 +21,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
-
 /// Where the authority looks (RFC 8555, section 8.3).
 const PATH: &str = "/.well-known/acme-challenge/";
 /// Who may ask at the same time, and for how long.
@@ -33,7 +31,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What is answered while an order is under way. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Answers(Shared<Of>);
+pub struct Answers(Arc<RwLock<Of>>);
 
 #[derive(Debug, Default)]
 struct Of {

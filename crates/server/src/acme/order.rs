@@ -8,8 +8,9 @@ use instant_acme::{
 };
 use millpond_identity::public_name::{self, CertificateRequest};
 
-use super::{Acme, ChallengeKind, words};
+use super::{Acme, ChallengeKind};
 use crate::listener::tls;
+use crate::said::chain;
 
 /// How long the authority may take for one step, and how often it is asked whether it is through.
 const STEP: RetryPolicy = RetryPolicy::new()
@@ -30,11 +31,11 @@ impl Acme {
             }
             begun => begun,
         };
-        let mut order = order.map_err(|error| words(&error))?;
+        let mut order = order.map_err(|error| chain(&error))?;
         self.meet_challenges(&mut order).await?;
         let ready = order.poll_ready(&STEP).await;
         if !matches!(ready, Ok(OrderStatus::Ready)) {
-            let why = ready.err().map(|error| words(&error));
+            let why = ready.err().map(|error| chain(&error));
             return Err(self
                 .refusals(&mut order)
                 .await
@@ -42,8 +43,8 @@ impl Acme {
                 .unwrap_or_else(|| "it refuses the order".into()));
         }
         let request = CertificateRequest::new(&self.wanted.names).map_err(|error| error.to_string())?;
-        order.finalize_csr(&request.der).await.map_err(|error| words(&error))?;
-        let chain = order.poll_certificate(&STEP).await.map_err(|error| words(&error))?;
+        order.finalize_csr(&request.der).await.map_err(|error| chain(&error))?;
+        let chain = order.poll_certificate(&STEP).await.map_err(|error| chain(&error))?;
         Ok(format!("{}{chain}", request.key_pem))
     }
 
@@ -85,7 +86,7 @@ impl Acme {
         };
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(|error| words(&error))?;
+            let mut authorization = authorization.map_err(|error| chain(&error))?;
             let name = authorization.identifier().to_string();
             match authorization.status {
                 AuthorizationStatus::Valid => continue,
@@ -93,8 +94,7 @@ impl Acme {
                 other => return Err(format!("it has the name {name} as {other:?}")),
             }
             let challenge = authorization.challenge(kind.clone());
-            let mut challenge = challenge
-                .ok_or_else(|| format!("it offers {} for {name} by no such challenge", "a certificate"))?;
+            let mut challenge = challenge.ok_or_else(|| format!("it offers no such challenge for {name}"))?;
             let authorization = challenge.key_authorization();
             match self.wanted.challenge {
                 ChallengeKind::Http01 => {
@@ -109,7 +109,7 @@ impl Acme {
                     self.answers.add_certificate(&name, certified);
                 }
             }
-            challenge.set_ready().await.map_err(|error| words(&error))?;
+            challenge.set_ready().await.map_err(|error| chain(&error))?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! The tasks that send: one for spans, one for figures. Each message has a deadline, and what comes to nothing is not sent again.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::points::{self, Times};
 use super::spans::Spans;
 use super::{Otlp, scope};
 use crate::metrics::{Format, Metrics};
+use crate::upstream::calls::said;
 use crate::upstream::{Wanted, channel};
 
 /// Spans that wait to be sent.
@@ -34,8 +34,6 @@ const GATHER: Duration = Duration::from_secs(1);
 const SEND: Duration = Duration::from_secs(10);
 /// How long what is left may take at the end.
 const FLUSH: Duration = Duration::from_secs(1);
-/// So much is told of what a receiver says, in characters.
-const WORDS_MAX: usize = 300;
 
 /// The tasks, until the server has ended.
 #[derive(Debug)]
@@ -195,19 +193,6 @@ impl Link {
         let mut request = Request::new(message);
         let headers = self.otlp.headers.iter().cloned().collect();
         *request.metadata_mut() = MetadataMap::from_headers(headers);
-        call(channel, request).await.map(drop).map_err(|status| words(&status))
+        call(channel, request).await.map(drop).map_err(|status| said(&status))
     }
-}
-
-fn words(status: &tonic::Status) -> String {
-    let mut source = status.source();
-    let mut deepest = None;
-    while let Some(error) = source {
-        deepest = Some(error.to_string());
-        source = error.source();
-    }
-    let words = deepest.unwrap_or_else(|| status.message().to_owned());
-    let plain = |character: char| if character.is_control() { ' ' } else { character };
-    let words: String = words.chars().take(WORDS_MAX).map(plain).collect();
-    format!("{words} ({:?})", status.code())
 }

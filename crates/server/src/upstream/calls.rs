@@ -70,15 +70,6 @@ impl Refusal {
             Self::Silent => return format!("it is silent for {} s", SILENCE.as_secs()),
             Self::Lost(why) => return why.clone(),
         };
-        let mut source = status.source();
-        let mut deepest = None;
-        while let Some(error) = source {
-            deepest = Some(error.to_string());
-            source = error.source();
-        }
-        let words = deepest.unwrap_or_else(|| status.message().to_owned());
-        let plain = |character: char| if character.is_control() { ' ' } else { character };
-        let words: String = words.chars().take(WORDS_MAX).map(plain).collect();
         let remedy = match status.code() {
             // Its own advice is for BuildStream.
             Code::PermissionDenied | Code::Unauthenticated => {
@@ -86,8 +77,22 @@ impl Refusal {
             }
             _ => "",
         };
-        format!("{words} ({:?}){remedy}", status.code())
+        format!("{}{remedy}", said(status))
     }
+}
+
+/// What another server, or the connection to it, says, in one line and not all of it.
+pub(crate) fn said(status: &Status) -> String {
+    let mut source = status.source();
+    let mut deepest = None;
+    while let Some(error) = source {
+        deepest = Some(error.to_string());
+        source = error.source();
+    }
+    let words = deepest.unwrap_or_else(|| status.message().to_owned());
+    let plain = |character: char| if character.is_control() { ' ' } else { character };
+    let words: String = words.chars().take(WORDS_MAX).map(plain).collect();
+    format!("{words} ({:?})", status.code())
 }
 
 /// For how long so many bytes may take.
