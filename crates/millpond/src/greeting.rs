@@ -121,12 +121,13 @@ impl Greeting<'_> {
     fn url(&self, served: &Served) -> String {
         let Served { address, tls, .. } = served;
         let port = address.port();
-        match (tls, self.certified) {
-            (true, Some((name, _))) if name.contains(':') => format!("https://[{name}]:{port}"),
-            (true, Some((name, _))) => format!("https://{name}:{port}"),
-            (true, None) => format!("https://{}:{port}", self.host),
-            (false, _) if address.ip().is_unspecified() => format!("http://{}:{port}", self.host),
-            (false, _) => format!("http://{address}"),
+        if !tls && !address.ip().is_unspecified() {
+            return format!("http://{address}");
+        }
+        let scheme = if *tls { "https" } else { "http" };
+        match self.certified.filter(|_| *tls).map_or(self.host, |(name, _)| name) {
+            name if name.contains(':') => format!("{scheme}://[{name}]:{port}"),
+            name => format!("{scheme}://{name}:{port}"),
         }
     }
 

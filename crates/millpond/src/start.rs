@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
+use std::borrow::Cow;
+use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, OpenError, Rights};
-use millpond_identity::ServerKeys;
+use millpond_identity::{Presented, ServerKeys};
 use millpond_server::{Listener, LogControl, Options, Otlp, Proxies, ReloadControl, Server, chain};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -191,6 +193,15 @@ fn proxies(asked: &config::Listener) -> Proxies {
     }
 }
 
+/// The first name of a certificate that is not of Millpond's own making, or that is to come.
+fn certified_elsewhere(settings: &Settings) -> Option<String> {
+    if let Some(acme) = &settings.acme {
+        return acme.domains.as_ref()?.value.0.first().cloned();
+    }
+    let chain = fs::read(&settings.certificate.as_ref()?.value).ok()?;
+    Presented::read(&chain).ok()?.names.into_iter().next()
+}
+
 fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<SocketAddr>) {
     let figures = cache.figures();
     let data = options::absolute(&settings.data.value);
@@ -201,6 +212,8 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         tracing::warn!("{warning}");
     }
     let system = rustix::system::uname();
+    // What is certified elsewhere may be called otherwise than this machine.
+    let elsewhere = served.iter().any(|served| served.tls).then(|| certified_elsewhere(settings)).flatten();
     let own = settings.certifies_itself() && served.iter().any(|served| served.tls);
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
     let authority = options::absolute(&settings.keys.value.join("ca.crt"));
@@ -219,7 +232,7 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
         instances: &settings.instances,
         listeners: served,
         metrics,
-        host: &system.nodename().to_string_lossy(),
+        host: &elsewhere.map_or_else(|| system.nodename().to_string_lossy(), Cow::Owned),
         certified: name.map(|name| (name.as_str(), authority.as_path())),
         vouching: &vouching,
     };

@@ -205,6 +205,7 @@ fn certificate_is_had_by_a_handshake_and_is_there_after_a_start_without_the_auth
     server.wait_for(READ, 1);
     assert!(server.log().contains(ISSUED), "{}", server.log());
     assert!(server.log().contains("the challenge of an ACME authority was asked for"), "{}", server.log());
+    assert!(server.log().contains(&format!("url: https://{NAME}:")), "{}", server.log());
     // It is renewed in time.
     assert!(!server.log().contains("this server's certificate expires"), "{}", server.log());
     let first = shown(&authority, &root).unwrap();
@@ -265,6 +266,10 @@ fn authority_that_is_away_stops_nobody_and_is_not_asked_at_each_start() {
     authority.end();
     let mut server = authority.serve(&format!("domains = \"{NAME}\""));
     server.wait_for("no certificate of cache.example.test was issued: ", 1);
+    let file = authority.keys.folder().join("millpond.toml");
+    let doctor = Command::new(env!("CARGO_BIN_EXE_millpond")).args(["doctor", "--config"]).arg(file).output();
+    let found = String::from_utf8(doctor.unwrap().stdout).unwrap();
+    assert!(found.contains("no authority has issued one yet"), "{found}");
     let known = CertificateDer::from_pem_file(authority.keys.ca()).unwrap();
     assert!(shown(&authority, &known).is_err(), "nobody vouches for what stands in");
     assert!(authority.kept().join("attempts.json").exists());

@@ -101,6 +101,13 @@ fn certificate(settings: &Settings) -> Finding {
     let read = read.and_then(|pem| Presented::read(&pem).map_err(|error| error.to_string()));
     let presented = match read {
         Ok(presented) => presented,
+        Err(_) if settings.acme.is_some() && !path.exists() => {
+            return Finding::look(
+                CERTIFICATE,
+                format!("no authority has issued one yet, which is to lie at {shown}"),
+                "start the server: it asks for one, and its log says why none comes",
+            );
+        }
         Err(reason) => {
             let remedy = "`millpond keys init NAME` makes one; one that you have is given as certificate in [identity]";
             return Finding::bad(CERTIFICATE, format!("{shown}: {reason}"), remedy);
