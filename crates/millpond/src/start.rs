@@ -6,7 +6,6 @@
 //! **Invariant:** what can be refused without the volume is refused before anything of it is made.
 
 use std::borrow::Cow;
-use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_cache::{Bounds, Cache, OpenError, Rights};
-use millpond_identity::{Presented, ServerKeys};
+use millpond_identity::ServerKeys;
 use millpond_server::{Listener, LogControl, Options, Otlp, Proxies, ReloadControl, Server, chain};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -193,15 +192,6 @@ fn proxies(asked: &config::Listener) -> Proxies {
     }
 }
 
-/// The first name of a certificate that is not of Millpond's own making, or that is to come.
-fn certified_elsewhere(settings: &Settings) -> Option<String> {
-    if let Some(acme) = &settings.acme {
-        return acme.domains.as_ref()?.value.0.first().cloned();
-    }
-    let chain = fs::read(&settings.certificate.as_ref()?.value).ok()?;
-    Presented::read(&chain).ok()?.names.into_iter().next()
-}
-
 fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<SocketAddr>) {
     let figures = cache.figures();
     let data = options::absolute(&settings.data.value);
@@ -213,8 +203,9 @@ fn greet(settings: &Settings, cache: &Cache, served: &[Served], metrics: Option<
     }
     let system = rustix::system::uname();
     // What is certified elsewhere may be called otherwise than this machine.
-    let elsewhere = served.iter().any(|served| served.tls).then(|| certified_elsewhere(settings)).flatten();
-    let own = settings.certifies_itself() && served.iter().any(|served| served.tls);
+    let tls = served.iter().any(|served| served.tls);
+    let elsewhere = tls.then(|| settings.certified_elsewhere()?.into_iter().next()).flatten();
+    let own = tls && settings.certifies_itself();
     let keys = own.then(|| ServerKeys::load(&settings.keys.value).ok()).flatten();
     let authority = options::absolute(&settings.keys.value.join("ca.crt"));
     let name = keys.as_ref().and_then(|keys| keys.names.first());

@@ -24,6 +24,7 @@ mod name_line;
 mod otlp;
 mod quirks;
 mod quota;
+mod request_metadata;
 mod resource_name;
 mod said;
 mod status;

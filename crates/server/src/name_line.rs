@@ -8,18 +8,13 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use millpond_cache::{Digest, Error, Published};
-use millpond_proto::reapi::RequestMetadata;
-use prost::Message;
 use tonic::Request;
 
 use crate::caller::{Caller, RequestId};
+use crate::request_metadata;
 
 /// What is logged of names stands apart from the rest of the log, so that it can be had or left out for itself.
 const TARGET: &str = "millpond_names";
-/// The header with what a client says of itself (Remote Execution API, `RequestMetadata`), base64 of a message.
-const METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
-/// Longer ones are not looked at.
-const METADATA_BYTES_MAX: usize = 4096;
 /// Of a name.
 const NAME_CHARACTERS_MAX: usize = 300;
 /// Of each part of what a client says of itself.
@@ -170,16 +165,9 @@ impl Drop for Line {
 
 impl Tool {
     fn of<T>(request: &Request<T>) -> Self {
-        let Some(value) = request.metadata().get_bin(METADATA) else { return Self::default() };
-        if value.as_encoded_bytes().len() > METADATA_BYTES_MAX {
+        let Some(metadata) = request_metadata::of(request.metadata().as_ref()) else {
             return Self::default();
-        }
-        value.to_bytes().map_or_else(|_| Self::default(), |encoded| Self::decode(encoded.as_ref()))
-    }
-
-    /// What is no such message says nothing.
-    fn decode(encoded: &[u8]) -> Self {
-        let Ok(metadata) = RequestMetadata::decode(encoded) else { return Self::default() };
+        };
         let tool = metadata.tool_details.unwrap_or_default();
         let said = |text: &str| bounded(text.trim(), PART_CHARACTERS_MAX);
         let part = |text: &str| Some(said(text)).filter(|said| !said.is_empty());
@@ -206,12 +194,13 @@ fn turns_text(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millpond_proto::reapi::ToolDetails;
+    use millpond_proto::reapi::{RequestMetadata, ToolDetails};
+    use prost::Message as _;
     use tonic::metadata::MetadataValue;
 
     fn request(encoded: &[u8]) -> Request<()> {
         let mut request = Request::new(());
-        request.metadata_mut().insert_bin(METADATA, MetadataValue::from_bytes(encoded));
+        request.metadata_mut().insert_bin(request_metadata::HEADER, MetadataValue::from_bytes(encoded));
         request
     }
 
@@ -242,7 +231,7 @@ mod tests {
             assert_eq!(Tool::of(&request(garbage)), Tool::default());
         }
         let mut headers = http::HeaderMap::new();
-        headers.insert(METADATA, http::HeaderValue::from_static("!!!no base64!!!"));
+        headers.insert(request_metadata::HEADER, http::HeaderValue::from_static("!!!no base64!!!"));
         let metadata = tonic::metadata::MetadataMap::from_headers(headers);
         let request = Request::from_parts(metadata, Default::default(), ());
         assert_eq!(Tool::of(&request), Tool::default());

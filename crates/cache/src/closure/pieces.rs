@@ -4,7 +4,7 @@
 //! fields are decoded as far as [`PIECE_BYTES`] at a time, and what a walk needs of them is taken out before the next.
 //!
 //! **Invariant:** what is in memory of a message beside its bytes is bounded by [`FIELD_BYTES_MAX`], whatever was pushed; what
-//! is read of it is what a decoder of the whole would read.
+//! is read of it is what a decoder of the whole would read, unless a field is too large, which refuses the message.
 
 use bytes::Bytes;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};

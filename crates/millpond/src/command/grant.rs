@@ -1,12 +1,11 @@
 //! What the commands for certificates and those for tokens share: flags, words for a grant, and how they fail.
 
 use std::cmp::Reverse;
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
 use millpond_cache::{Grant, Pattern, Rights};
-use millpond_identity::{Error, Keys, Presented};
+use millpond_identity::{Error, Keys};
 
 use crate::config::{Flags, PUSH_PORT, Settings};
 use crate::exit::{Code, Failure};
@@ -45,12 +44,9 @@ impl Folder {
         Ok(Some(issuers.chain(authorities.into_iter().map(|authority| authority.name.value)).collect()))
     }
 
-    /// The names of the server's certificate, if the configuration or the environment names one of somebody else's making.
+    /// The names of the server's certificate, if the configuration or the environment has one of somebody else's making.
     pub(super) fn certified_elsewhere(&self) -> Result<Option<Vec<String>>, Failure> {
-        let certificate = self.settings()?.certificate;
-        // Whoever issues keys need not be able to read it.
-        let read = |path| Presented::read(&fs::read(path).ok()?).ok();
-        Ok(certificate.map(|given| read(given.value).map_or_else(Vec::new, |shown| shown.names)))
+        Ok(self.settings()?.certified_elsewhere())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {

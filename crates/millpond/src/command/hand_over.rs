@@ -49,11 +49,6 @@ impl<'a> HandOver<'a> {
         Self { keys, grant, port, shown, certified_elsewhere: false, hosts: Vec::new() }
     }
 
-    /// The same, where the server's certificate was not made here.
-    pub(super) fn certified_elsewhere(self, certified_elsewhere: bool) -> Self {
-        Self { certified_elsewhere, ..self }
-    }
-
     /// The same, where the server's certificate was made for these names, and not here, if there are any.
     pub(super) fn with_certificate_for(self, elsewhere: Option<Vec<String>>) -> Self {
         let certified_elsewhere = elsewhere.is_some();
@@ -62,13 +57,16 @@ impl<'a> HandOver<'a> {
 
     /// Where the server is, by the first name of its certificate.
     pub(super) fn url(&self) -> String {
-        if self.hosts.is_empty() { Self::url_of(self.keys, self.port) } else { url(&self.hosts, self.port) }
+        Self::url_of(self.keys, &self.hosts, self.port)
     }
 
-    /// Where the server is that has these keys, at this port.
-    pub(super) fn url_of(keys: &Keys, port: u16) -> String {
-        let names = ServerKeys::load(keys.folder()).map_or(Vec::new(), |server| server.names);
-        url(&names, port)
+    /// Where the server is that has these keys, at this port; by the first of these names of its certificate, if there are any.
+    pub(super) fn url_of(keys: &Keys, elsewhere: &[String], port: u16) -> String {
+        if !elsewhere.is_empty() {
+            return url(elsewhere, port);
+        }
+        let own = ServerKeys::load(keys.folder()).map_or(Vec::new(), |server| server.names);
+        url(&own, port)
     }
 
     /// Keys of the remote with the files that it needs, each line behind this space.

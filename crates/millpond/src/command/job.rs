@@ -49,12 +49,14 @@ impl Job {
         let configured = Keys::at(&settings.keys.value);
         let keys = keys.unwrap_or(&configured);
         let issuer = choose(service, &settings.issuers, issuer, &named)?;
+        let elsewhere = settings.certified_elsewhere();
+        let own_authority = elsewhere.is_none() && keys.ca_certificate().exists();
         Ok(Self {
             service,
             audience: issuer.audience.value.0.first().cloned().unwrap_or_default(),
-            url: HandOver::url_of(keys, port_of(&settings)),
+            url: HandOver::url_of(keys, &elsewhere.unwrap_or_default(), port_of(&settings)),
             push: issuer.most() >= Rights::Push,
-            own_authority: settings.certifies_itself() && keys.ca_certificate().exists(),
+            own_authority,
         })
     }
 

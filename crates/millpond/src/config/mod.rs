@@ -5,10 +5,12 @@
 //! other, [`check`] is what goes together, and [`show`] says what came out. Where a setting was given ([`Place`]) is asked
 //! for messages alone.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use millpond_cache::{Bounds, Rights};
+use millpond_identity::Presented;
 
 use crate::exit::{Code, Failure};
 use crate::size::Size;
@@ -262,6 +264,17 @@ impl Settings {
     /// Whether the certificate is one of Millpond's own making.
     pub(crate) fn certifies_itself(&self) -> bool {
         self.certificate.is_none() && self.acme.is_none()
+    }
+
+    /// The names of the server's certificate where that is of somebody else's making, as far as they can be read.
+    pub(crate) fn certified_elsewhere(&self) -> Option<Vec<String>> {
+        if let Some(acme) = &self.acme {
+            return Some(acme.domains.as_ref().map_or_else(Vec::new, |domains| domains.value.0.clone()));
+        }
+        // Whoever issues keys need not be able to read it.
+        let read = |path| Presented::read(&fs::read(path).ok()?).ok();
+        let certificate = self.certificate.as_ref()?;
+        Some(read(&certificate.value).map_or_else(Vec::new, |presented| presented.names))
     }
 
     /// The file with the server's certificate, which may be still to come.

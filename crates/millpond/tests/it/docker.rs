@@ -6,6 +6,7 @@ mod debian;
 mod engine;
 mod names;
 mod users;
+mod volumes;
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,13 @@ struct Pond {
 impl Pond {
     /// One on empty volumes, which serves.
     fn start() -> Option<Self> {
+        Self::start_on(Volume::new)
+    }
+
+    /// The same, with its data on that volume.
+    fn start_on(data: impl FnOnce() -> Volume) -> Option<Self> {
         let image = image()?;
-        let (data, keys) = (Volume::new(), Volume::new());
+        let (data, keys) = (data(), Volume::new());
         let (pull_port, push_port) = (free_port(), free_port());
         let mut pond = Self { image, container: None, handed: None, data, keys, pull_port, push_port };
         pond.start_anew();

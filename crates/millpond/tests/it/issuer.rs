@@ -98,6 +98,20 @@ pub(crate) fn now() -> u64 {
     Clock::unix_seconds()
 }
 
+/// What ends TLS as this certificate, for clients that ask for one of these protocols (ALPN).
+pub(crate) fn acceptor([certificate, key]: [PathBuf; 2], protocols: &[&str]) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Issuer {
     /// One that publishes these keys.
     pub(crate) fn start(keys: &[&Key]) -> Self {
@@ -118,16 +132,7 @@ impl Issuer {
     /// Starts it where it was, after [`Issuer::stop`].
     pub(crate) fn start_again(&mut self) {
         let runtime = Runtime::new().unwrap();
-        let chain =
-            CertificateDer::pem_file_iter(self.file("server.crt")).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(self.file("server.key")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor([self.file("server.crt"), self.file("server.key")], &[]);
         let listener = runtime.block_on(TcpListener::bind(self.address)).unwrap();
         self.address = listener.local_addr().unwrap();
         let (state, url) = (Arc::clone(&self.state), self.url());

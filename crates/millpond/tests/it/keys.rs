@@ -267,4 +267,16 @@ fn certificate_of_somebody_elses_making_is_told_as_such() {
     assert!(!lines.contains("ca.crt"), "{lines}");
     let (_, _, beside) = said(folder.path(), "keys ca --config pond.toml");
     assert!(beside.contains("the server shows another certificate"), "{beside}");
+
+    // An authority that issues it to the server itself vouches for it as well, and jobs are told the same.
+    let configuration = "[[listener]]\naddress = \"127.0.0.1:443\"\ntls = true\n[identity]\nkeys = \"millpond-keys\"\n\
+        [acme]\ndomains = [\"public.example.org\"]\nterms_agreed = true\n[[issuer]]\nname = \"gitlab\"\n\
+        url = \"https://gitlab.example.org\"\naudience = \"https://public.example.org\"\n\
+        [[issuer.grant]]\nallow = \"push\"\nclaims = { project_path = \"team/app\" }\n";
+    fs::write(folder.path().join("millpond.toml"), configuration).unwrap();
+    let printed = done(folder.path(), "keys issue erin --push --config millpond.toml");
+    contains_all(&printed, &["https://public.example.org:443", "# server-cert: who signed"]);
+    let job = done(folder.path(), "tokens job gitlab --config millpond.toml");
+    contains_all(&job, &["url: https://public.example.org:443"]);
+    assert!(!job.contains("server-cert"), "{job}");
 }

@@ -27,6 +27,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 
 use crate::battery::Blob;
 use crate::issued::Keys;
+use crate::issuer::acceptor;
 use crate::server::Server;
 use crate::watch::page::Page;
 
@@ -106,6 +107,28 @@ impl Receiver {
     }
 }
 
+/// What ends TLS before that receiver, as these keys.
+fn tls_before(receiver: SocketAddr, keys: &Keys, runtime: &Runtime) -> SocketAddr {
+    let acceptor = acceptor(["server.crt", "server.key"].map(|file| keys.path().join(file)), &["h2"]);
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (outside, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Whoever does not trust the certificate ends the handshake.
+                    let Ok(mut outside) = acceptor.accept(outside).await else { return };
+                    let mut inside = tokio::net::TcpStream::connect(receiver).await.unwrap();
+                    drop(tokio::io::copy_bidirectional(&mut outside, &mut inside).await);
+                });
+            }
+        });
+        address
+    })
+}
+
 /// Looks until it is there.
 #[track_caller]
 fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -130,12 +153,12 @@ fn words<'s>(attributes: &'s [KeyValue], key: &str) -> &'s str {
     }
 }
 
-/// A server of keys whose tokens may push, which tells that receiver.
-fn serve(keys: &Keys, endpoint: SocketAddr, more: &str) -> Server {
+/// A server of keys whose tokens may push, which tells the receiver at that URL.
+fn serve(keys: &Keys, endpoint: &str, more: &str) -> Server {
     let path: PathBuf = keys.folder().join("millpond.toml");
     let text = format!(
         "[identity]\nkeys = \"keys\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[instance]]\nname = \"main\"\n\
-         [otlp]\nendpoint = \"http://{endpoint}\"\nsample = 1.0\ninterval = \"1s\"\n{more}\n"
+         [otlp]\nendpoint = \"{endpoint}\"\nsample = 1.0\ninterval = \"1s\"\n{more}\n"
     );
     fs::write(&path, text).unwrap();
     Server::start_where_configured(&["--metrics", "127.0.0.1:0", "--config", path.to_str().unwrap()])
@@ -163,7 +186,7 @@ fn calls_are_told_as_spans_and_figures_as_the_page_has_them() {
     let token = keys.run(&["tokens", "issue", "ci", "--push"]).trim().to_owned();
     fs::write(keys.folder().join("headers"), "x-receiver-key: quite-secret\n").unwrap();
     let more = "headers_file = \"headers\"\nresource = \"service.name=pond\"";
-    let mut server = serve(&keys, receiver.serve(&runtime), more);
+    let mut server = serve(&keys, &format!("http://{}", receiver.serve(&runtime)), more);
     let blob = Blob::new(&b"told"[..]);
     runtime.block_on(async {
         let channel = Endpoint::from_shared(server.url().to_owned()).unwrap().connect().await.unwrap();
@@ -218,10 +241,39 @@ fn calls_are_told_as_spans_and_figures_as_the_page_has_them() {
     assert!(!server.log().contains("secret"), "{}", server.log());
 }
 
+#[test]
+fn receiver_is_told_over_tls_if_its_certificate_is_known() {
+    let (keys, runtime, receiver) = (Keys::new(), Runtime::new().unwrap(), Receiver::default());
+    let own = Keys::new();
+    let endpoint = format!("https://{}", tls_before(receiver.serve(&runtime), &own, &runtime));
+    fs::write(keys.folder().join("headers"), "x-receiver-key: quite-secret\n").unwrap();
+
+    let mut stranger = serve(&keys, &endpoint, "headers_file = \"headers\"");
+    wait("the failure", || {
+        let failed = Page::of(&stranger).sum("millpond_otlp_failures_total", &[]);
+        (failed > 0.0).then_some(())
+    });
+    assert!(stranger.stop().success());
+    assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
+    assert!(receiver.0.lock().unwrap().metrics.is_empty());
+
+    let more = format!("headers_file = \"headers\"\nca = \"{}\"", own.ca().display());
+    let server = serve(&keys, &endpoint, &more);
+    wait("the figures", || receiver.counter("millpond_otlp_failures_total"));
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(server.url().to_owned()).unwrap().connect().await.unwrap();
+        let read = request(BatchReadBlobsRequest::default(), "mp_00000000_x");
+        drop(ContentAddressableStorageClient::new(channel).batch_read_blobs(read).await);
+    });
+    wait("the span", || receiver.spans().pop());
+    let received = receiver.0.lock().unwrap();
+    assert!(received.headers.iter().all(|headers| headers.get("x-receiver-key").unwrap() == "quite-secret"));
+}
+
 /// Calls, and the end, where nothing takes what is told.
 fn undisturbed(endpoint: SocketAddr) -> String {
     let (keys, runtime) = (Keys::new(), Runtime::new().unwrap());
-    let mut server = serve(&keys, endpoint, "");
+    let mut server = serve(&keys, &format!("http://{endpoint}"), "");
     runtime.block_on(async {
         let channel = Endpoint::from_shared(server.url().to_owned()).unwrap().connect().await.unwrap();
         let mut storage = ContentAddressableStorageClient::new(channel);

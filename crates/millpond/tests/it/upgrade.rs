@@ -15,7 +15,7 @@ use crate::battery::{Client, digest_of};
 use crate::server::Server;
 
 /// A name that it has, of BuildStream 1.
-const NAME: &str = "urn:fdc:buildstream.build:2020:v1:project/element/key";
+pub(crate) const NAME: &str = "urn:fdc:buildstream.build:2020:v1:project/element/key";
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -26,7 +26,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn volume(folder: &Path) -> PathBuf {
+/// It, copied into that folder.
+pub(crate) fn volume(folder: &Path) -> PathBuf {
     let data = folder.join("data");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../cache/src/tests/volumes/format-1"), &data);
     data

@@ -5,27 +5,21 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use data_encoding::{BASE64_NOPAD, HEXLOWER};
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use millpond_cache::Clock;
 use millpond_proto::otlp::common::KeyValue;
 use millpond_proto::otlp::trace::span::SpanKind;
 use millpond_proto::otlp::trace::status::StatusCode;
 use millpond_proto::otlp::trace::{Span, Status};
-use millpond_proto::reapi::RequestMetadata;
 use prometheus_client::metrics::counter::Counter;
-use prost::Message as _;
 use tokio::sync::mpsc::Sender;
 
 use super::{number, text};
 use crate::caller::RequestId;
 use crate::identity::Credential;
 use crate::layers::method::Method;
-
-/// Where REAPI's clients say which tool and which build asks.
-const METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
-/// The longest of it that is looked at, in bytes of the header.
-const METADATA_MAX: usize = 4096;
+use crate::request_metadata;
 
 /// Where spans go.
 #[derive(Clone, Debug)]
@@ -168,10 +162,7 @@ fn parent(text: &str) -> Option<Parent> {
 
 /// What REAPI's clients say of the build that they ask for.
 fn said(headers: &HeaderMap) -> Option<Vec<KeyValue>> {
-    let header = headers.get(METADATA)?.as_bytes();
-    let unpadded = header.strip_suffix(b"==").or_else(|| header.strip_suffix(b"=")).unwrap_or(header);
-    let encoded = BASE64_NOPAD.decode(unpadded.get(..).filter(|bytes| bytes.len() <= METADATA_MAX)?).ok()?;
-    let metadata = RequestMetadata::decode(&*encoded).ok()?;
+    let metadata = request_metadata::of(headers)?;
     let tool = metadata.tool_details.unwrap_or_default();
     let ids = [
         ("millpond.tool", format!("{} {}", tool.tool_name, tool.tool_version).trim().to_owned()),
@@ -185,6 +176,9 @@ fn said(headers: &HeaderMap) -> Option<Vec<KeyValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64_NOPAD;
+    use millpond_proto::reapi::RequestMetadata;
+    use prost::Message as _;
     use tokio::sync::mpsc;
 
     const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -252,9 +246,9 @@ mod tests {
         let metadata = RequestMetadata { action_id: "é".repeat(300), ..Default::default() };
         let header = BASE64_NOPAD.encode(&metadata.encode_to_vec());
         let with = |text: &str| -> HeaderMap {
-            [(METADATA.parse().unwrap(), text.parse().unwrap())].into_iter().collect()
+            [(request_metadata::HEADER.parse().unwrap(), text.parse().unwrap())].into_iter().collect()
         };
         assert_eq!(said(&with(&header)).unwrap(), [text("millpond.action_id", &"é".repeat(128))]);
-        assert!(said(&with("!")).is_none() && said(&with(&"A".repeat(METADATA_MAX + 1))).is_none());
+        assert!(said(&with("!")).is_none() && said(&with(&"A".repeat(5000))).is_none());
     }
 }

@@ -66,7 +66,7 @@ impl SetUp {
 impl Display for SetUp {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         let Self { keys, server, settings, .. } = self;
-        let elsewhere = !settings.certifies_itself();
+        let elsewhere = settings.certified_elsewhere();
         writeln!(to, "set up: {}", self.config.display())?;
         writeln!(to, "keys in {}:", keys.folder().display())?;
         writeln!(
@@ -74,13 +74,14 @@ impl Display for SetUp {
             "  ca.crt, ca.key          what clients know the server by, and certificates are issued with"
         )?;
         let (names, until) = (server.names.join(", "), day(server.not_after));
-        let unused = if elsewhere { "; not used, since the configuration names another" } else { "" };
+        let unused =
+            if elsewhere.is_some() { "; not used, since the configuration names another" } else { "" };
         writeln!(to, "  server.crt, server.key  for {names}, valid until {until}{unused}")?;
         writeln!(to, "keep ca.key to yourself; ca.crt is for every client")?;
 
         let pull = Grant { rights: Rights::Pull, instances: Vec::new(), names: Vec::new() };
         if let Some(port) = self.port(|_, anonymous| anonymous >= Rights::Pull) {
-            let lines = HandOver::of_anybody(keys, &pull, port).certified_elsewhere(elsewhere);
+            let lines = HandOver::of_anybody(keys, &pull, port).with_certificate_for(elsewhere.clone());
             writeln!(
                 to,
                 "\neverybody who pulls is configured with this, and the path of their copy of ca.crt:\n\n{lines}"
@@ -91,7 +92,8 @@ impl Display for SetUp {
         if let (Some((name, until)), Some(port)) = (&self.pusher, port) {
             let files =
                 [keys.client_certificate(name), keys.client_key(name)].map(|path| path.display().to_string());
-            let lines = HandOver::of_certificate(keys, &push, port, name).certified_elsewhere(elsewhere);
+            let lines =
+                HandOver::of_certificate(keys, &push, port, name).with_certificate_for(elsewhere.clone());
             writeln!(
                 to,
                 "{name} pushes, until {}, with these and ca.crt:\n  {}",

@@ -103,8 +103,14 @@ pub(crate) struct Volume(pub(crate) String);
 impl Volume {
     /// An empty one.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// One that is mounted with these options.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let name = new_name();
-        docker(&["volume", "create", &name]).unwrap();
+        let options = options.iter().flat_map(|&option| ["--opt", option]);
+        docker(&["volume", "create"].into_iter().chain(options).chain([&*name]).collect::<Vec<_>>()).unwrap();
         Self(name)
     }
 }

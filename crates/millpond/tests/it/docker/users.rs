@@ -13,12 +13,12 @@ use crate::server::skip;
 const SOMEBODY: u32 = 12345;
 
 /// Two directories of this machine, which this user owns.
-struct Folders {
+pub(super) struct Folders {
     folder: TempDir,
 }
 
 impl Folders {
-    fn of(user: u32) -> Option<Self> {
+    pub(super) fn of(user: u32) -> Option<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         for name in ["data", "keys"] {
             let path = folder.path().join(name);
@@ -32,11 +32,11 @@ impl Folders {
         Some(Self { folder })
     }
 
-    fn flags(&self) -> [String; 2] {
+    pub(super) fn flags(&self) -> [String; 2] {
         ["data", "keys"].map(|name| format!("--volume={}:/{name}", self.folder.path().join(name).display()))
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
