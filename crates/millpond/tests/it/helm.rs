@@ -1,4 +1,7 @@
-//! The chart in `deploy/helm`, as far as it can be looked at without Helm: what it copies, its values, and the configuration in them.
+//! The chart in `deploy/helm`: here what it copies, its values, and the configuration in them, as text; `rendered.rs` has its objects.
+
+#[cfg(feature = "real-clients")]
+mod rendered;
 
 use std::collections::BTreeSet;
 use std::fs;
