@@ -69,6 +69,13 @@ pub struct Presented {
 }
 
 impl Presented {
+    /// From when on, in Unix seconds, another should have taken its place: 14 days before all of them are valid no more, or a sixth of
+    /// the time of its own where that is less.
+    pub fn due(&self) -> u64 {
+        const AHEAD: u64 = 14 * 24 * 3600;
+        self.all_until.saturating_sub((self.not_after.saturating_sub(self.not_before) / 6).min(AHEAD))
+    }
+
     /// Of a chain in PEM, the server's own first.
     ///
     /// # Errors

@@ -174,6 +174,7 @@ impl Loaded {
         let now = Clock::unix_seconds();
         let presented = self.tls.as_ref().and_then(|_| self.sources.now().presented());
         let served = presented.as_ref().map(|presented| presented.not_after);
+        let due = presented.as_ref().map(Presented::due);
         // One that is renewed a third of its time before its end, by itself, is late when half of that is over.
         let ahead = match (&self.acme, presented) {
             (Some(_), Some(Presented { not_before, not_after, .. })) => {
@@ -185,7 +186,7 @@ impl Loaded {
             let expires = if not_after < now { "expired" } else { "expires" };
             let remedy = match self.acme {
                 Some(_) => "it is asked for again and again, and what comes of that is in this log",
-                None => "`millpond keys renew` makes another, if it is of Millpond's own making",
+                None => "`millpond keys renew server` makes another, if it is of Millpond's own making",
             };
             tracing::warn!(
                 "this server's certificate {expires} on {}: {remedy}",
@@ -201,7 +202,8 @@ impl Loaded {
             };
             tracing::warn!("the {what} of {name} expires on {}", millpond_identity::day(*not_after));
         }
-        self.credentials.say_expiry(served, others.len());
+        let due = due.or_else(|| self.tls.is_some().then_some(now));
+        self.credentials.say_expiry(served, due, others.len());
     }
 
     fn renew(&self, sources: &Sources, tls: &Tls) -> bool {

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::config::{Difference, Flags, Printed, Settings};
 use crate::credentials::{Loaded, Stamp, stamp};
 use crate::exit::{Code, Failure};
-use crate::{logging, options};
+use crate::{logging, options, otlp};
 
 /// How often the file is looked at, if it is. What changed is read once it has been the same for as long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -94,6 +94,7 @@ impl Reload {
     fn read(&self) -> Result<(Settings, Loaded), Failure> {
         let settings = Settings::load(self.flags.clone())?;
         let loaded = Loaded::read(&settings)?;
+        otlp::of(&settings)?;
         Ok((settings, loaded))
     }
 

@@ -106,9 +106,11 @@ impl Acme {
             Some(presented) if same_names(&presented.names, &self.wanted.names) => self.renewal(&presented),
             _ => 0,
         };
-        let not_before = self.kept.attempts(&self.wanted.names).not_before;
-        let not_before = not_before.max(self.not_before.load(Ordering::Relaxed));
-        Duration::from_secs(due.max(not_before).saturating_sub(now))
+        let noted =
+            [self.kept.attempts(&self.wanted.names).not_before, self.not_before.load(Ordering::Relaxed)];
+        // No pause is longer than the longest: what says so was noted while the clock was ahead.
+        let believed = noted.into_iter().filter(|until| *until <= now.saturating_add(kept::LONGEST));
+        Duration::from_secs(believed.fold(due, u64::max).saturating_sub(now))
     }
 
     /// When it is renewed, in Unix seconds.
@@ -230,6 +232,19 @@ mod tests {
         assert_eq!(acme(folder.path(), Some(Duration::from_secs(1 << 40))).renewal(&presented), 5500);
         assert!(same_names(&presented.names, &third.wanted.names));
         assert!(!same_names(&presented.names, &presented.names[..1]));
+    }
+
+    #[test]
+    fn pause_that_was_noted_while_the_clock_was_ahead_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let acme = acme(folder.path(), None);
+        std::fs::create_dir_all(acme.kept.certificate().parent().unwrap()).unwrap();
+        let (now, ahead) = (1_800_000_000, 1_900_000_000);
+        let wait = acme.kept.begin(&acme.wanted.names, now).unwrap();
+        assert_eq!(acme.due_in(now), Duration::from_secs(wait));
+        acme.kept.begin(&acme.wanted.names, ahead).unwrap();
+        acme.not_before.store(ahead, Ordering::Relaxed);
+        assert_eq!(acme.due_in(now), Duration::ZERO);
     }
 
     /// Otherwise it would be asked again and again, for one more account each time.

@@ -112,10 +112,11 @@ impl Credentials {
         self.now().expiring(within_seconds, now)
     }
 
-    /// For the metrics: the last second of the server's certificate in Unix seconds, if there is one, and how many
-    /// others expire soon.
-    pub fn say_expiry(&self, certificate: Option<u64>, others: usize) {
+    /// For the metrics: the last second of the server's certificate, if there is one, and that from which on another should have taken
+    /// its place, both in Unix seconds; and how many others expire soon.
+    pub fn say_expiry(&self, certificate: Option<u64>, due: Option<u64>, others: usize) {
         self.metrics.certificate.set(certificate.unwrap_or_default());
+        self.metrics.certificate_due.set(due.unwrap_or_default());
         self.metrics.expiring.set(u64::try_from(others).unwrap_or(u64::MAX));
     }
 

@@ -229,7 +229,9 @@ impl Calls {
             |connection: &Arc<Connection>| connection.identity.address(request.headers(), connection.peer);
         let peer = self.connection.as_ref().and_then(of);
         let busy = self.connection.as_ref().map(|connection| connection.activity.call());
-        let span = self.spans.as_ref().and_then(|spans| spans.begin(request.headers())).map(Arc::new);
+        let is_known = access.0.has_grants();
+        let span =
+            self.spans.as_ref().and_then(|spans| spans.begin(request.headers(), is_known)).map(Arc::new);
         let caller = Caller { span, ..Caller::new(access, peer, Generation::of(request.headers())) };
         let method = Method::of(request.uri().path());
         let granted = Some(&caller.client.identity).filter(|_| caller.access.has_grants());

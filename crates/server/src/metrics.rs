@@ -300,8 +300,7 @@ impl CacheMetrics {
         let help = "For how many seconds what is looked up stays; less than what was set while the volume is too small";
         seconds("lease", help, &self.lease);
         seconds("lease_set", "For how many seconds what is looked up should stay", &self.lease_set);
-        let help =
-            "When all blobs were last read through beside serving, in Unix time; 0 if not since the start";
+        let help = "When all blobs were last read through beside serving, in Unix time; 0 if never";
         seconds("scrubbed_all_timestamp", help, &self.scrubbed_all);
         let help = "1 if an upload was refused for want of room within the last minute";
         registry.register("full", help, self.full.clone());

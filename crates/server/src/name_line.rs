@@ -12,6 +12,7 @@ use tonic::Request;
 
 use crate::caller::{Caller, RequestId};
 use crate::request_metadata;
+use crate::said::Said;
 
 /// What is logged of names stands apart from the rest of the log, so that it can be had or left out for itself.
 const TARGET: &str = "millpond_names";
@@ -19,6 +20,8 @@ const TARGET: &str = "millpond_names";
 const NAME_CHARACTERS_MAX: usize = 300;
 /// Of each part of what a client says of itself.
 const PART_CHARACTERS_MAX: usize = 100;
+
+static SAID: Said = Said::new();
 
 /// Pushes, or pulls; and whether of action results, of which a build asks for thousands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub(crate) struct NameLine(Option<Box<Line>>);
 #[derive(Debug)]
 struct Line {
     deed: Deed,
+    is_known: bool,
     began: Instant,
     request: RequestId,
     identity: String,
@@ -84,6 +88,7 @@ impl NameLine {
         let caller = Caller::of(request.extensions());
         let line = Line {
             deed,
+            is_known: caller.access.has_grants(),
             began: Instant::now(),
             request: caller.request,
             identity: caller.name().to_owned(),
@@ -131,7 +136,12 @@ impl NameLine {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Self { deed, began, request, identity, address, name, more_names, tool, bytes, result } = self;
+        let Self { deed, is_known, began, request, identity, address, name, more_names, tool, bytes, result } =
+            self;
+        // Strangers who are refused could write as much as they like.
+        let left_out =
+            if *is_known || *result != "refused" { Some(0) } else { SAID.pass(*address, "", "refused") };
+        let Some(left_out) = left_out else { return };
         let milliseconds = began.elapsed().as_micros() as f64 / 1000.0;
         let Tool { tool, version, invocation, action } = tool;
         macro_rules! line {
@@ -143,6 +153,7 @@ impl Drop for Line {
                     result,
                     bytes,
                     milliseconds,
+                    left_out = (left_out > 0).then_some(left_out),
                     identity = (!identity.is_empty()).then_some(identity.as_str()),
                     address = address.map(tracing::field::display),
                     tool,

@@ -10,7 +10,7 @@ use super::print;
 use crate::config::{Flags, Settings, commented_file};
 use crate::credentials::Loaded;
 use crate::exit::{self, Code, Failure};
-use crate::logging;
+use crate::{logging, otlp};
 
 mod reload;
 
@@ -60,6 +60,7 @@ fn check(file: Option<PathBuf>) -> Result<(), Failure> {
     let settings = load(Flags { config: file, ..Flags::default() })?;
     // Whatever a start reads before it makes anything: certificates, keys, who is known and who vouches for them.
     Loaded::read(&settings)?;
+    otlp::of(&settings)?;
     logging::check()?;
     print(&format!("{what} is in order\n"))
 }

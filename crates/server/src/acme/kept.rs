@@ -14,6 +14,8 @@ use crate::location::Location;
 const WAIT: u64 = 60;
 /// ... but no longer than this.
 pub(super) const WAIT_MAX: u64 = 24 * 3600;
+/// The longest pause that is ever noted, in seconds: with what some wait more.
+pub(super) const LONGEST: u64 = WAIT_MAX + WAIT_MAX / 10;
 
 /// The files of one authority.
 #[derive(Clone, Debug)]

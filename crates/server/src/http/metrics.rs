@@ -1,12 +1,15 @@
 //! `/metrics` for Prometheus and `/healthz` for whoever watches the process, on a listener of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use millpond_cache::Cache;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::metrics::{Format, Metrics};
 use crate::status;
@@ -40,13 +43,26 @@ fn format(headers: &HeaderMap) -> Format {
     if taken.any(|kinds| kinds.contains(OPEN_METRICS)) { Format::OpenMetrics } else { Format::Prometheus }
 }
 
-/// Figures may ask the disk, which may take its time.
+/// How long a request waits for the one before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Figures may ask the disk, which may take its time. Whoever asks meanwhile waits for a while, so that no more than one thread does.
 async fn scrape(cache: Arc<Cache>, metrics: Arc<Metrics>, format: Format) -> Response {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    let Ok(Ok(turn)) = timeout(PATIENCE, ONE.acquire()).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the disk has not answered the request before this one\n")
+            .into_response();
+    };
     let kind = match format {
         Format::OpenMetrics => OPEN_METRICS_1,
         Format::Prometheus => PROMETHEUS,
     };
-    match tokio::task::spawn_blocking(move || metrics.render(&cache.figures(), format)).await {
+    let rendered = tokio::task::spawn_blocking(move || {
+        // Until it is over: the one who asked may be gone by then.
+        let _turn = turn;
+        metrics.render(&cache.figures(), format)
+    });
+    match rendered.await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -19,6 +19,8 @@ struct IssuerLabels {
 pub(crate) struct CredentialMetrics {
     /// The last second of the server's certificate, in Unix seconds; 0 if it presents none.
     pub(crate) certificate: Gauge<u64, AtomicU64>,
+    /// From when on another should have taken its place, in Unix seconds; 0 if it presents none.
+    pub(crate) certificate_due: Gauge<u64, AtomicU64>,
     /// Credentials of clients, and certificates of authorities, that expire soon.
     pub(crate) expiring: Gauge<u64, AtomicU64>,
     keys: Family<IssuerLabels, Gauge>,
@@ -30,6 +32,10 @@ impl CredentialMetrics {
         let help = "When the certificate of this server expires, in Unix time; 0 without TLS";
         let (name, unit) = ("certificate_expiry_timestamp", Unit::Seconds);
         registry.register_with_unit(name, help, unit, self.certificate.clone());
+        let help = "From when on another certificate should have taken this one's place, in Unix time: 14 days before it expires, \
+                    or a sixth of its time where that is less; at once where an ACME authority has issued none; 0 without TLS";
+        let (name, unit) = ("certificate_due_timestamp", Unit::Seconds);
+        registry.register_with_unit(name, help, unit, self.certificate_due.clone());
         let help = "Certificates and tokens of clients, and certificates of authorities, that expire within 30 days; the log \
                     names them";
         registry.register("credentials_expiring", help, self.expiring.clone());

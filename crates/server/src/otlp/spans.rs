@@ -63,17 +63,17 @@ pub(crate) struct Ended {
 }
 
 impl Spans {
-    /// The span of a call with these headers, if it is to have one: a client that has a span decides, and else chance.
-    pub(crate) fn begin(&self, headers: &HeaderMap) -> Option<Begun> {
+    /// The span of a call with these headers, if it is to have one: a client that is known and has a span decides, and else chance.
+    pub(crate) fn begin(&self, headers: &HeaderMap, is_known: bool) -> Option<Begun> {
         let parent = headers.get("traceparent").and_then(|value| parent(value.to_str().ok()?));
         let (trace, parent) = match parent {
-            Some(Parent { sampled: false, .. }) => return None,
-            Some(Parent { trace, span, .. }) => (trace, span),
+            Some(Parent { sampled, .. }) if is_known && !sampled => return None,
+            Some(Parent { trace, span, .. }) if is_known || self.is_chosen(random()) => (trace, span),
             None if self.is_chosen(random()) => {
                 let halves = [random().to_be_bytes(), random().to_be_bytes()];
                 (Bytes::from(halves.concat()), Bytes::new())
             }
-            None => return None,
+            _ => return None,
         };
         Some(Begun {
             spans: self.clone(),
@@ -218,13 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn client_with_a_span_decides_and_else_the_share() {
+    fn known_client_with_a_span_decides_and_else_the_share() {
         let (none, _queue) = spans(0.0, 1);
-        assert!(none.begin(&HeaderMap::new()).is_none());
-        assert!(none.begin(&headers(GIVEN)).is_some());
+        assert!(none.begin(&HeaderMap::new(), true).is_none());
+        assert!(none.begin(&headers(GIVEN), true).is_some());
+        // Nobody knows who that is.
+        assert!(none.begin(&headers(GIVEN), false).is_none());
         let (all, _queue) = spans(1.0, 1);
-        assert!(all.begin(&HeaderMap::new()).is_some());
-        assert!(all.begin(&headers(&GIVEN.replace("-01", "-00"))).is_none());
+        assert!(all.begin(&HeaderMap::new(), true).is_some());
+        let unwanted = headers(&GIVEN.replace("-01", "-00"));
+        assert!(all.begin(&unwanted, true).is_none() && all.begin(&unwanted, false).is_some());
         let (half, _queue) = spans(0.5, 1);
         assert!(half.is_chosen(1 << 62) && !half.is_chosen(3 << 62));
     }
@@ -233,7 +236,7 @@ mod tests {
     fn what_does_not_fit_the_queue_is_counted() {
         let (spans, mut queue) = spans(1.0, 1);
         for _ in 0..3 {
-            spans.begin(&headers(GIVEN)).unwrap().end(&ended());
+            spans.begin(&headers(GIVEN), true).unwrap().end(&ended());
         }
         assert_eq!(spans.dropped.get(), 2);
         let span = queue.try_recv().unwrap();

@@ -151,9 +151,11 @@ fn judge(path: &str, presented: &Presented, now: u64, is_ours: bool) -> Finding 
     let says = format!(
         "{path} is for {all}; {count} in its chain, the first of them to expire does so in {days} days, at {until}"
     );
-    if all_until - now < VERY_SOON {
+    // Some authorities issue for days or hours.
+    let valid = not_after.saturating_sub(*not_before);
+    if all_until - now < VERY_SOON.min(valid / 6) {
         Finding::bad(CERTIFICATE, says, remedy)
-    } else if all_until - now < SOON {
+    } else if all_until - now < SOON.min(valid / 4) {
         Finding::look(CERTIFICATE, says, remedy)
     } else {
         Finding::good(CERTIFICATE, says)

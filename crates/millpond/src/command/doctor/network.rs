@@ -84,7 +84,12 @@ fn bindable(settings: &Settings) -> Vec<Finding> {
                 settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
             Finding::good(PORTS, format!("{} can be listened on", addresses.join(", ")))
         }
-        Err(failure) => Finding::bad(PORTS, failure.sentence(), failure.remedy()),
+        // Without a server systemd may hold them, for the next one.
+        Err(failure) => {
+            let remedy =
+                format!("{}; where systemd's millpond.socket is active, that holds it", failure.remedy());
+            Finding::bad(PORTS, failure.sentence(), remedy)
+        }
     }]
 }
 

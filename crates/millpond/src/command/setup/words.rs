@@ -103,7 +103,6 @@ impl Display for SetUp {
             writeln!(to, "and is configured with this, and the paths of the copies:\n\n{lines}")?;
         }
         // By its configuration: it says at which ports they connect.
-        let configuration = keys.folder().join("millpond.toml");
-        writeln!(to, "for others: millpond keys issue NAME --push --config {}", configuration.display())
+        writeln!(to, "for others: millpond keys issue NAME --push --config {}", self.config.display())
     }
 }
