@@ -48,4 +48,16 @@ impl Cache {
         }
         Ok(())
     }
+
+    /// How many bytes of blobs there are too many for the size of these options: they go once it is taken up, what was used least
+    /// recently first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], as [`Cache::change`].
+    pub async fn excess_with(&self, options: CacheOptions) -> Result<u64> {
+        let inner = Arc::clone(&self.inner);
+        let excess = move || inner.blobs.excess_with(&of_blobs(&options, limit(&options, &inner.disk)?));
+        let excess = tokio::task::spawn_blocking(excess).await.map_err(Error::internal)?;
+        excess.map_err(|error| Error::Invalid(error.to_string()))
+    }
 }

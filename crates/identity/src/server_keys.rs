@@ -1,6 +1,7 @@
 //! The server's own certificate and key.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::files::{self, Turn};
@@ -46,7 +47,19 @@ impl ServerKeys {
 /// That there is none, or that it is none.
 pub fn authority_for_clients(keys: &Keys) -> Result<(Vec<u8>, Fingerprint, u64), Error> {
     let path = keys.ca_certificate();
-    let pem = files::read(&path)?;
+    let pem = match files::read(&path) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Err(Error::unwanted(
+                format!("there is no ca.crt in the directory of keys {}", keys.folder().display()),
+                format!(
+                    "`{}` makes it, with the server's certificate; if keys are elsewhere, give that directory as --keys, or the \
+                     configuration of the server as --config",
+                    keys.command("keys init NAME")
+                ),
+            ));
+        }
+        read => read?,
+    };
     let malformed = |reason: String| Error::malformed(&path, reason);
     let all = certificate::read_all(&pem).map_err(|error| malformed(error.to_string()))?;
     let own = all.first().ok_or_else(|| malformed("there is no certificate in it".into()))?;

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use crate::config::{Difference, Flags, Printed, Settings};
 use crate::credentials::{Loaded, Stamp, stamp};
 use crate::exit::{Code, Failure};
+use crate::size::Size;
 use crate::{logging, options, otlp};
 
 /// How often the file is looked at, if it is. What changed is read once it has been the same for as long.
@@ -71,7 +72,7 @@ impl Reload {
                 Some(asked) = asked.recv() => {
                     let ReloadAsked { by, dry_run, answer } = asked;
                     let reloaded = if dry_run {
-                        self.read().map(|read| self.told(&read))
+                        self.look(serving).await
                     } else {
                         self.take_up(Some(&by), serving).await
                     };
@@ -98,7 +99,13 @@ impl Reload {
         Ok((settings, loaded))
     }
 
-    fn told(&self, (settings, _): &(Settings, Loaded)) -> Reloaded {
+    /// What would be taken up.
+    async fn look(&self, serving: &Serving<'_>) -> Result<Reloaded, Failure> {
+        let (settings, _) = self.read()?;
+        self.told(&settings, serving.cache).await
+    }
+
+    async fn told(&self, settings: &Settings, cache: &Cache) -> Result<Reloaded, Failure> {
         let differences = self.running.differences(&Printed::of(settings));
         let (at_next_start, taken_up): (Vec<_>, Vec<_>) =
             differences.into_iter().partition(Difference::counts_at_start);
@@ -106,23 +113,34 @@ impl Reload {
         if self.flags.config.is_none() {
             warnings.push("the server was started without --config, so there is no file to be read".into());
         }
+        if taken_up
+            .iter()
+            .any(|setting| (setting.section.as_str(), setting.key.as_str()) == ("[store]", "max_size"))
+        {
+            let excess = cache.excess_with(options::of_cache(settings)).await.map_err(refused)?;
+            if excess > 0 {
+                warnings.push(format!(
+                    "letting go begins: {} of blobs are more than max_size has room for, and go, what was used least recently first, \
+                     but for what the lease, a rule or a pin keeps",
+                    Size(excess)
+                ));
+            }
+        }
         let setting =
             |Difference { section, key, before, after }| ChangedSetting { section, key, before, after };
-        Reloaded {
+        Ok(Reloaded {
             taken_up: taken_up.into_iter().map(setting).collect(),
             at_next_start: at_next_start.into_iter().map(setting).collect(),
             warnings,
-        }
+        })
     }
 
     async fn take_up(&mut self, by: Option<&Client>, serving: &Serving<'_>) -> Result<Reloaded, Failure> {
         // Before it is read: what changes from here on is another change.
         self.seen = self.flags.config.as_ref().and_then(stamp);
-        let read = self.read()?;
-        let reloaded = self.told(&read);
-        let (settings, loaded) = read;
+        let (settings, loaded) = self.read()?;
         let Serving { cache, server, log, .. } = serving;
-        let refused = |error: millpond_cache::Error| Failure::new(Code::Usage, error.to_string(), "");
+        let reloaded = self.told(&settings, cache).await?;
         cache.change(options::of_cache(&settings)).await.map_err(refused)?;
         server.change(&options::of_server(&settings), cache);
         serving.loaded.go_over(loaded);
@@ -141,6 +159,10 @@ impl Reload {
         }
         Ok(reloaded)
     }
+}
+
+fn refused(error: millpond_cache::Error) -> Failure {
+    Failure::new(Code::Usage, error.to_string(), "")
 }
 
 /// In the log, whoever asked.

@@ -62,6 +62,7 @@ use crate::otlp::Exporter;
 pub use crate::otlp::Otlp;
 pub use crate::quota::Quota;
 pub use crate::said::chain;
+pub use crate::upstream::channel::url_with_tls;
 
 /// A bound socket, and what may be done there at most.
 #[derive(Debug)]

@@ -119,7 +119,13 @@ impl Remote {
             batches: AtomicBool::new(true),
         };
         let unfit = |why: String| Error::Elsewhere(format!("{address}: {why}"));
-        shared.batch_max = shared.batch_max().await.map_err(unfit)?;
+        shared.batch_max = match (shared.batch_max().await, address.tls) {
+            (Err(why), false) => {
+                let with_tls = channel::url_with_tls(&wanted.url).await;
+                return Err(unfit(with_tls.map_or(why, |url| format!("this port speaks TLS: {url}"))));
+            }
+            (told, _) => told.map_err(unfit)?,
+        };
         shared.assets = shared.has_assets().await.map_err(unfit)?;
         if !shared.assets && !shared.has_references().await.map_err(unfit)? {
             return Err(unfit(

@@ -243,11 +243,25 @@ impl Inner {
                 "it was pushed just now: restore it again if it is to be replaced".into(),
             ));
         };
-        for value in values {
+        for value in &values {
             value.set_raised(walked.raised_to.min(ticket.time()), walked.epoch);
         }
         drop(ticket);
         self.verifier.verify_later(walked.unchecked);
+        for value in &values {
+            self.forget_same_removed(value).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was set aside of this name and points to the same: it is back, and so may not come back any more.
+    async fn forget_same_removed(&self, value: &Value) -> Result<()> {
+        let removed = self.catalog.removed_values(&value.name).await?.into_iter();
+        let same = removed.filter(|removed| !removed.is_earlier() && removed.target == value.target);
+        let same: Vec<_> = same.map(|removed| (removed.name, removed.seq)).collect();
+        if !same.is_empty() {
+            self.catalog.remove_all(same, None, None).await?;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The passes of a backup: each copies the catalog, and what no earlier one has copied of the packs.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use millpond_store::Clock;
 use millpond_store::audit;
 use millpond_store::blobs::{Blobs, Mark, Pack, PackCopies, Purpose, Target};
 use millpond_store::catalog::{CatalogCopied, put_in_place};
+use millpond_store::disk::DiskSpace;
 
 use super::{BackedUp, BackupStep, HearBackup, StoreError, Wanted, check_place, elsewhere};
 use crate::cache::Inner;
@@ -90,22 +92,23 @@ impl Inner {
         let path = &wanted.directory;
         check_place(data, path)?;
         let failed = |error| elsewhere(path, error);
-        let there = !wanted.dry_run || Target::is_marked(path);
-        let target = if there {
-            Some(Target::open(path, purpose, &self.blobs).map_err(failed)?)
-        } else {
-            Target::check_contents(path).map_err(failed)?;
-            None
+        // What is copied to where blobs lie must not cost any of them.
+        let keep_free = || {
+            let serves = purpose == Purpose::Backup && are_on_one(data, Target::there(path));
+            if serves { self.blobs.keep_free() } else { 0 }
         };
-        let mut done = BackedUp::default();
         if wanted.dry_run {
-            return self.survey(target.as_ref(), done, hear).map_err(|error| elsewhere(path, error));
+            let target = Target::look(path, purpose, &self.blobs).map_err(failed)?;
+            let done = self.survey(target.as_ref(), hear).map_err(failed)?;
+            let needed = self.catalog.figures().database_bytes.saturating_add(done.copied_bytes);
+            let spare = SPARE_BYTES.saturating_add(keep_free());
+            check_room(DiskSpace::of(Target::there(path)), needed, spare).map_err(failed)?;
+            return Ok(done);
         }
-        let Some(target) = target else { return Ok(done) };
+        let target = Target::open(path, purpose, &self.blobs).map_err(failed)?;
         target.begin().map_err(failed)?;
-        // There, what is copied must not cost blobs.
-        let serves = purpose == Purpose::Backup && are_on_one(data, path);
-        let keep_free = if serves { self.blobs.keep_free() } else { 0 };
+        let keep_free = keep_free();
+        let mut done = BackedUp::default();
         for _ in 0..PASSES_MAX {
             let given_up = AtomicBool::new(false);
             let mut pass = Pass {
@@ -152,14 +155,14 @@ impl Inner {
         let (path, disk) = (target.path(), target.disk());
         let needed = self.catalog.figures().database_bytes;
         let spare = SPARE_BYTES.saturating_add(pass.keep_free);
-        check_room(disk, needed, spare)?;
+        check_room(disk.space(), needed, spare)?;
         let mut copies = self.blobs.hold_packs()?;
         let taken = Clock::unix_seconds();
         let catalog = self.catalog.copy_to(path, disk, &mut || pass.go_on(copies.held_bytes()));
         let catalog = catalog.inspect_err(|error| self.look_at_catalog(error))?;
         copies.look_out();
         let of_bytes = self.look_at_all(pass, &mut copies, target, done)?;
-        check_room(disk, of_bytes, spare)?;
+        check_room(disk.space(), of_bytes, spare)?;
         self.copy_packs(pass, &mut copies, target, (of_bytes, done), hear)?;
         // What was given up in the meantime may have gone before it was copied.
         pass.go_on(0)?;
@@ -248,14 +251,11 @@ impl Inner {
     }
 
     /// What would be copied, as things are.
-    fn survey(
-        &self,
-        target: Option<&Target>,
-        mut done: BackedUp,
-        hear: &mut HearBackup<'_>,
-    ) -> Result<BackedUp, StoreError> {
+    fn survey(&self, target: Option<&Target>, hear: &mut HearBackup<'_>) -> Result<BackedUp, StoreError> {
+        let mut done = BackedUp::default();
         let mut copies = self.blobs.hold_packs()?;
         copies.look_at_all();
+        done.removed_packs = target.map_or(0, |target| copies.count_to_clear(target));
         let (all, of_packs): (BTreeSet<Pack>, _) = (copies.left().collect(), copies.count() as u64);
         for pack in all {
             let (is_there, len) = copies.survey(pack, target)?;
@@ -279,8 +279,8 @@ fn go_on(goes_on: bool) -> Result<(), StoreError> {
 }
 
 /// Whether so many bytes fit, with some to spare.
-fn check_room(disk: &dyn millpond_store::disk::Disk, needed: u64, spare: u64) -> Result<(), StoreError> {
-    let space = disk.space().map_err(|error| StoreError::io("asking for the room there", error))?;
+fn check_room(space: io::Result<DiskSpace>, needed: u64, spare: u64) -> Result<(), StoreError> {
+    let space = space.map_err(|error| StoreError::io("asking for the room there", error))?;
     if space.available >= needed.saturating_add(spare) {
         return Ok(());
     }

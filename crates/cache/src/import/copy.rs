@@ -1,6 +1,7 @@
 //! Taking over names of another server that runs, by its public protocol.
 //!
-//! When such a name was written is not known, so it counts as pushed now, and takes the place of no other that is whole.
+//! When such a name was written is not known, so it counts as pushed now, and takes the place of no other that is whole, unless
+//! that is wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ahead::{Ahead, Asked, Leads, leads};
 use super::bring::Bringing;
 use super::source::Source;
-use super::take_over::{Foreign, Took};
+use super::take_over::{Foreign, Over, Took};
 use super::{Found, ImportStep, Imported, heard};
 use crate::cache::Inner;
 use crate::name;
@@ -31,6 +32,8 @@ pub struct CopyWanted {
     pub names: Vec<String>,
     /// And what artifacts among them were built with.
     pub dependencies: bool,
+    /// Names that have another value here get the one that they have there.
+    pub replace: bool,
     /// Nothing is taken in: only told what would be.
     pub dry_run: bool,
 }
@@ -43,6 +46,7 @@ struct Copying {
     upstream: Arc<dyn Upstream>,
     bringing: Bringing,
     dependencies: bool,
+    over: Over,
 }
 
 /// What became of a name, as each of what it may be called that was there, and which names it leads to.
@@ -65,7 +69,7 @@ impl Copying {
                 Ok(Some(value)) => {
                     let outcome = match self.foreign(name, value.clone()) {
                         Ok(foreign) => {
-                            self.inner.take_over(foreign, None, &self.client, &self.bringing).await?
+                            self.inner.take_over(foreign, self.over, &self.client, &self.bringing).await?
                         }
                         Err(why) => Err(why),
                     };
@@ -119,7 +123,7 @@ impl Inner {
     ) -> Result<Imported> {
         instance.takes_names()?;
         instance.takes_blobs()?;
-        let CopyWanted { names, dependencies, dry_run } = wanted;
+        let CopyWanted { names, dependencies, replace, dry_run } = wanted;
         let bringing = Bringing::new(Arc::clone(self), Source::Server(Arc::clone(&upstream)), dry_run);
         let copying = Arc::new(Copying {
             inner: Arc::clone(self),
@@ -128,6 +132,7 @@ impl Inner {
             upstream: Arc::clone(&upstream),
             bringing,
             dependencies,
+            over: if replace { Over::Any } else { Over::Broken },
         });
         let (mut ahead, mut done) = (Ahead::default(), Imported::default());
         for text in names {

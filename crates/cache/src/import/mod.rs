@@ -31,7 +31,7 @@ use crate::{Admin, Cache, Client, Error, InstanceName, Permit, Result};
 use bring::Bringing;
 use objects::Objects;
 use source::Source;
-use take_over::{Foreign, Took};
+use take_over::{Foreign, Over, Took};
 use tokio::sync::mpsc;
 
 /// How far it is, is told so often.
@@ -176,7 +176,7 @@ impl Inner {
             let shown = path.display().to_string();
             let read = blocking(move || kind.read(&objects, &at, &path, &instance)).await?;
             let outcome = match read {
-                Ok(foreign) => self.take_over(foreign, Some(written), client, &bringing).await?,
+                Ok(foreign) => self.take_over(foreign, Over::Older(written), client, &bringing).await?,
                 Err(why) => Err(why),
             };
             if let Err(why) = done.count(outcome) {

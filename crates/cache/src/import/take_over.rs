@@ -33,6 +33,26 @@ pub(super) enum Took {
     Kept,
 }
 
+/// Which other values of its name give way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Those pushed no later than it was written, in Unix seconds.
+    Older(u64),
+    /// Those that are not whole: when it was written is not known.
+    Broken,
+    /// All, since somebody wants it so.
+    Any,
+}
+
+impl Over {
+    fn written(self) -> Option<u64> {
+        match self {
+            Self::Older(written) => Some(written),
+            Self::Broken | Self::Any => None,
+        }
+    }
+}
+
 impl Foreign {
     /// An asset, whose pusher's references are not known: those that its URI demands are found in its message.
     pub(super) fn asset(
@@ -74,16 +94,15 @@ impl Foreign {
 }
 
 impl Inner {
-    /// Brings what a name needs, and publishes it as written then; one of which that is not known takes the place of no other
-    /// that is whole.
+    /// Brings what a name needs, and publishes it, as written then if that is known.
     pub(super) async fn take_over(
         self: &Arc<Self>,
         foreign: Foreign,
-        written: Option<u64>,
+        over: Over,
         client: &Client,
         bringing: &Bringing,
     ) -> Result<Found<Took>> {
-        if let (Some(took), _) = self.what_is_here(&foreign, written).await? {
+        if let (Some(took), _) = self.what_is_here(&foreign, over).await? {
             return Ok(Ok(took));
         }
         for is_last in [false, true] {
@@ -94,12 +113,14 @@ impl Inner {
                 return Ok(Ok(Took::New));
             }
             // Somebody may have pushed it meanwhile, and may still do.
-            let (took, in_place_of) = self.what_is_here(&foreign, written).await?;
+            let (took, in_place_of) = self.what_is_here(&foreign, over).await?;
             if took == Some(Took::Kept) {
                 return Ok(Ok(Took::Kept));
             }
-            let publication =
-                Publication { in_place_of: Some(in_place_of), ..publication(&foreign, written, client) };
+            let publication = Publication {
+                in_place_of: Some(in_place_of),
+                ..publication(&foreign, over.written(), client)
+            };
             match self.publish(publication).await {
                 Ok(Published::Kept) => return Ok(Ok(Took::Kept)),
                 Ok(Published::Whole | Published::Pending) => return Ok(Ok(Took::New)),
@@ -117,7 +138,7 @@ impl Inner {
     async fn what_is_here(
         self: &Arc<Self>,
         foreign: &Foreign,
-        written: Option<u64>,
+        over: Over,
     ) -> Result<(Option<Took>, Option<u64>)> {
         let Some(value) = self.catalog.look_up(&foreign.name).await? else { return Ok((None, None)) };
         let number = Some(value.seq);
@@ -129,10 +150,11 @@ impl Inner {
             let is_whole = self.is_whole_here(&foreign.subject).await?;
             return Ok((is_whole.then_some(Took::Present), number));
         }
-        let stays = match written {
+        let stays = match over {
             // It was pushed since that was written.
-            Some(written) => value.pushed > written,
-            None => self.is_whole_here(&self.subject(&value)?).await?,
+            Over::Older(written) => value.pushed > written,
+            Over::Broken => self.is_whole_here(&self.subject(&value)?).await?,
+            Over::Any => false,
         };
         Ok((stays.then_some(Took::Kept), number))
     }

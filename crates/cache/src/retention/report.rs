@@ -117,7 +117,7 @@ impl Inner {
             .collect();
         (report.unmatched, report.kept) = (sum(list_of(Fate::Free(None))), sum(KEPT));
         report.pinned = sum(PINNED);
-        report.room = self.blobs.figures().packs_max;
+        report.room = self.blobs.room();
         Ok(report)
     }
 }

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use std::{future, io};
+use std::{fs, future, io};
 
 use hyper_util::rt::TokioIo;
 use millpond_proto::admin::admin_client::AdminClient;
@@ -96,7 +96,15 @@ impl ServerFlags {
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let (config, data, admin_socket) =
             (self.config.clone(), self.data.clone(), self.admin_socket.clone());
-        Settings::load(Flags { config, data, admin_socket, ..Flags::default() })
+        Settings::load(Flags { config, data, admin_socket, ..Flags::default() }).map_err(|failure| {
+            if self.config.is_none() {
+                return failure;
+            }
+            let sentence =
+                format!("the configuration that the server is to be found by: {}", failure.sentence());
+            let hint = format!("{}; --data DIR without --config finds it without the file", failure.remedy());
+            Failure::new(Code::Usage, sentence, hint)
+        })
     }
 
     /// The connection to it.
@@ -128,9 +136,18 @@ fn connect(settings: &Settings) -> Result<std::os::unix::net::UnixStream, Failur
         let sentence = "the server has no administration socket: it is set to off";
         return Err(Failure::new(Code::Usage, sentence, "give its path as --admin-socket"));
     };
-    if settings.admin_socket.is_none() && !settings.data.value.is_dir() {
-        let sentence = format!("there is no data directory {}", settings.data.value.display());
-        return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
+    if settings.admin_socket.is_none() {
+        match fs::metadata(&settings.data.value) {
+            Ok(found) if found.is_dir() => {}
+            // It may be there, below a directory that this user may not look into.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(not_connected(&path, &error));
+            }
+            _ => {
+                let sentence = format!("there is no data directory {}", settings.data.value.display());
+                return Err(Failure::new(Code::NoVolume, sentence, "give that of the server as --data"));
+            }
+        }
     }
     admin_socket::connect(&path).map_err(|error| not_connected(&path, &error))
 }

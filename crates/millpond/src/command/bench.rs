@@ -118,6 +118,12 @@ fn print(report: &Report, json: bool) -> std::io::Result<()> {
 }
 
 fn failure(error: Error) -> Failure {
+    if let Error::Unreachable { url, .. } = &error
+        && let Some(url) = with_tls(url)
+    {
+        let sentence = format!("{error}: this port speaks TLS");
+        return Failure::new(Code::Failed, sentence, format!("give --against {url}"));
+    }
     let (code, hint) = match error {
         Error::NoSuchRow(_) => (Code::Usage, "millpond bench --help names the rows"),
         Error::NoSuchProcess(_) => (Code::Usage, "--pid is for a server on this machine"),
@@ -142,6 +148,12 @@ fn failure(error: Error) -> Failure {
         Error::Threads(_) => (Code::Failed, "raise the limit of processes (ulimit -u)"),
     };
     Failure::new(code, error.to_string(), hint)
+}
+
+/// The URL to give for a port that was spoken to without TLS, and speaks it.
+fn with_tls(url: &str) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(millpond_server::url_with_tls(url))
 }
 
 impl TryFrom<Flags> for Options {

@@ -24,6 +24,9 @@ pub(super) struct CopyFlags {
     ask: AskFlags,
     #[command(flatten)]
     other: OtherFlags,
+    /// Also names that have another value here, which goes
+    #[arg(long)]
+    replace: bool,
     /// Only say what would be taken over, and what is not to be had
     #[arg(long)]
     dry_run: bool,
@@ -44,6 +47,7 @@ pub(super) fn run(flags: &CopyFlags) -> Result<(), Failure> {
                 instance: flags.other.to_instance.clone(),
                 names,
                 with_dependencies: flags.other.with_dependencies,
+                replace: flags.replace,
                 dry_run: flags.dry_run,
             };
             report.hear(server.copy(question).await?.into_inner()).await?;

@@ -204,7 +204,7 @@ impl Report {
             let is = if there == 1 { "is" } else { "are" };
             return format!(
                 "{shown} would hold {names} in {packs} of {all}: {copied_packs} of {copied} would be copied, {there} {is} there \
-                 already\n"
+                 already, {removed_packs} would go\n"
             );
         }
         let mut text = format!(

@@ -162,10 +162,15 @@ fn server_names(keys: &Keys) -> Result<String, Failure> {
 /// The certificate alone goes to standard output, so that `> ca.crt` makes the file that clients read.
 fn ca(folder: &Folder) -> Result<(), Failure> {
     let keys = folder.keys()?;
-    let (pem, fingerprint, not_after) = authority_for_clients(&keys).map_err(failure)?;
     let other = folder.certified_elsewhere()?.map(|_| {
-        "the server shows another certificate ([identity] of the configuration): clients know it by whoever signed that\n"
+        "the server shows another certificate ([identity] of the configuration): clients know it by whoever signed that"
     });
+    let (pem, fingerprint, not_after) =
+        authority_for_clients(&keys).map_err(|error| match (failure(error), other) {
+            (failure, Some(other)) => Failure::new(Code::Usage, failure.sentence(), other),
+            (failure, None) => failure,
+        })?;
+    let other = other.map(|other| format!("{other}\n"));
     // Whether anybody reads it changes nothing about the certificate.
     let _ = write!(
         stderr(),

@@ -61,7 +61,7 @@ fn plan_text(plan: &RetentionPlan) -> String {
     text += &format!("no rule: {}, to go when space is needed\n", names(plan.unmatched));
     let (kept, room) = (Size(plan.kept.unwrap_or_default().bytes), Size(plan.room_bytes));
     text += &format!(
-        "kept in all: {} of the {room} that there is room for ({})\n",
+        "kept in all: {} ({} of the {room} of blobs at which letting go begins)\n",
         names(plan.kept),
         share(kept, room)
     );

@@ -69,7 +69,12 @@ pub(crate) struct SetupFlags {
 pub(crate) fn run(flags: SetupFlags) -> Result<(), Failure> {
     let SetupFlags { set_up, config, keys, data } = flags;
     let done = SetUp::complete(&set_up, &config, &keys, &data)?;
-    for warning in &done.warnings {
+    let configured = Settings::load(Flags { config: Some(done.config.clone()), ..Flags::default() })?;
+    let others = [
+        named_otherwise(&done.config, ("--data", &data), ("data in [store]", &configured.data.value)),
+        named_otherwise(&done.config, ("--keys", &keys), ("keys in [identity]", &configured.keys.value)),
+    ];
+    for warning in done.warnings.iter().chain(others.iter().flatten()) {
         // Whether anybody reads it changes nothing.
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
@@ -133,18 +138,47 @@ impl SetUp {
             write_beside_keys(&config, written.as_bytes()).map_err(failure)?;
             changed = true;
         }
-        let pusher = wanted.pusher.as_deref().filter(|name| !name.is_empty()).unwrap_or("pusher");
+        let named = wanted.pusher.as_deref().filter(|name| !name.is_empty());
+        let pusher = named.unwrap_or("pusher");
         changed |= issue_first(&keys, pusher)?;
         let register = Register::load(&keys).map_err(failure)?;
+        let not_issued = named.and_then(|name| not_issued(&keys, &register, name));
         let mut valid = register.certificates.iter().filter(|entry| entry.revoked.is_none());
         let pusher = valid.rfind(|entry| entry.name == pusher);
         let pusher = pusher.map(|entry| (entry.name.clone(), entry.not_after));
         let server = ServerKeys::load(&folder).map_err(failure)?;
         let settings = settings(Some(config.clone()))?;
-        let warnings = not_named(&keys, &server, &domain).filter(|_| settings.certifies_itself());
-        let warnings = warnings.into_iter().collect();
+        let not_named = not_named(&keys, &server, &domain).filter(|_| settings.certifies_itself());
+        let warnings = not_named.into_iter().chain(not_issued).collect();
         Ok(Self { keys, server, config, settings, pusher, warnings, changed })
     }
+}
+
+/// That a directory is left as the configuration has it, which was there before.
+fn named_otherwise(
+    config: &Path,
+    (flag, given): (&str, &Option<PathBuf>),
+    (key, configured): (&str, &Path),
+) -> Option<String> {
+    let given = given.as_ref().map(|given| absolute(given)).filter(|given| *given != absolute(configured))?;
+    Some(format!(
+        "{flag} {} is not taken up, since {} has {} and stays as it is: change {key} there",
+        given.display(),
+        config.display(),
+        configured.display()
+    ))
+}
+
+/// That nobody of this name is issued a key, since others were.
+fn not_issued(keys: &Keys, register: &Register, name: &str) -> Option<String> {
+    // One that was taken back stays so.
+    let known = register.certificates.iter().any(|entry| entry.name == name);
+    (!known).then(|| {
+        format!(
+            "{name} is issued no key, since others were issued keys or tokens, and they stay as they are: `{}` issues one",
+            keys.command(&format!("keys issue {name} --push"))
+        )
+    })
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -386,17 +386,24 @@ pub(super) fn parse_variables(lines: &[(&'static str, String)]) -> Result<Read, 
 }
 
 fn parse_text(text: &str, by_hand: bool) -> Result<File, keys::Misfit> {
-    let table = DeTable::parse(text).map_err(|error| misfit(&error, None))?;
+    let table = DeTable::parse(text).map_err(|error| misfit(text, &error, None))?;
     if by_hand {
         keys::check(table.get_ref())?;
     }
     let file = File::deserialize(Deserializer::from(table.clone()));
-    file.map_err(|error| misfit(&error, Some(table.get_ref())))
+    file.map_err(|error| misfit(text, &error, Some(table.get_ref())))
 }
 
+/// What the parser says of a key or a section that there is already.
+const DUPLICATE: &str = "duplicate key";
+
 /// What the parser says; `file` has the key of a value that it does not take.
-fn misfit(error: &toml::de::Error, file: Option<&DeTable<'_>>) -> keys::Misfit {
+fn misfit(text: &str, error: &toml::de::Error, file: Option<&DeTable<'_>>) -> keys::Misfit {
     let offset = error.span().map_or(0, |span| span.start);
+    if error.message() == DUPLICATE {
+        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default().trim_matches(['"', '\'']);
+        return keys::Misfit::twice(offset, key);
+    }
     keys::Misfit {
         offset,
         key: file.and_then(|file| keys::key_at(file, offset)).map(str::to_owned),
@@ -470,6 +477,8 @@ mod tests {
             ("[[listener]]\naddress = \"localhost:1\"", "2, address", "[::1]:11001"),
             ("[[listener]]\naddress = \"[::1]:1\"\n\n[[listener]]\naddress = 1", "5, address", "a string"),
             ("[store\nlease = \"3h\"", "1", "]"),
+            ("[store]\nlease = \"3h\"\n\nlease = \"4h\"", "4", "\"lease\" is given a second time"),
+            ("[store]\nlease = \"3h\"\n[log]\n[store]", "4", "\"store\" is given a second time"),
         ] {
             let said = refused(text);
             assert!(said.contains(&format!("line {line}: ")), "{said}");

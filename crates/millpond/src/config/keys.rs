@@ -22,6 +22,16 @@ pub(super) struct Misfit {
 }
 
 impl Misfit {
+    /// A key, or a section, that there is already.
+    pub(super) fn twice(offset: usize, key: &str) -> Self {
+        let sentence = format!("\"{key}\" is given a second time, and once is what it may be");
+        let hint = match SECTIONS.iter().find(|section| section.name == key) {
+            Some(section) => format!("write {} once, with all of its keys below", section.header()),
+            None => "take out one of the two lines".to_owned(),
+        };
+        Self { offset, key: None, sentence, hint }
+    }
+
     fn new(span: Range<usize>, sentence: String, hint: String) -> Self {
         Self { offset: span.start, key: None, sentence, hint }
     }

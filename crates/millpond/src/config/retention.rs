@@ -109,7 +109,9 @@ impl TryFrom<String> for KeptFor {
         if text.trim() == "forever" {
             return Ok(Self(Keep::Forever));
         }
-        long_span(&text, " or \"forever\"").map(|seconds| Self(Keep::Seconds(seconds)))
+        let span: Result<Span, String> = text.parse();
+        span.map(|span| Self(Keep::Seconds(span.seconds)))
+            .map_err(|complaint| format!("{complaint}, or \"forever\""))
     }
 }
 
@@ -131,7 +133,7 @@ impl TryFrom<String> for LetGoAfter {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        long_span(&text, "").map(Self)
+        text.parse().map(|span: Span| Self(span.seconds))
     }
 }
 
@@ -139,24 +141,6 @@ impl std::fmt::Display for LetGoAfter {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Span { seconds: self.0 }.fmt(to)
     }
-}
-
-/// Days in each unit that people write out; a month has 30, a year 365.
-const LONG_UNITS: [(&str, u32); 4] = [("day", 1), ("week", 7), ("month", 30), ("year", 365)];
-
-/// `2 years`, `2y`, or what [`Span`] takes; in seconds.
-fn long_span(text: &str, or: &str) -> Result<u32, String> {
-    let long = || {
-        let years = text.trim().strip_suffix('y').map(|number| (number, "year"));
-        let (number, unit) = years.or_else(|| text.trim().split_once(' '))?;
-        let unit = unit.trim_start();
-        let (_, days) =
-            LONG_UNITS.into_iter().find(|(name, _)| unit.strip_suffix('s').unwrap_or(unit) == *name)?;
-        number.parse::<u32>().ok()?.checked_mul(days)?.checked_mul(24 * 3600)
-    };
-    long().or_else(|| text.parse::<Span>().ok().map(|span| span.seconds)).ok_or_else(|| {
-        format!("\"{text}\" is no span of time: write it as in \"2 years\", \"90 days\" or \"12h\"{or}")
-    })
 }
 
 #[cfg(test)]

@@ -239,7 +239,8 @@ fn directories_that_are_no_place_for_this_backup_are_refused() {
         (data.parent().unwrap().to_owned(), "or has it in it"),
         (at("full"), "no backup, \"letter\" to begin with"),
         (at("file"), "not a directory"),
-        (other.server.data().to_owned(), "no backup"),
+        (at("file").join("below"), "not a directory"),
+        (other.server.data().to_owned(), "no backup but a data directory"),
         (at("of-another"), "it is a copy of the volume"),
     ] {
         for dry_run in ["", " --dry-run"] {
@@ -260,8 +261,33 @@ fn directories_that_are_no_place_for_this_backup_are_refused() {
     let (code, _, complaint) = millpond(&["restore", text(&at("empty")), "--data", text(&at("new"))]);
     assert!(code == 1 && complaint.contains("is no backup"), "{complaint}");
     back_up(&pond.server, &at("second"));
-    let (code, _, complaint) = millpond(&["restore", text(&at("second")), "--data", text(&at("full"))]);
-    assert!(code == 1 && complaint.contains("\"letter\""), "{complaint}");
+    // What was restored and has gone another way since has other packs with the same numbers.
+    restore(&at("second"), &at("twin"));
+    let mut twin = Pond { server: Server::start_at(&at("twin"), &[]), ..Pond::new(&[]) };
+    for (pond, name) in [(&pond, "b:1"), (&twin, "b:2")] {
+        pond.push(name, name.as_bytes());
+    }
+    back_up(&pond.server, &at("second"));
+    for dry_run in ["", " --dry-run"] {
+        let (code, _, complaint) = ask(&twin.server, &format!("backup {}{dry_run}", text(&at("second"))));
+        assert!(code == 1 && complaint.contains("has another pack"), "{complaint}");
+    }
+    twin.server.stop();
+    for (directory, part) in [
+        (at("full"), "holds something already, \"letter\""),
+        (
+            at("empty"),
+            "a data directory already, with a volume that holds names: give a directory that is empty",
+        ),
+        (at("of-another"), "it is a backup: give"),
+    ] {
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let second = at("second");
+            let arguments = [&["restore", text(&second), "--data", text(&directory)][..], dry_run].concat();
+            let (code, printed, complaint) = millpond(&arguments);
+            assert!(code == 1 && complaint.contains(part), "{directory:?}: {printed}{complaint}");
+        }
+    }
     let (code, _, complaint) = millpond(&["restore", text(&at("file")), "--data", text(&at("new"))]);
     assert!(code == 10 && !at("new").exists(), "{complaint}");
     pond.server.stop();
@@ -334,6 +360,12 @@ fn chosen_names_come_back_into_a_server_that_runs() {
     assert!(all.values().all(|outcome| outcome == "back" || outcome == "same"), "{all:?}");
     let found = answer(&pond.server, "fsck --json");
     assert_eq!((&found["not_whole"], &found["names"]), (&Value::Array(vec![]), &all.len().into()));
+    // What was set aside and came back so is not left to come back.
+    pond.lines("names remove a:same");
+    assert_eq!(outcomes(&pond, &format!("{} --names a:same", text(&backup))), told([("a:same", "back")]));
+    let (code, printed, complaint) = ask(&pond.server, "names restore a:same");
+    assert!(code == 3 && complaint.contains("nothing was removed"), "{printed}{complaint}");
+    assert_eq!(pond.fetch("a:same"), Code::Ok);
     let restored = pond.lines("audit").into_iter().filter(|entry| entry["what"] == "restored");
     assert!(restored.count() > 4);
     let (code, _, complaint) = ask(&pond.server, &format!("restore {} --names c:*", text(&backup)));

@@ -41,8 +41,10 @@ fn full_target_is_told_before_anything_is_copied_and_leaves_the_earlier_backup_w
     for number in 0..30 {
         pond.push(&format!("b:{number}"), &random.bytes(2_000_000));
     }
-    let (code, _, complaint) = back_up(&pond.server, place, "");
-    assert!(code == 1 && complaint.contains("bytes more are to be copied"), "{complaint}");
+    for (directory, flags) in [(place, ""), (place, " --dry-run"), (&place.join("new"), " --dry-run")] {
+        let (code, _, complaint) = back_up(&pond.server, directory, flags);
+        assert!(code == 1 && complaint.contains("bytes more are to be copied"), "{flags}: {complaint}");
+    }
     assert_eq!(names(place), 5);
     // Others fill it while it is copied: what there was room for stays, and the next one goes on from there.
     pond.lines("names remove b:* --for-good");
@@ -52,6 +54,11 @@ fn full_target_is_told_before_anything_is_copied_and_leaves_the_earlier_backup_w
     assert!(code == 1, "{complaint}");
     assert_eq!(names(place), 5);
     fs::remove_file(&others).unwrap();
+    disk.make_read_only();
+    for (directory, flags) in [(place, ""), (place, " --dry-run"), (&place.join("new"), " --dry-run")] {
+        let (code, _, complaint) = back_up(&pond.server, directory, flags);
+        assert!(code == 1 && complaint.contains("cannot be written"), "{flags}: {complaint}");
+    }
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn what_stands_in_the_way_of_tls_is_said() {
     let elsewhere = of_tls.replace("127.0.0.1", "[::ffff:127.0.0.1]");
     let swapped = other.replace("http", "https");
     let unencrypted = of_tls.replace("https", "http");
+    let against = format!("this port speaks TLS\nhint: give --against {of_tls}");
     let (ca, cert, key) = (text(&keys.ca()).to_owned(), text(&cert), text(&key));
     let empty = keys.folder().join("empty");
     fs::write(&empty, "").unwrap();
@@ -105,7 +106,7 @@ fn what_stands_in_the_way_of_tls_is_said() {
         (vec![of_tls, "--ca-cert", cert], 1, "signed by nobody who is trusted here"),
         (vec![&elsewhere, "--ca-cert", &ca], 1, "is not for \"::ffff:"),
         (vec![&swapped, "--ca-cert", &ca], 1, "speaks no TLS"),
-        (vec![&unencrypted], 1, "grpcs://"),
+        (vec![&unencrypted], 1, &against),
     ];
     for (arguments, code, part) in cases {
         let output = bench(&[&["--against"], &arguments[..]].concat());

@@ -21,6 +21,22 @@ fn said(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (i32, 
 }
 
 #[test]
+fn a_bad_file_is_told_as_such_by_who_only_looks_for_the_server() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("pond.toml"), "[store]\ndata = \"data\"\n\ndata = \"other\"\n").unwrap();
+    let (code, _, complaint) = said(folder.path(), &[], &["config", "check", "pond.toml"]);
+    assert_eq!(code, 2);
+    assert!(complaint.contains("pond.toml, line 4: \"data\" is given a second time"), "{complaint}");
+    let (code, _, complaint) = said(folder.path(), &[], &["status", "--config", "pond.toml"]);
+    assert_eq!(code, 2, "{complaint}");
+    for part in
+        ["configuration that the server is to be found by: pond.toml, line 4", "--data DIR without --config"]
+    {
+        assert!(complaint.contains(part), "{complaint}");
+    }
+}
+
+#[test]
 fn init_writes_a_file_in_order_and_replaces_none_unasked() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();

@@ -160,6 +160,13 @@ fn differences_are_told_and_other_values_are_kept() {
     );
     assert_eq!(difference_of(&to, url, "a:other").as_deref(), Some("other-value"));
     assert_eq!(difference_of(&to, url, "a:there"), None);
+    assert_eq!(ask(&to.server, &format!("copy {url} a:other --replace --dry-run")).0, 0);
+    assert_eq!(difference_of(&to, url, "a:other").as_deref(), Some("other-value"));
+    let (code, text, complaint) = ask(&to.server, &format!("copy {url} a:other a:same --replace"));
+    assert!(code == 0 && text.contains("taken over: 1 of 2 names"), "{text}{complaint}");
+    assert_eq!(difference_of(&to, url, "a:other"), None);
+    let (_, audit, _) = ask(&to.server, "audit");
+    assert!(audit.lines().any(|line| line.contains("replaced") && line.contains("a:other")), "{audit}");
 }
 
 #[test]
@@ -307,6 +314,12 @@ fn key_and_token_are_shown_through_tls_and_told_nobody() {
     ] {
         let (ended, text, complaint) = run(&shown);
         assert!(ended == code && complaint.contains(part), "{shown}: {ended} {text}{complaint}");
+    }
+    let unencrypted = url.replace("grpcs", "http");
+    let remedy = format!("{unencrypted}: this port speaks TLS: {}", url.replace("grpcs", "https"));
+    for command in ["copy", "verify"] {
+        let (code, _, complaint) = ask(&to.server, &format!("{command} {unencrypted} a:secret"));
+        assert!(code == 1 && complaint.contains(&remedy), "{complaint}");
     }
     assert_eq!(difference_of(&to, &plain, "a:secret"), None);
     // Names that this token may not look up cost themselves alone.

@@ -156,6 +156,40 @@ fn keys_that_expire_or_that_others_read_are_bad() {
     assert_eq!((code, bad(&said)), (3, vec!["keys".into(), "certificate".into()]), "{said:#}");
 }
 
+/// The program as a user that may not do everything, if there is such a one.
+fn unprivileged() -> Option<Command> {
+    let program = env!("CARGO_BIN_EXE_millpond");
+    if !rustix::process::geteuid().is_root() {
+        return Some(Command::new(program));
+    }
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
+        command
+    };
+    let may = as_nobody().arg("--version").output();
+    may.is_ok_and(|output| output.status.success()).then(as_nobody)
+}
+
+#[test]
+fn another_user_is_told_that_the_servers_has_to_ask() {
+    let as_another = unprivileged().filter(|_| rustix::process::geteuid().is_root());
+    let Some(mut command) = as_another else {
+        return skip("the doctor as another user: the program cannot be run as one here");
+    };
+    let server = Server::start();
+    let own = alone(server.data());
+    let (code, said) = said_by(command.args(["doctor", "--json"]).args(&own).current_dir("/"));
+    assert_eq!((code, bad(&said)), (3, vec!["server".into(), "directory".into()]), "{said:#}");
+    let of_server = &found(&said, "server", "bad")[0];
+    assert!(
+        of_server.contains("cannot be told") && of_server.contains("as the user that the server runs as"),
+        "{of_server}"
+    );
+    assert!(found(&said, "space", "look")[0].contains("cannot be told"), "{said:#}");
+    assert!(!said.to_string().contains("index of 0 blobs"), "{said:#}");
+}
+
 #[test]
 fn a_directory_that_the_user_may_not_write_is_bad() {
     let folder = TempDir::new().unwrap();
@@ -164,27 +198,9 @@ fn a_directory_that_the_user_may_not_write_is_bad() {
     for place in [folder.path(), &data] {
         fs::set_permissions(place, fs::Permissions::from_mode(0o555)).unwrap();
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
-    if rustix::process::geteuid().is_root() {
-        command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            env!("CARGO_BIN_EXE_millpond"),
-        ]);
-        let program = Path::new(env!("CARGO_BIN_EXE_millpond"));
-        let may = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .arg(program)
-            .arg("--version")
-            .output();
-        if !may.is_ok_and(|output| output.status.success()) {
-            return skip("the doctor as another user: the program cannot be run as one here");
-        }
-    }
+    let Some(mut command) = unprivileged() else {
+        return skip("the doctor as another user: the program cannot be run as one here");
+    };
     command.args(["doctor", "--json"]).args(alone(&data).iter().filter(|argument| *argument != "--quick"));
     let (code, said) = said_by(command.current_dir("/"));
     assert_eq!((code, bad(&said)), (3, vec!["directory".into()]), "{said:#}");

@@ -248,7 +248,11 @@ fn ca_is_printed_for_clients_and_its_fingerprint_beside_it() {
     contains_all(&beside, &[known, "valid until", "ca.crt"]);
     assert!(!beside.contains("another certificate"), "{beside}");
     let (code, printed, complaint) = said(folder.path(), "keys ca --keys nowhere");
-    assert!(code != 0 && printed.is_empty() && complaint.contains("nowhere"), "{complaint}");
+    assert_eq!((code, printed.as_str()), (2, ""), "{complaint}");
+    contains_all(
+        &complaint,
+        &["there is no ca.crt in the directory of keys", "`millpond keys init NAME --keys nowhere`"],
+    );
 }
 
 #[test]

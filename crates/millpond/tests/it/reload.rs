@@ -44,7 +44,7 @@ fn what_can_be_taken_up_is_and_the_rest_is_named_until_a_start() {
     let (code, said, _) = ask(&server, "config reload");
     assert_eq!((code, said.as_str()), (0, "nothing has changed\n"));
 
-    let changed = "[store]\nmax_size = '80MB'\nlease = '5h'\nscrub = '7d'\n\
+    let changed = "[store]\nmax_size = '80MB'\nlease = '5 hours'\nscrub = '7d'\n\
                    [[retention]]\nproject = 'sdk'\nkeep = '2 years'\n\
                    [[quota]]\nidentities = 'ci-*'\nrequests_per_minute = 7\n[log]\nfilter = 'debug'\n";
     write(&path, changed);
@@ -184,8 +184,13 @@ fn a_smaller_store_lets_go_and_a_limit_counts_on_connections_that_are_there() {
     });
     assert!(figure(&server, "used_bytes") > 80_000_000);
     write(&path, "[store]\nmax_size = '60MB'\nlease = '0s'\n[limits]\nnames_per_push = 8\n");
+    let goes = |answer: &Value| answer["warnings"].to_string().contains("letting go begins: ");
+    assert!(goes(&answer(&server, "config reload --dry-run --json")));
+    assert!(!server.log().contains("letting go begins"), "a dry run is no reload");
     let taken = answer(&server, "config reload --json");
     assert_eq!(named(&taken, "taken_up"), ["[limits] names_per_push", "[store] max_size"]);
+    assert!(goes(&taken) && server.log().contains("letting go begins: "), "{taken}");
+    assert!(!goes(&answer(&server, "config reload --json")), "it is told once");
     let deadline = Instant::now() + Duration::from_secs(30);
     while figure(&server, "used_bytes") > 60_000_000 {
         assert!(Instant::now() < deadline, "{}", server.log());

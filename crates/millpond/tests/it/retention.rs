@@ -255,6 +255,14 @@ fn rules_of_the_document_do_what_it_says() {
     says(3, "project = \"app\", keep_newest = 3\n  keeps 3 names of 1.8");
     says(3, "leaves 2 names of 1.2");
     assert!(plan.contains("\nno rule: 1 name of 300"), "{plan}");
+    let rooms =
+        ["retention plan", "waterline"].map(|command| answer(&pond.server, &format!("{command} --json")));
+    let [planned, told] = rooms.map(|answer| answer["room_bytes"].as_u64().unwrap());
+    // What is not blobs grows a little by and by.
+    assert!(
+        planned.abs_diff(told) < 500_000 && plan.contains("at which letting go begins"),
+        "{planned} {told}"
+    );
     let (code, applied, _) = ask(&pond.server, "retention apply");
     println!("{applied}");
     assert!(code == 0 && applied.starts_with("names: 10, of which 6 are kept\n"), "{applied}");

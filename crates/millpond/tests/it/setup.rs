@@ -71,6 +71,18 @@ fn second_run_changes_nothing_and_prints_the_same() {
     let (code, printed, complaint) = said(folder.path(), "setup --domain elsewhere.example.org", None);
     assert_eq!((code, printed), (0, first));
     assert!(complaint.contains("keys renew server elsewhere.example.org"), "{complaint}");
+    let (code, printed, complaint) = said(folder.path(), "setup --data other --pusher ci", None);
+    assert!(code == 0 && printed.starts_with("set up: ") && !printed.contains("ci pushes"), "{printed}");
+    for part in [
+        "warning: --data ",
+        "/other is not taken up",
+        "change data in [store] there",
+        "millpond keys issue ci --push`",
+    ] {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+    let (_, _, complaint) = said(folder.path(), "setup --data millpond-data --pusher pusher", None);
+    assert_eq!(complaint, "");
     assert_eq!(content(folder.path()), before);
 }
 

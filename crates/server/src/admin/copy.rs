@@ -27,8 +27,8 @@ pub(super) fn copy(
 ) -> Result<ReceiverStream<std::result::Result<wire::ImportAnswer, Status>>> {
     let instance = cache.instance(&asked.instance)?;
     let from = other(asked.from)?;
-    let wanted =
-        CopyWanted { names: asked.names, dependencies: asked.with_dependencies, dry_run: asked.dry_run };
+    let wire::CopyRequest { names, with_dependencies: dependencies, replace, dry_run, .. } = asked;
+    let wanted = CopyWanted { names, dependencies, replace, dry_run };
     Ok(steps::told(request, import::answer, import::last, move |steps| async move {
         let upstream = Arc::new(Remote::connect(&from).await?);
         cache.copy(&permit, &instance, wanted, upstream, steps).await

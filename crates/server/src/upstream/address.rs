@@ -10,7 +10,7 @@ use http::uri::Authority;
 /// A server's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    authority: Authority,
+    pub(super) authority: Authority,
     pub(crate) tls: bool,
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -85,6 +85,26 @@ async fn connect(
         Some(b"h2") => Ok(Box::new(stream)),
         _ => Err(io::Error::other("it speaks no HTTP/2 through TLS")),
     }
+}
+
+/// The same URL with TLS, if that is what is spoken at the port of one without: it answers a handshake, whoever vouches for it.
+pub async fn url_with_tls(url: &str) -> Option<String> {
+    let address: Address = url.parse().ok().filter(|address: &Address| !address.tls)?;
+    let name = ServerName::try_from(address.host().to_owned()).ok()?;
+    let config = trust::tls(RootCertStore::empty()).ok()?.with_no_client_auth();
+    let shaken = timeout(TIME, async {
+        let stream = TcpStream::connect((address.host(), address.port())).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    });
+    // That nobody vouches for it is said once it has shown a certificate.
+    let speaks = shaken.await.ok()?.map_or_else(
+        |error| {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            cause.is_some_and(|cause| !matches!(cause, rustls::Error::InvalidMessage(_)))
+        },
+        |_| true,
+    );
+    speaks.then(|| Address { tls: true, ..address }.to_string())
 }
 
 async fn tls(wanted: &Wanted) -> Result<Arc<ClientConfig>, String> {

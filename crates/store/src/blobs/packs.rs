@@ -321,6 +321,14 @@ impl Blobs {
         Ok(())
     }
 
+    /// How many bytes of blobs would be let go at once if this limit were in force. Asks the file system.
+    ///
+    /// # Errors
+    /// As [`Blobs::change`].
+    pub fn excess_with(&self, options: &BlobsOptions) -> Result<u64> {
+        self.shared.space.above_with(&options.room(), self.shared.packs.live())
+    }
+
     /// What takes the bytes that are in use.
     pub fn space_parts(&self) -> SpaceParts {
         self.shared.space.parts()

@@ -137,9 +137,21 @@ impl Space {
         Ok(())
     }
 
+    /// How many bytes of blobs, which are `live`, would go with other limits.
+    ///
+    /// # Errors
+    /// As [`Space::change`].
+    pub(crate) fn above_with(&self, options: &RoomOptions, live: u64) -> Result<u64> {
+        Ok(self.above(limits_of(&*self.disk, options)?.packs(self.beside_packs()), live))
+    }
+
     /// P, as things are now.
     pub(crate) fn packs_max(&self) -> u64 {
-        self.limits().packs(self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed))
+        self.limits().packs(self.beside_packs())
+    }
+
+    fn beside_packs(&self) -> u64 {
+        self.other.load(Ordering::Relaxed) + self.snapshots.load(Ordering::Relaxed)
     }
 
     /// The size of the largest blob that is taken: half of P, or one client could empty the cache; or less if so set.

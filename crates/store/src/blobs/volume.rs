@@ -17,7 +17,7 @@ use crate::disk::{Disk, is_device_error, write_error};
 use crate::{Error, Level, Result};
 
 /// The format file and its copy.
-const FORMAT_FILES: [&str; 2] = ["format", "format.copy"];
+pub(super) const FORMAT_FILES: [&str; 2] = ["format", "format.copy"];
 const PACKS: &str = "packs";
 /// What is read of a format file; a later format may have more in it than this one.
 const FORMAT_READ_MAX: usize = 4096;

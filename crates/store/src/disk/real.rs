@@ -188,11 +188,24 @@ impl Disk for RealDisk {
     }
 
     fn space(&self) -> io::Result<DiskSpace> {
-        let stat = rustix::fs::fstatvfs(&self.directory)?;
-        Ok(DiskSpace {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
-            available: stat.f_bavail.saturating_mul(stat.f_frsize),
-        })
+        Ok(space(&rustix::fs::fstatvfs(&self.directory)?))
+    }
+}
+
+impl DiskSpace {
+    /// That of the file system that this directory is on, which nobody has opened.
+    ///
+    /// # Errors
+    /// What the operating system says of the directory.
+    pub fn of(directory: &Path) -> io::Result<Self> {
+        Ok(space(&rustix::fs::statvfs(directory)?))
+    }
+}
+
+fn space(stat: &rustix::fs::StatVfs) -> DiskSpace {
+    DiskSpace {
+        total: stat.f_blocks.saturating_mul(stat.f_frsize),
+        available: stat.f_bavail.saturating_mul(stat.f_frsize),
     }
 }
 

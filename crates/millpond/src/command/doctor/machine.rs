@@ -93,17 +93,20 @@ pub(super) fn memory(patient: &Patient) -> Vec<Finding> {
     let requests = for_requests(patient);
     let blobs = patient.volume().map_or(0, |volume| volume.blobs);
     let connections = u64::from(patient.settings.connections.value) * CONNECTION_BYTES;
-    let (index, needed) = (blobs * INDEX_BYTES, blobs * INDEX_BYTES + requests + EMPTY);
+    let needed = blobs * INDEX_BYTES + requests + EMPTY;
+    let index = match patient.volume() {
+        Some(_) => format!("the index of {blobs} blobs takes {}", Size(blobs * INDEX_BYTES)),
+        None => {
+            format!(
+                "the index takes {INDEX_BYTES} B a blob, and only a server that runs knows how many there are"
+            )
+        }
+    };
     let whose = match group.filter(|limit| *limit < machine) {
         Some(_) => "the control group may have",
         None => "the machine has",
     };
-    let says = format!(
-        "{whose} {}; requests may hold {}, the index of {blobs} blobs takes {}",
-        Size(available),
-        Size(requests),
-        Size(index)
-    );
+    let says = format!("{whose} {}; requests may hold {}, {index}", Size(available), Size(requests));
     let finding = if needed > available / 10 * 9 {
         Finding::bad(
             CHECK,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::finding::Finding;
 use crate::command::ask;
 use crate::config::{Flags, Settings};
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::options;
 
 /// How long a server may take to say how it is.
@@ -33,12 +33,13 @@ pub(super) struct Patient {
 }
 
 /// Why nothing is said.
-#[derive(Clone, Copy)]
 enum Silence {
     /// A server is there and does not answer.
     OfServer,
     /// Nobody knows whether there is one.
     OfDirectory,
+    /// This user may not ask.
+    NotAllowed(Failure),
 }
 
 impl Patient {
@@ -84,7 +85,7 @@ impl Patient {
     /// Whether a server runs, in a line of its own.
     pub(super) fn server_is_there(&self) -> Option<Finding> {
         const CHECK: &str = "server";
-        match self.silent {
+        match &self.silent {
             Some(Silence::OfServer) => {
                 let says = format!("one runs, and has not said within {} s how it is", ANSWER.as_secs());
                 return Some(Finding::bad(CHECK, says, "its log may say why; if it hangs, restart it"));
@@ -95,6 +96,10 @@ impl Patient {
                     ASKING.as_secs()
                 );
                 return Some(Finding::bad(CHECK, says, "see what the system's log says of its disk"));
+            }
+            Some(Silence::NotAllowed(failure)) => {
+                let says = format!("whether one runs cannot be told: {}", failure.sentence());
+                return Some(Finding::bad(CHECK, says, "run this as the user that the server runs as"));
             }
             None => {}
         }
@@ -121,6 +126,7 @@ fn ask_how_it_is(settings: &Settings) -> Result<Option<ServerStatus>, Silence> {
     match asked {
         Ok(Ok(Ok(status))) => Ok(Some(status.into_inner())),
         Ok(Ok(Err(_)) | Err(_)) => Err(Silence::OfServer),
+        Err(failure) if failure.is(Code::Failed) => Err(Silence::NotAllowed(failure)),
         Err(_) => Ok(None),
     }
 }

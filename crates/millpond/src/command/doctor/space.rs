@@ -1,6 +1,7 @@
 //! Whether there is room: for the limit, for what is to be left free, and for files.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -23,7 +24,13 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
         let says = format!("the file system of {} does not say how large it is", place.display());
         return vec![Finding::look(CHECK, says, "put the data directory on one that does")];
     };
-    let used = patient.volume().map_or_else(|| used(&patient.data()), |volume| volume.used_bytes);
+    let used = match patient.volume().map_or_else(|| used(&patient.data()), |volume| Ok(volume.used_bytes)) {
+        Ok(used) => used,
+        Err(error) => {
+            let says = format!("what {} takes cannot be told: {error}", patient.data().display());
+            return vec![Finding::look(CHECK, says, "run this as the user that the server runs as")];
+        }
+    };
     let set = patient.settings.max_size.as_ref().map(|limit| limit.value.max_size().bytes(room.total));
     let limit = patient.volume().map_or(set.unwrap_or(room.total / 100 * 90), |volume| volume.limit_bytes);
     let mut found = vec![judge(patient, room, used, limit)];
@@ -118,12 +125,17 @@ fn files(place: &Path, room: u64) -> Option<Finding> {
 }
 
 /// What the files below a folder take on the file system.
-fn used(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+fn used(folder: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
+        // What a server takes away meanwhile takes nothing.
+        Err(_) => return Ok(0),
+        Ok(entries) => entries,
+    };
     let of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => used(&entry.path()),
-        Ok(found) => found.blocks() * BLOCK,
-        Err(_) => 0,
+        Ok(found) => Ok(found.blocks() * BLOCK),
+        Err(_) => Ok(0),
     };
     entries.flatten().map(of).sum()
 }

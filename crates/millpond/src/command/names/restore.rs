@@ -54,7 +54,11 @@ pub(super) fn run(flags: &RestoreFlags) -> Result<(), Failure> {
     }
     if refused > 0 {
         let sentence = format!("{refused} of {} names did not come back", back + refused);
-        return Err(Failure::new(Code::Findings, sentence, "push them again, or build them"));
+        return Err(Failure::new(
+            Code::Findings,
+            sentence,
+            "what is printed of each says why; what is not there can be pushed or built again",
+        ));
     }
     Ok(())
 }

@@ -159,8 +159,14 @@ impl PackCopies {
         };
         let len = source.len()?;
         let Ok(entries) = source.footer() else { return Ok((false, len)) };
-        let earlier = target.map_or(Ok(None), |target| target.pack(pack.0))?;
-        Ok((earlier.is_some_and(|(_, earlier)| earlier == entries), len))
+        let Some((_, there)) = target.map_or(Ok(None), |target| target.pack(pack.0))? else {
+            return Ok((false, len));
+        };
+        let is_there = there == entries;
+        if !is_there {
+            check_is_earlier(pack.0, &there, &entries)?;
+        }
+        Ok((is_there, len))
     }
 
     /// Copies the pack, unless it lies there already. Asks `go_on` again and again, with the bytes copied since. Blocks.
@@ -211,12 +217,7 @@ impl PackCopies {
                 entries.sort_unstable_by_key(|entry| entry.offset);
                 entries.dedup();
             }
-            if !there.iter().all(|entry| entries.contains(entry)) {
-                return Err(Error::Refused(format!(
-                    "it has another pack {id} than this volume: one of the two was restored, and has gone another way since; \
-                     give a directory of its own"
-                )));
-            }
+            check_is_earlier(id, there, &entries)?;
         }
         let earlier = earlier.as_ref().map(|(earlier, there)| (&**earlier, there.as_slice()));
         let plan = CopyPlan { source: &source, entries: &entries, earlier };
@@ -226,6 +227,11 @@ impl PackCopies {
         }
         let bad = bad.iter().filter_map(|entry| self.blobs.shared.found_bad_in(id, entry)).collect();
         Ok(PackCopied { bytes: len, is_same: false, records: records as u64, bad, damaged })
+    }
+
+    /// How many packs [`PackCopies::clear`] would remove.
+    pub fn count_to_clear(&self, target: &Target) -> u64 {
+        target.count_without(&self.all)
     }
 
     /// Removes from the target what this volume has no more. Blocks.
@@ -244,6 +250,18 @@ impl PackCopies {
             other => other,
         }
     }
+}
+
+/// That a copy of a pack has nothing that the pack has not, by which it would be of another one with the same number.
+fn check_is_earlier(id: PackId, there: &[FooterEntry], entries: &[FooterEntry]) -> Result<()> {
+    let at: HashMap<_, _> = entries.iter().map(|entry| (entry.offset, entry)).collect();
+    if there.iter().all(|entry| at.get(&entry.offset) == Some(&entry)) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "it has another pack {id} than this volume: one of the two was restored, and has gone another way since; give a \
+         directory of its own"
+    )))
 }
 
 /// Whether what was found in a pack and what is in a copy can be of the same one: wherever both have a record it is the same, and

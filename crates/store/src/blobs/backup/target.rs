@@ -4,19 +4,25 @@
 //! lies there, the earlier one until the new one has its name, finds all of its blobs at every moment.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::Access;
 
 use super::mark::{FILE, Mark, Purpose};
 use crate::blobs::Blobs;
 use crate::blobs::format::{FooterEntry, FormatFile, PackId, PackState, VolumeKeys, pack_folder};
 use crate::blobs::pack::PackFile;
-use crate::blobs::volume::Volume;
+use crate::blobs::volume::{FORMAT_FILES, Volume};
 use crate::disk::{Disk, RealDisk};
 use crate::{Error, Level, Result};
 
 /// What an empty file system may have in it.
 const NOTHING: [&str; 2] = ["lost+found", "lock"];
+
+/// What to do about a directory that is not to be written to.
+const GIVE_ANOTHER: &str = "give a directory that is empty or not there yet";
 
 /// See the module.
 #[derive(Debug)]
@@ -39,16 +45,17 @@ impl Target {
     /// [`Error::Refused`] if it holds anything else than a copy of this volume for the same purpose, [`Error::InUse`],
     /// [`Error::NotWritable`], [`Error::Io`].
     pub fn open(path: &Path, purpose: Purpose, source: &Blobs) -> Result<Self> {
-        check_contents(path)?;
+        check_contents(path, purpose)?;
         let disk = Arc::new(RealDisk::open(path)?);
         let mark = Mark::read(&*disk)?;
         let keys = source.shared.keys;
         if let Some(mark) = &mark {
             if mark.purpose != purpose {
-                return Err(refused(match mark.purpose {
-                    Purpose::Backup => "it is a backup",
-                    Purpose::Restoration => "it is a data directory that is being restored",
-                }));
+                let is = match mark.purpose {
+                    Purpose::Backup => "a backup",
+                    Purpose::Restoration => "a data directory that is being restored",
+                };
+                return Err(refused(&format!("it is {is}: {GIVE_ANOTHER}")));
             }
             let volume = Mark::begun(purpose, &keys.id).volume;
             if mark.volume != volume {
@@ -65,17 +72,23 @@ impl Target {
         Ok(Self { path: path.to_owned(), disk, keys, purpose, mark, packs, unsynced })
     }
 
-    /// Whether this directory is marked.
-    pub fn is_marked(path: &Path) -> bool {
-        path.join(FILE).exists()
-    }
-
-    /// As [`Target::open`], of a directory that is not marked, which is left as it is.
+    /// As [`Target::open`], without making anything: `None` if no earlier copy is there.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it holds anything, [`Error::NotWritable`] if it cannot be read.
-    pub fn check_contents(path: &Path) -> Result<()> {
-        check_contents(path)
+    /// Those that [`Target::open`] would have.
+    pub fn look(path: &Path, purpose: Purpose, source: &Blobs) -> Result<Option<Self>> {
+        if path.join(FILE).exists() {
+            return Self::open(path, purpose, source).map(Some);
+        }
+        check_contents(path, purpose)?;
+        rustix::fs::access(Self::there(path), Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|errno| Error::NotWritable(errno.into()))?;
+        Ok(None)
+    }
+
+    /// The nearest directory that is there, from this one upwards.
+    pub fn there(path: &Path) -> &Path {
+        path.ancestors().find(|place| place.is_dir()).unwrap_or(path)
     }
 
     /// Where it is.
@@ -176,6 +189,11 @@ impl Target {
         Ok((packs, bytes))
     }
 
+    /// How many packs [`Target::keep_only`] would remove.
+    pub(super) fn count_without(&self, wanted: &BTreeSet<PackId>) -> u64 {
+        self.packs().keys().filter(|id| !wanted.contains(id)).count() as u64
+    }
+
     fn packs(&self) -> std::sync::MutexGuard<'_, HashMap<PackId, u64>> {
         self.packs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,10 +204,10 @@ fn refused(why: &str) -> Error {
 }
 
 /// Nothing, or what is marked.
-fn check_contents(path: &Path) -> Result<()> {
+fn check_contents(path: &Path, purpose: Purpose) -> Result<()> {
     let entries = match std::fs::read_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(refused("it is not a directory"));
         }
         other => other.map_err(Error::NotWritable)?,
@@ -203,9 +221,23 @@ fn check_contents(path: &Path) -> Result<()> {
             _ => found = found.or(Some(name)),
         }
     }
-    found.map_or(Ok(()), |name| {
-        Err(refused(&format!("it holds something that is no backup, {name:?} to begin with: give a directory that is empty or not there yet")))
-    })
+    let Some(name) = found else { return Ok(()) };
+    let holds = match (FORMAT_FILES.iter().any(|name| path.join(name).exists()), purpose) {
+        (true, Purpose::Backup) => {
+            "it is no backup but a data directory, with a volume of its own".to_owned()
+        }
+        (true, Purpose::Restoration) => {
+            return Err(refused(&format!(
+                "it is a data directory already, with a volume that holds names: {GIVE_ANOTHER}; into a server that runs on \
+                 this one, `--names` brings names back"
+            )));
+        }
+        (false, Purpose::Backup) => {
+            format!("it holds something that is no backup, {name:?} to begin with")
+        }
+        (false, Purpose::Restoration) => format!("it holds something already, {name:?} to begin with"),
+    };
+    Err(refused(&format!("{holds}: {GIVE_ANOTHER}")))
 }
 
 fn list(disk: &dyn Disk) -> Result<HashMap<PackId, u64>> {
@@ -213,7 +245,7 @@ fn list(disk: &dyn Disk) -> Result<HashMap<PackId, u64>> {
     for low_byte in 0..=u8::MAX {
         let entries = match disk.list(&pack_folder(low_byte)) {
             // The folders come after the mark.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(|error| Error::io("listing the packs of the backup", error))?,
         };
         let packs = entries.into_iter().filter_map(|entry| {

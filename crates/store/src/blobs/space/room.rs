@@ -201,14 +201,17 @@ impl Space {
     /// How many bytes of blobs that are there, which are `live`, should be let go. What is garbage already is not
     /// counted: it comes back without.
     pub(crate) fn excess(&self, live: u64) -> u64 {
-        let (room, wanted) = (self.packs_max(), self.wanted());
-        let taken = live.saturating_add(self.reserved()).saturating_add(wanted);
-        let percent = |percent| room / 100 * percent;
-        let above =
-            if taken > percent(HIGH_PERCENT) { taken.saturating_sub(percent(LOW_PERCENT)) } else { 0 };
+        let above = self.above(self.packs_max(), live);
         // What is garbage already comes back to the volume as well.
         let garbage = self.packs.load(Ordering::Relaxed).saturating_sub(live);
         let short = self.volume_lacks().saturating_sub(garbage);
         above.max(short).min(live)
+    }
+
+    /// How many bytes of blobs that are there, which are `live`, go for want of room once packs may hold no more than `packs_max`.
+    pub(super) fn above(&self, packs_max: u64, live: u64) -> u64 {
+        let taken = live.saturating_add(self.reserved()).saturating_add(self.wanted());
+        let percent = |percent| packs_max / 100 * percent;
+        if taken > percent(HIGH_PERCENT) { taken.saturating_sub(percent(LOW_PERCENT)).min(live) } else { 0 }
     }
 }
