@@ -58,6 +58,10 @@ pub(super) fn administration(path: &'static str) {
     let server = Server::start_at(&data, &["--config", configuration.to_str().unwrap()]);
     symlink(&data, page.place("pond")).unwrap();
     fill(&mut page, server.url(), "build-push,action-update", 3);
+    // It is made within seconds of the start.
+    while !page.prepare("millpond status --data pond").contains("\nballast: ") {
+        thread::sleep(Duration::from_millis(50));
+    }
 
     page.until("config reload");
     let changed =
