@@ -229,7 +229,7 @@ fn difference_of(pond: &Pond, url: &str, name: &str) -> Option<String> {
 }
 
 /// Pushes an artifact that was built with others.
-fn push_built_with(pond: &Pond, key: &str, needed: &[&str]) {
+pub(crate) fn push_built_with(pond: &Pond, key: &str, needed: &[&str]) {
     let dependency = |key: &&str| {
         let parts: Vec<&str> = key.split('/').collect();
         artifact::Dependency {

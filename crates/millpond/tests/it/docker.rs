@@ -1,9 +1,9 @@
 //! The image on a real engine: set up by itself, closed to all but what it is for, and with its volumes whole whatever
 //! happens to the container.
 
-mod compose;
-mod debian;
-mod engine;
+pub(crate) mod compose;
+pub(crate) mod debian;
+pub(crate) mod engine;
 mod names;
 mod users;
 mod volumes;

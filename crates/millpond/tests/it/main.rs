@@ -67,6 +67,8 @@ mod fsck;
 #[cfg(feature = "real-clients")]
 mod full_disk;
 mod full_volume;
+#[cfg(feature = "real-clients")]
+mod guide;
 mod health;
 mod helm;
 mod hostile;

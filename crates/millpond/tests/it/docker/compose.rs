@@ -17,7 +17,7 @@ use crate::project::Project;
 use crate::server::skip;
 
 /// What stands before the arguments of Compose here: the program of before, or the engine's plug-in.
-fn program() -> Option<&'static [&'static str]> {
+pub(crate) fn program() -> Option<&'static [&'static str]> {
     let programs: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
     let found = programs.into_iter().find(|program| {
         let version = Command::new(program[0]).args(&program[1..]).arg("version").output();

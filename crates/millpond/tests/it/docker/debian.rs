@@ -91,10 +91,10 @@ fn package_is_without_fault() {
 }
 
 /// A Debian that has come up.
-struct Machine(Container);
+pub(crate) struct Machine(pub(crate) Container);
 
 impl Machine {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if docker(&["image", "inspect", IMAGE]).is_err() {
             skip(
                 "the Debian package on a Debian: there is no engine for containers here, or no image (scripts/test-clients)",
