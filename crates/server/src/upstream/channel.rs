@@ -78,7 +78,8 @@ async fn connect(
     let stream = stream.map_err(|error| {
         // The library's words for a signer that nobody vouches for.
         let unknown = error.to_string().contains("UnknownIssuer");
-        let remedy = if unknown { "; --ca-cert names who vouches for it" } else { "" };
+        let remedy =
+            if unknown { "; --ca-cert, or ca in the configuration, names who vouches for it" } else { "" };
         io::Error::other(format!("no TLS: {error}{remedy}"))
     })?;
     match stream.get_ref().1.alpn_protocol() {

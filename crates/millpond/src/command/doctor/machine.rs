@@ -46,17 +46,20 @@ pub(super) fn processor(_: &Patient) -> Vec<Finding> {
     }
     let speed = hashed as f64 / begun.elapsed().as_secs_f64();
     let cores = cores();
-    let by = if hashes_itself() {
-        "by the processor's own instructions"
+    let (by, remedy) = if hashes_itself() {
+        ("by the processor's own instructions", "for more, take a machine with more cores, or faster ones")
     } else {
-        "since the processor has no instructions for it"
+        (
+            "since the processor has no instructions for it",
+            "for more, take a machine whose processor has them (AMD Zen, Intel Ice Lake, ARMv8 and later)",
+        )
     };
     let says = format!("SHA-256 at {}/s a core, {by}; {cores:.1} cores", Size(speed as u64));
     let finding = if speed < SLOW_HASH {
         Finding::look(
             CHECK,
             format!("{says}: uploads of all clients together are at most {}/s", Size((speed * cores) as u64)),
-            "for more, take a machine whose processor has them (AMD Zen, Intel Ice Lake, ARMv8 and later)",
+            remedy,
         )
     } else {
         Finding::good(CHECK, says)

@@ -275,6 +275,12 @@ fn package_is_installed_served_from_started_again_upgraded_removed_and_purged() 
     machine
         .shell(&format!("grep '# mine' {CONFIGURATION} && ! systemctl is-active millpond.service"))
         .unwrap();
+    // Installed again, it is as it was.
+    machine.install(&second);
+    machine.ready();
+    machine.shell("systemctl is-active millpond.socket millpond.service").unwrap();
+    pulls();
+    machine.shell("apt-get -y remove millpond").unwrap();
     let said = machine.shell("apt-get -y purge millpond 2>&1").unwrap();
     assert!(said.contains("/var/lib/millpond stays"), "{said}");
     machine.shell(&format!("! test -e {CONFIGURATION} && test -d /var/lib/millpond/data")).unwrap();
