@@ -149,6 +149,24 @@ fn show_names_the_layer_of_every_setting_and_others_variables_are_ignored() {
     assert!(warnings.contains("MILLPOND__STORE__LEESE") && warnings.contains("LEASE?"), "{warnings}");
 }
 
+#[test]
+fn what_a_start_would_refuse_of_a_receiver_is_refused_before() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("headers"), "x-key: secret\n").unwrap();
+    for (lines, complaint) in [
+        (
+            "endpoint = \"http://otel.example.org:4317\"\nheaders_file = \"headers\"",
+            "could be read on their way",
+        ),
+        ("endpoint = \"https://otel.example.org:4317\"\nheaders_file = \"nowhere\"", "nowhere"),
+        ("endpoint = \"https://otel.example.org:4317\"\nca = \"headers\"", "otlp.toml, line 3, ca"),
+    ] {
+        fs::write(folder.path().join("otlp.toml"), format!("[otlp]\n{lines}\n")).unwrap();
+        let (code, _, said) = said(folder.path(), &[], &["config", "check", "otlp.toml"]);
+        assert!(code == 2 && said.contains(complaint), "{lines}: {code} {said}");
+    }
+}
+
 /// What a configuration of the guide names lies in a folder of the test's, but for lists of revoked certificates, which keys of ours
 /// have none of.
 #[test]
@@ -164,10 +182,12 @@ fn every_configuration_in_the_guide_is_in_order() {
         (&certificate, "authorized.crt"),
         (&authority, "corp.crt"),
         (&authority, "gitlab-ca.crt"),
+        (&authority, "otel-ca.crt"),
     ] {
         fs::copy(from, folder.join(to)).unwrap();
     }
     fs::write(folder.join("acme-account-key"), "c2VjcmV0").unwrap();
+    fs::write(folder.join("otel-headers"), "x-key: secret\n").unwrap();
     let mut count = 0;
     for page in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).unwrap() {
         let page = page.unwrap().path();

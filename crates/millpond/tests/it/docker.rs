@@ -130,6 +130,9 @@ fn survives(number: &'static str) {
     let pulls = |pond: &Pond| pond.client(version, false).pull(&project, &["small.bst"]);
     pulls(&pond);
     pond.container().wait_for("{{.State.Health.Status}}", "healthy");
+    let found = pond.container().millpond(&["doctor", "--config", "/keys/millpond.toml"]);
+    let found = found.unwrap_or_else(|words| words);
+    assert!(found.contains("certificate  ") && !found.contains("bad   ports"), "{found}");
 
     pond.container().tell(&["restart", "--time=30"]);
     pond.container().ready();

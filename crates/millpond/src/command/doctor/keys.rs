@@ -151,8 +151,8 @@ fn judge(path: &str, presented: &Presented, now: u64, is_ours: bool) -> Finding 
     let says = format!(
         "{path} is for {all}; {count} in its chain, the first of them to expire does so in {days} days, at {until}"
     );
-    // Some authorities issue for days or hours.
-    let valid = not_after.saturating_sub(*not_before);
+    // Some authorities issue for days or hours, and whoever asks them does so in time.
+    let valid = if is_ours { u64::MAX } else { not_after.saturating_sub(*not_before) };
     if all_until - now < VERY_SOON.min(valid / 6) {
         Finding::bad(CERTIFICATE, says, remedy)
     } else if all_until - now < SOON.min(valid / 4) {
@@ -184,5 +184,16 @@ mod tests {
         assert_eq!(verdict(&presented(&["a.example"], 3), now + 4 * DAY), Verdict::Bad);
         assert_eq!(verdict(&presented(&[], 90), now), Verdict::Bad);
         assert_eq!(verdict(&presented(&["a.example"], 90), 999), Verdict::Bad);
+        // Of an authority that issues for a day, asked by a program.
+        let hours = |left: u64| {
+            let day = Presented {
+                not_before: now,
+                not_after: now + DAY,
+                all_until: now + DAY,
+                ..presented(&["a.example"], 1)
+            };
+            judge("x.crt", &day, now + DAY - left * 3600, false).verdict
+        };
+        assert_eq!([hours(24), hours(5), hours(3)], [Verdict::Good, Verdict::Look, Verdict::Bad]);
     }
 }

@@ -1,6 +1,6 @@
 //! Where clients come in: that the addresses can be had, names lead there, and a client that comes that way is answered.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -122,6 +122,10 @@ fn answering(status: &ServerStatus, settings: &Settings, name: Option<&String>) 
 fn here(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        // Networks of containers may have no IPv6, and then that is all of IPv4's.
+        IpAddr::V6(ip) if ip.is_unspecified() && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() => {
+            Ipv4Addr::LOCALHOST.into()
+        }
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     }

@@ -21,12 +21,19 @@ fn volume_of_the_first_format_is_raised_and_whole() {
     assert!(Command::new("chown").args(["-R", "65532"]).arg(&place).status().unwrap().success());
     let [data, keys] = folders.flags();
     let there = "--env=MILLPOND__STORE__DATA=/data/data";
-    let flags = [&BARE[..], &["--env=MILLPOND_DOMAIN=localhost", there, &data, &keys]].concat();
+    let more = ["--env=MILLPOND_DOMAIN=localhost", "--tmpfs=/tmp", there, &data, &keys];
+    let flags = [&BARE[..], &more].concat();
     let container = Container::start(&image, &flags, &[]);
     container.ready();
     assert!(container.log().contains("the catalog was raised from format 2 to "), "{}", container.log());
     let listed = container.millpond(&["names", "list", "--json"]).unwrap();
     assert!(listed.lines().count() >= 3 && listed.contains(upgrade::NAME), "{listed}");
+    // Where copies of the catalog lie can be written after a restart, too.
+    container.millpond(&["backup", "/data/backup"]).unwrap();
+    container.tell(&["restart", "--time=30"]);
+    container.ready();
+    let checked = container.millpond(&["fsck", "--data", "/data/backup"]).unwrap();
+    assert!(checked.contains("0 bad records, 0 names not whole"), "{checked}");
     container.tell(&["stop", "--time=30"]);
     let checked =
         docker(&[&["run", "--rm", "--tmpfs=/tmp"], &BARE[..], &[there, &data, &image, "fsck"]].concat())

@@ -104,7 +104,7 @@ fn nothing_that_a_client_says_looks_like_a_line_of_ours() {
         {
             assert_eq!(look_up(&runtime, &server, hostile, &headers).code(), Code::NotFound);
         }
-        server.wait_for("forged", 4);
+        server.wait_for("millpond_names", 4);
         let log = server.log();
         let forged: Vec<_> = log.lines().filter(|line| line.contains("forged")).collect();
         assert_eq!(forged.len(), 4, "{log}");
