@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Keys with a value each.
 #[derive(Debug)]
 pub struct Slots<K, V> {
-    /// At least twice as many as may be taken.
+    /// At least twice as many as may be taken, and so room for what several put in at the same time.
     slots: Box<[OnceLock<(K, V)>]>,
     taken: AtomicUsize,
     most: usize,
@@ -19,7 +19,7 @@ pub struct Slots<K, V> {
 }
 
 impl<K: Eq + Hash, V> Slots<K, V> {
-    /// None so far, and at most so many.
+    /// None so far, and at most so many; but for what others put in while the last of them is.
     pub fn new(most: usize) -> Self {
         let count = (most * 2).next_power_of_two();
         let slots = (0..count).map(|_| OnceLock::new()).collect();
@@ -50,9 +50,9 @@ impl<K: Eq + Hash, V> Slots<K, V> {
         if let Some(value) = self.get(key) {
             return Some(value);
         }
-        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.most {
-            self.taken.fetch_sub(1, Ordering::Relaxed);
-            return None;
+        if self.taken.load(Ordering::Acquire) >= self.most {
+            // Another may have put it in since.
+            return self.get(key);
         }
         let mut entry = Some(entry());
         for slot in self.places(key) {
@@ -60,13 +60,12 @@ impl<K: Eq + Hash, V> Slots<K, V> {
                 && let Some(new) = entry.take()
             {
                 entry = slot.set(new).err();
+                if entry.is_none() {
+                    self.taken.fetch_add(1, Ordering::Release);
+                }
             }
             let (known, value) = slot.get()?;
             if known.borrow() == key {
-                // Another was quicker.
-                if entry.is_some() {
-                    self.taken.fetch_sub(1, Ordering::Relaxed);
-                }
                 return Some(value);
             }
         }
@@ -112,6 +111,7 @@ mod tests {
                 });
             }
         });
+        assert_eq!(slots.taken.load(Ordering::Relaxed), 50);
         let counts: Vec<_> = slots.iter().map(|(_, count)| count.load(Ordering::Relaxed)).collect();
         assert_eq!(counts, vec![400; 50]);
     }
