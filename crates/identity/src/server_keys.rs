@@ -82,11 +82,11 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// From when on, in Unix seconds, another should have taken its place: 14 days before all of them are valid no more, or a sixth of
-    /// the time of its own where that is less.
-    pub fn due(&self) -> u64 {
-        const AHEAD: u64 = 14 * 24 * 3600;
-        self.all_until.saturating_sub((self.not_after.saturating_sub(self.not_before) / 6).min(AHEAD))
+    /// From when on, in Unix seconds, it is late to have another in its place: so many seconds before all of them are valid no more, or a
+    /// sixth of the time of its own where that is less.
+    pub fn late_from(&self, ahead_seconds: u64) -> u64 {
+        let sixth = self.not_after.saturating_sub(self.not_before) / 6;
+        self.all_until.saturating_sub(sixth.min(ahead_seconds))
     }
 
     /// Of a chain in PEM, the server's own first.

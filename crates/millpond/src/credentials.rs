@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const AHEAD_SECONDS: u64 = 30 * 24 * 3600;
 /// And again after this.
 const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How long before its end the metrics say that the server's own certificate is to be replaced.
+const DUE_SECONDS: u64 = 14 * 24 * 3600;
 
 /// What was read, and from where.
 pub(crate) struct Loaded {
@@ -174,15 +176,13 @@ impl Loaded {
         let now = Clock::unix_seconds();
         let presented = self.tls.as_ref().and_then(|_| self.sources.now().presented());
         let served = presented.as_ref().map(|presented| presented.not_after);
-        let due = presented.as_ref().map(Presented::due);
+        let due = presented.as_ref().map(|presented| presented.late_from(DUE_SECONDS));
         // One that is renewed a third of its time before its end, by itself, is late when half of that is over.
-        let ahead = match (&self.acme, presented) {
-            (Some(_), Some(Presented { not_before, not_after, .. })) => {
-                (not_after.saturating_sub(not_before) / 6).min(AHEAD_SECONDS)
-            }
-            _ => AHEAD_SECONDS,
-        };
-        if let Some(not_after) = served.filter(|not_after| *not_after <= now + ahead) {
+        let told_from = presented.map(|presented| match self.acme {
+            Some(_) => presented.late_from(AHEAD_SECONDS),
+            None => presented.not_after.saturating_sub(AHEAD_SECONDS),
+        });
+        if let Some(not_after) = served.filter(|_| told_from.is_some_and(|from| from <= now)) {
             let expires = if not_after < now { "expired" } else { "expires" };
             let remedy = match self.acme {
                 Some(_) => "it is asked for again and again, and what comes of that is in this log",

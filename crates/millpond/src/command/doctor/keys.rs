@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use millpond_cache::Clock;
 use millpond_identity::{Keys, Presented};
@@ -45,11 +45,6 @@ fn known(settings: &Settings) -> String {
     } else {
         format!("there are none: {folder} is not there, and no listener needs it")
     }
-}
-
-/// Where the server's certificate lies.
-pub(super) fn certificate_path(settings: &Settings) -> PathBuf {
-    settings.certificate_file()
 }
 
 /// Private keys that others may read.
@@ -95,7 +90,7 @@ fn expiring(loaded: &Loaded) -> Option<Finding> {
 }
 
 fn certificate(settings: &Settings) -> Finding {
-    let path = certificate_path(settings);
+    let path = settings.certificate_file();
     let shown = path.display();
     let read = fs::read(&path).map_err(|error| error.to_string());
     let read = read.and_then(|pem| Presented::read(&pem).map_err(|error| error.to_string()));

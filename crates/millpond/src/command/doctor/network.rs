@@ -9,7 +9,6 @@ use millpond_identity::{Keys, Presented};
 use millpond_proto::admin::ServerStatus;
 
 use super::finding::Finding;
-use super::keys::certificate_path;
 use super::patient::Patient;
 use crate::bind;
 use crate::config::Settings;
@@ -58,7 +57,7 @@ fn names(settings: &Settings) -> Vec<String> {
     if !settings.listeners.iter().any(|listener| listener.tls.value) {
         return Vec::new();
     }
-    let presented = fs::read(certificate_path(settings)).ok().and_then(|pem| Presented::read(&pem).ok());
+    let presented = fs::read(settings.certificate_file()).ok().and_then(|pem| Presented::read(&pem).ok());
     let names = presented.map_or_else(Vec::new, |presented| presented.names);
     names.into_iter().filter(|name| !name.contains('*')).take(NAMES_MAX).collect()
 }
